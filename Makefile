@@ -1,0 +1,53 @@
+# Every target makes what it needs in .venv, once: a stamp file per extra, renewed when the metadata change.
+# CI calls the same targets (.ci/run).
+
+PYTHON ?= python3
+JOBS   ?= 2
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint types imports docs docs-pages bench-envs bench-agent clean
+
+help:  ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random weights; samples before and after, curves.png.
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(VENV)/.stamp-lint  ## Check style and format.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-lint  ## Check types.
+	$(BIN)/mypy
+
+imports: $(VENV)/.stamp-lint  ## Check who imports whom.
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.stamp-agent $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
+	$(BIN)/python docs/_scripts/gen_envs.py --check
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
+docs-pages: $(VENV)/.stamp-docs  ## Write the generated pages anew.
+	$(BIN)/python docs/_scripts/gen_envs.py
+
+bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
+	$(BIN)/python examples/benchmarks/bench_envs.py
+
+bench-agent: $(VENV)/.stamp-agent  ## Measure episodes per second, and where the agent's time goes.
+	$(BIN)/python examples/benchmarks/bench_agent.py
+
+clean:  ## Remove the environment, builds and caches; runs stay.
+	rm -rf $(VENV) dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.stamp-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@
