@@ -1,0 +1,65 @@
+"""Token-level Gymnasium environments for reinforcement learning from programmed rewards on formal languages.
+
+Importing this package registers every id with Gymnasium.
+
+Example:
+    >>> import gymnasium
+    >>> import rlfl_envs
+    >>> env = gymnasium.make("rlfl/Arithmetic-v0")
+    >>> observation, info = env.reset(seed=0, options={"prompt": "2+3+4=5+4="})
+    >>> nine = env.unwrapped.tokenizer.encode("9")[0]
+    >>> observation, reward, terminated, truncated, info = env.step(nine)
+    >>> reward, terminated, info["is_success"]
+    (1.0, True, True)
+"""
+
+from rlfl_envs.baselines import baselines
+from rlfl_envs.checker import check_task
+from rlfl_envs.errors import (
+    ActionError,
+    ConfigError,
+    MissingDependencyError,
+    PromptError,
+    RLFLError,
+    TokenizationError,
+    UnknownIdError,
+)
+from rlfl_envs.registration import list_ids, load_task, register_all, register_task
+from rlfl_envs.task import ArrayTask, Automaton, Outcome, OutcomeArrays, Prompt, Task, TaskConfig, check_value
+from rlfl_envs.token_env import TokenEnv
+from rlfl_envs.tokenization import Tokenizer, character_tokenizer, load_tokenizer, number_tokenizer
+from rlfl_envs.vector import TokenVectorEnv
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ActionError",
+    "ArrayTask",
+    "Automaton",
+    "ConfigError",
+    "MissingDependencyError",
+    "Outcome",
+    "OutcomeArrays",
+    "Prompt",
+    "PromptError",
+    "RLFLError",
+    "Task",
+    "TaskConfig",
+    "TokenEnv",
+    "TokenVectorEnv",
+    "TokenizationError",
+    "Tokenizer",
+    "UnknownIdError",
+    "__version__",
+    "baselines",
+    "character_tokenizer",
+    "check_task",
+    "check_value",
+    "list_ids",
+    "load_task",
+    "load_tokenizer",
+    "number_tokenizer",
+    "register_task",
+]
+
+register_all()

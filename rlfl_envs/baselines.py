@@ -1,0 +1,84 @@
+"""What an id pays without learning anything: the four numbers to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlfl_envs.task import Outcome, Task
+from rlfl_envs.vector import TokenVectorEnv
+
+__all__ = ["Baseline", "baselines"]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The mean result of one fixed way to answer.
+
+    Attributes:
+        name: "random tokens", "random legal tokens", "best constant answer" or "reference".
+        reward: Mean reward.
+        success: Share of episodes that succeed, 0..1.
+        example: A completion it gave; for the constant answer the constant.
+    """
+
+    name: str
+    reward: float
+    success: float
+    example: str
+
+
+def baselines(task: Task, *, num_prompts: int = 500, seed: int = 0) -> list[Baseline]:
+    """Plays an id without a model.
+
+    "random tokens" draws uniformly from the whole vocabulary, "random legal tokens" from what the mask allows, "best constant answer" is the
+    one of `task.constant_completions()` with the highest mean reward over the same prompts, "reference" is `task.reference_completion`.
+
+    Args:
+        task: The task, as `load_task` makes it.
+        num_prompts: How many prompts each is averaged over.
+        seed: Of prompts and random tokens.
+
+    Returns:
+        The baselines that the task has: the last two only where it gives candidates and references.
+    """
+    rng = np.random.default_rng(seed)
+    found = [_play_random(task, "random tokens", num_prompts, seed), _play_random(task, "random legal tokens", num_prompts, seed)]
+    prompts = task.sample_prompts(rng, num_prompts)
+    constants = [
+        _summary("best constant answer", constant, task.evaluate(prompts, [constant] * num_prompts))
+        for constant in task.constant_completions()
+    ]
+    if constants:
+        found.append(max(constants, key=lambda baseline: baseline.reward))
+    references = [task.reference_completion(prompt, rng) for prompt in prompts]
+    if all(reference is not None for reference in references):
+        texts = [str(reference) for reference in references]
+        found.append(_summary("reference", texts[0], task.evaluate(prompts, texts)))
+    return found
+
+
+def _summary(name: str, example: str, outcomes: list[Outcome]) -> Baseline:
+    reward = float(np.mean([outcome.reward for outcome in outcomes]))
+    return Baseline(name, reward, float(np.mean([outcome.is_success for outcome in outcomes])), example)
+
+
+def _play_random(task: Task, name: str, num_prompts: int, seed: int) -> Baseline:
+    envs = TokenVectorEnv(task, num_prompts, autoreset_mode="Disabled")
+    rng = np.random.default_rng(seed)
+    _, infos = envs.reset(seed=seed)
+    rewards, successes = np.zeros(num_prompts), np.zeros(num_prompts, dtype=np.bool_)
+    example, finished = "", np.zeros(num_prompts, dtype=np.bool_)
+    while not finished.all():
+        weights = rng.random((num_prompts, task.tokenizer.vocab_size))
+        if name == "random legal tokens":
+            weights *= infos["action_mask"]
+        _, reward, finished, _, infos = envs.step(weights.argmax(axis=1))
+        rewards += reward
+        ends: dict[str, Any] = infos
+        if "is_success" in ends:
+            successes |= ends["is_success"]
+            example = example or next((text for text in ends["completion"] if text), "")
+    return Baseline(name, float(rewards.mean()), float(successes.mean()), example)

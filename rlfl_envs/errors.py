@@ -1,0 +1,51 @@
+"""The exceptions. Every message names the argument, the value it had and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ActionError",
+    "ConfigError",
+    "MissingDependencyError",
+    "PromptError",
+    "RLFLError",
+    "TokenizationError",
+    "UnknownIdError",
+    "suggest",
+]
+
+
+class RLFLError(Exception):
+    """Base class of every error that this library raises on purpose."""
+
+
+class ConfigError(RLFLError, ValueError):
+    """An argument has a name or a value that is not allowed."""
+
+
+class UnknownIdError(RLFLError, LookupError):
+    """No environment is registered under this id."""
+
+
+class PromptError(RLFLError, ValueError):
+    """A prompt's text is not one that the task could have drawn, or does not fit its budget."""
+
+
+class TokenizationError(RLFLError, ValueError):
+    """A text has characters that the vocabulary cannot write."""
+
+
+class ActionError(RLFLError, ValueError):
+    """An action is not a token id of the vocabulary at all (a legal-looking but masked token never raises)."""
+
+
+class MissingDependencyError(RLFLError, ImportError):
+    """An optional package is needed for what was asked; the message says which, and how to install it."""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Returns `` Did you mean 'x'?`` for the nearest known word, or an empty string where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

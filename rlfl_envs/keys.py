@@ -1,0 +1,61 @@
+"""Randomness by key: a prompt is a pure function of one 64-bit number.
+
+A stream of prompts is then a seed and a counter, so that any episode of any environment can be recomputed on its own, in any order and
+in one NumPy call for a thousand environments. The generator is SplitMix64 used in counter mode (Steele, Lea & Flood 2014, "Fast
+splittable pseudorandom number generators", OOPSLA; the finaliser is Stafford's Mix13).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Keys", "fingerprint", "in_split", "key_at", "mix", "uniform_integers"]
+
+Keys = NDArray[np.uint64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_TEST_SHARE = np.uint64(10)  # one problem in ten is held out
+
+
+def mix(values: Keys) -> Keys:
+    """Scrambles 64-bit numbers (a bijection). Takes and returns uint64 arrays of any shape but ()."""
+    values = values + _GOLDEN
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def key_at(stream: Keys, position: NDArray[np.int64]) -> Keys:
+    """Returns the key of draw number `position` (>= 0) in each stream; arrays broadcast."""
+    return mix(stream + (position.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+
+
+def uniform_integers(keys: Keys, high: int) -> NDArray[np.int64]:
+    """Turns each key into an integer 0..high-1, 1 <= high < 2**31 (bias below high / 2**32)."""
+    return (((keys >> np.uint64(32)) * np.uint64(high)) >> np.uint64(32)).astype(np.int64)
+
+
+def fingerprint(codes: NDArray[np.int64], length: NDArray[np.int64] | None = None) -> Keys:
+    """Hashes each row of codes, the same on every platform and in every version.
+
+    Args:
+        codes: int64 [n, m], one problem a row.
+        length: int64 [n], how many codes of each row count; all of them by default.
+
+    Returns:
+        uint64 [n].
+    """
+    digest = np.zeros(len(codes), dtype=np.uint64)
+    for column in range(codes.shape[1]):
+        longer = mix(digest ^ (codes[:, column].astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+        digest = longer if length is None else np.where(column < length, longer, digest)
+    return digest
+
+
+def in_split(fingerprints: Keys, split: str) -> NDArray[np.bool_]:
+    """Says which problems belong to a split ("train", "test" or "all"); bool, the shape of fingerprints."""
+    if split == "all":
+        return np.ones(fingerprints.shape, dtype=np.bool_)
+    held_out = fingerprints % _TEST_SHARE == 0
+    return held_out if split == "test" else ~held_out

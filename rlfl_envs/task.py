@@ -1,0 +1,326 @@
+"""A task: a prompt distribution plus a programmed reward, in text. No tokens are stepped here and no Gymnasium is needed.
+
+This is the surface for people who train with something else than Gymnasium, and what a new task implements: `draw` and `evaluate`, a
+config, a tokenizer and two budgets.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import types
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlfl_envs.errors import ConfigError, PromptError, suggest
+from rlfl_envs.keys import Keys, fingerprint, in_split
+from rlfl_envs.tokenization import Tokenizer
+
+__all__ = ["ArrayTask", "Automaton", "Outcome", "OutcomeArrays", "Prompt", "Task", "TaskConfig", "check_value", "make_task"]
+
+Split = Literal["train", "test", "all"]
+_MAX_DRAWS = 10_000  # a split or a filter that rejects this many prompts in a row will reject them all
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Given text.
+
+    Attributes:
+        text: What the model reads; may be empty.
+        data: What the task needs to judge a completion; its own business.
+    """
+
+    text: str
+    data: Any = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a completion earned.
+
+    Attributes:
+        reward: Within the task's `reward_range`.
+        is_success: Whether the task counts as solved.
+        parts: Named quantities behind the reward, one float for each of the task's `part_names`.
+        status: One word for what happened, "ok" unless the task says otherwise.
+    """
+
+    reward: float
+    is_success: bool
+    parts: Mapping[str, float]
+    status: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeArrays:
+    """The outcomes of n completions as arrays: what `ArrayTask.evaluate_arrays` returns.
+
+    Attributes:
+        reward: float64 [n].
+        is_success: bool [n].
+        parts: float64 [n] for each of the task's `part_names`.
+        status: object [n] of str.
+    """
+
+    reward: NDArray[np.float64]
+    is_success: NDArray[np.bool_]
+    parts: Mapping[str, NDArray[np.float64]]
+    status: NDArray[np.object_]
+
+
+class Automaton(Protocol):
+    """Recognises the prefixes of well-formed completions, character by character; `mask="syntax"` is made from it.
+
+    States are hashable values of the automaton's own choice, and few.
+    """
+
+    alphabet: str
+    """Every character that a well-formed completion can have."""
+
+    def start(self, prompt: Prompt) -> Hashable:
+        """The state before the first character."""
+
+    def advance(self, state: Hashable, character: str) -> Hashable | None:
+        """The state after one more character, or None where nothing well-formed starts like this."""
+
+    def is_final(self, state: Hashable) -> bool:
+        """Whether the text so far is a well-formed completion."""
+
+    def characters_left(self, state: Hashable) -> int:
+        """The least number of characters that makes the text well-formed; 0 in a final state."""
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """The arguments that every task takes.
+
+    Attributes:
+        split: Which problems are drawn: 90% "train", 10% "test", or "all". Decided by a stable hash of the problem.
+        vocabulary: A built-in vocabulary's name, or a Hugging Face tokenizer by name or path.
+        mask: "none" leaves every ordinary token legal; "syntax" only those that keep the completion a prefix of something well-formed.
+        max_completion_tokens: The budget C, EOS included; by default the longest reference completion.
+        min_completion_tokens: EOS is masked until the completion has this many tokens.
+    """
+
+    split: Split = "train"
+    vocabulary: str = "characters"
+    mask: Literal["none", "syntax"] = "none"
+    max_completion_tokens: int | None = None
+    min_completion_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks every argument's type and the common ones' ranges; a subclass calls this, then checks its own."""
+        hints = typing.get_type_hints(type(self))
+        for argument in fields(self):
+            check_type(argument.name, getattr(self, argument.name), hints[argument.name])
+        budget = self.max_completion_tokens
+        check_value("max_completion_tokens", budget, budget is None or 1 <= budget <= 65536, "1..65536, or None")
+        check_value("min_completion_tokens", self.min_completion_tokens, self.min_completion_tokens >= 0, "0 or more")
+
+
+class Task(ABC):
+    """A prompt distribution plus a programmed reward.
+
+    A subclass sets `Config`, `part_names`, `reward_range`, `tokenizer`, `max_prompt_tokens` and `default_budget` (the last four usually in
+    its `__init__`, after `super().__init__(**kwargs)`) and implements `draw`, `parse_prompt`, `evaluate` and, where there is one,
+    `reference_completion`. Its docstring is its card.
+
+    Attributes:
+        config: The arguments, checked.
+        tokenizer: The vocabulary the task is played in.
+        reward_range: The least and the largest reward.
+        max_prompt_tokens: P, the columns a prompt may fill, BOS included.
+        default_budget: The longest reference completion in tokens.
+        part_names: The names of the reward parts.
+        automaton: For `mask="syntax"`; None where the task has no syntax.
+    """
+
+    Config: ClassVar[type[TaskConfig]] = TaskConfig
+    part_names: ClassVar[tuple[str, ...]] = ()
+    automaton: Automaton | None = None
+
+    config: TaskConfig
+    tokenizer: Tokenizer
+    reward_range: tuple[float, float]
+    max_prompt_tokens: int
+    default_budget: int
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Takes the fields of `Config` by name.
+
+        Raises:
+            ConfigError: A name is unknown or a value not allowed.
+        """
+        known = [argument.name for argument in fields(self.Config)]
+        for name in kwargs:
+            if name not in known:
+                raise ConfigError(
+                    f"{type(self).__name__} takes no argument {name!r}.{suggest(name, known)} Allowed: {', '.join(known)}."
+                )
+        self.config = self.Config(**kwargs)
+
+    # --- prompts -----------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> Prompt:
+        """Draws a prompt from the whole distribution, whatever the split."""
+
+    @abstractmethod
+    def parse_prompt(self, text: str) -> Prompt:
+        """Makes a prompt of any legal prompt text, so that other code can bring its own.
+
+        Raises:
+            PromptError: The text is not a prompt of this task.
+        """
+
+    def problem_key(self, prompt: Prompt) -> str:
+        """What makes the problem; prompts that share it fall into the same split."""
+        return prompt.text
+
+    def prompts_from_keys(self, keys: Keys) -> list[Prompt]:
+        """Returns the prompt that each key stands for, within the split; a pure function of the key.
+
+        Args:
+            keys: uint64 [n].
+        """
+        return [self._prompt_from_key(int(key)) for key in keys]
+
+    def _prompt_from_key(self, key: int) -> Prompt:
+        rng = np.random.default_rng(key)
+        for _ in range(_MAX_DRAWS):
+            prompt = self.draw(rng)
+            codes = np.frombuffer(self.problem_key(prompt).encode(), dtype=np.uint8)[None].astype(np.int64)
+            if in_split(fingerprint(codes), self.config.split)[0]:
+                return prompt
+        raise ConfigError(f"split={self.config.split!r} holds none of {_MAX_DRAWS} prompts drawn; allowed here: 'all'.")
+
+    def sample_prompts(self, rng: np.random.Generator, n: int) -> list[Prompt]:
+        """Draws n prompts of the split; the same as n draws of one."""
+        return self.prompts_from_keys(rng.integers(0, 2**64, size=n, dtype=np.uint64))
+
+    def encode_prompt(self, prompt: Prompt) -> NDArray[np.int64]:
+        """Returns the prompt's columns: int64 [P], left-padded with PAD, BOS first where the vocabulary has one.
+
+        Raises:
+            PromptError: The prompt does not fit into P tokens.
+        """
+        ids = self.tokenizer.encode(prompt.text)
+        if self.tokenizer.bos_id is not None:
+            ids.insert(0, self.tokenizer.bos_id)
+        if len(ids) > self.max_prompt_tokens:
+            raise PromptError(f"prompt={prompt.text!r} has {len(ids)} tokens; allowed: at most {self.max_prompt_tokens}.")
+        columns = np.full(self.max_prompt_tokens, self.tokenizer.pad_id, dtype=np.int64)
+        columns[self.max_prompt_tokens - len(ids) :] = ids
+        return columns
+
+    # --- rewards -----------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Judges completions, a batch at a time. Never raises because of what a completion says, and takes bounded time."""
+
+    def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str | None:
+        """A completion that earns full reward, or None where there is none to give."""
+        return None
+
+    def constant_completions(self) -> list[str]:
+        """Candidates for the best constant answer: what a model could say to every prompt."""
+        return []
+
+    def illegal_outcome(self) -> Outcome:
+        """What an episode earns that ends in an illegal token: the lowest reward."""
+        return Outcome(self.reward_range[0], False, dict.fromkeys(self.part_names, 0.0), "illegal")
+
+    def novelty_key(self, prompt: Prompt) -> str:
+        """What has to be known to answer; evaluation reports apart the prompts whose key training never met."""
+        return self.problem_key(prompt)
+
+    def stops(self, prompt: Prompt, completion: str) -> bool:
+        """The task's own stopping rule: whether the completion is over without EOS. Called after every token where overridden."""
+        return False
+
+    @property
+    def max_completion_tokens(self) -> int:
+        """C, the budget of a completion in tokens, EOS included."""
+        return self.config.max_completion_tokens or self.default_budget
+
+
+@runtime_checkable
+class ArrayTask(Protocol):
+    """The array fast path that a task may add for the vector environment. It equals the text path, outcome for outcome."""
+
+    def arrays_from_keys(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.void]]:
+        """Returns the prompts' columns, int64 [n, P], and a structured array [n] of what judging them needs."""
+
+    def arrays_from_prompts(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.int64], NDArray[np.void]]:
+        """The same for prompts that exist already."""
+
+    def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
+        """`automaton.start` for each row of the structured array."""
+
+    def evaluate_arrays(
+        self, data: NDArray[np.void], completions: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> OutcomeArrays:
+        """Judges completions given as token ids.
+
+        Args:
+            data: structured array [n].
+            completions: int64 [n, C]; columns from `lengths` on are to be ignored.
+            lengths: int64 [n], tokens without EOS.
+        """
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------------------
+
+
+def make_task(task: str | Task, arguments: Mapping[str, Any]) -> Task:
+    """Resolves "module:Class" and constructs the task.
+
+    Raises:
+        ConfigError: The reference leads to no task, or an argument is wrong.
+    """
+    if isinstance(task, Task):
+        if arguments:
+            raise ConfigError(f"task={task!r} is made already and takes no more arguments: {', '.join(arguments)}.")
+        return task
+    module_name, _, class_name = task.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"task={task!r} cannot be loaded ({error}); allowed: 'package.module:Class'.") from error
+    if not (isinstance(cls, type) and issubclass(cls, Task)):
+        raise ConfigError(f"task={task!r} is not a subclass of rlfl_envs.Task.")
+    return cls(**arguments)
+
+
+def check_value(name: str, value: object, is_allowed: bool, allowed: str) -> None:
+    """Raises a ConfigError that names the argument, its value and what is allowed, unless it is."""
+    if not is_allowed:
+        raise ConfigError(f"{name}={value!r} is not allowed; allowed: {allowed}.")
+
+
+def check_type(name: str, value: object, hint: Any) -> None:
+    """Raises a ConfigError where a value does not fit the annotation of its field (str, bool, int, float, Literal and unions)."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    if not any(_fits(value, option) for option in options):
+        allowed = [", ".join(map(repr, typing.get_args(o))) if typing.get_args(o) else getattr(o, "__name__", str(o)) for o in options]
+        raise ConfigError(f"{name}={value!r} is not allowed; allowed: {' or '.join(allowed).replace('NoneType', 'None')}.")
+
+
+def _fits(value: object, option: Any) -> bool:
+    if typing.get_origin(option) is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in typing.get_args(option))
+    if option is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if option is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, option)
+
+

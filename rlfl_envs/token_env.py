@@ -1,0 +1,209 @@
+"""TokenEnv: a task played one token per step."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from rlfl_envs.errors import ActionError, ConfigError, suggest
+from rlfl_envs.keys import key_at
+from rlfl_envs.masks import make_mask
+from rlfl_envs.task import Outcome, Prompt, Task, make_task
+from rlfl_envs.tokenization import Tokenizer
+
+__all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream"]
+
+
+class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
+    """One episode is one prompt, its completion token by token, and the reward at the end.
+
+    Observations are int64 [P + C] over `MultiDiscrete([V] * (P + C))`: the prompt, left-padded to P columns, then the completion so far, then
+    PAD. Actions are token ids, `Discrete(V)`. The last step carries the reward and, in its info, `is_success`, `reward_parts`,
+    `completion`, `finish_reason` ("eos", "stop", "length", "illegal") and `status`; every info has `action_mask`, int8 [V]. Every ending is
+    `terminated`.
+
+    Attributes:
+        task: The task.
+        tokenizer: Its vocabulary.
+        prompt: The prompt in play; None before the first reset.
+        prompt_length: P.
+        completion_length: C.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human"], "render_fps": 4}
+
+    def __init__(self, task: str | Task, *, render_mode: str | None = None, **arguments: Any) -> None:
+        """Constructs the environment.
+
+        Args:
+            task: A task, or "module:Class" of one.
+            render_mode: None, "ansi" (`render` returns a text) or "human" (every step prints it).
+            **arguments: The fields of the task's config.
+
+        Raises:
+            ConfigError: An argument is unknown or has a value that is not allowed.
+        """
+        check_render_mode(render_mode)
+        self.render_mode = render_mode
+        self.task = make_task(task, arguments)
+        self.tokenizer: Tokenizer = self.task.tokenizer
+        self.prompt_length = self.task.max_prompt_tokens
+        self.completion_length = self.task.max_completion_tokens
+        self._mask = make_mask(self.task)
+        vocab_size = self.tokenizer.vocab_size
+        self.action_space = gymnasium.spaces.Discrete(vocab_size)
+        self.observation_space = gymnasium.spaces.MultiDiscrete([vocab_size] * (self.prompt_length + self.completion_length))
+        self._has_stop_rule = type(self.task).stops is not Task.stops
+        self.prompt: Prompt | None = None
+        self._stream: np.ndarray[Any, np.dtype[np.uint64]] | None = None
+        self._episode = 0  # prompts drawn from the stream so far
+        self._columns = np.full(self.prompt_length + self.completion_length, self.tokenizer.pad_id, dtype=np.int64)
+        self._completion: list[int] = []
+        self._state = 0
+        self._outcome: Outcome | None = None
+        self._finish_reason = ""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.int64], dict[str, Any]]:
+        """Starts an episode.
+
+        Args:
+            seed: Restarts the stream of prompts; without one the stream goes on.
+            options: `{"prompt": text}` plays that prompt; the stream stays where it is.
+
+        Returns:
+            The observation, int64 [P + C], and `{"action_mask": int8 [V]}`.
+
+        Raises:
+            ConfigError: An option is unknown.
+            PromptError: The given prompt is not one of this task.
+        """
+        super().reset(seed=seed)
+        options = check_options(options, ("prompt",))
+        if seed is not None or self._stream is None:
+            self._stream, self._episode = new_stream(self.np_random), 0
+        if "prompt" in options:
+            self.prompt = self.task.parse_prompt(options["prompt"])
+        else:
+            self.prompt = self.task.prompts_from_keys(key_at(self._stream, np.array([self._episode])))[0]
+            self._episode += 1
+        self._columns[: self.prompt_length] = self.task.encode_prompt(self.prompt)
+        self._columns[self.prompt_length :] = self.tokenizer.pad_id
+        self._completion = []
+        self._state = self._mask.start(self.task.automaton.start(self.prompt) if self.task.automaton else None)
+        self._outcome, self._finish_reason = None, ""
+        self._print_if_human()
+        return self._columns.copy(), {"action_mask": self._mask.rows[self._state]}
+
+    def step(self, action: int) -> tuple[NDArray[np.int64], float, bool, bool, dict[str, Any]]:
+        """Appends one token.
+
+        Args:
+            action: A token id. An illegal one (PAD, BOS, masked) ends the episode with the lowest reward; it is not written.
+
+        Raises:
+            ActionError: The action is no token id at all.
+            gymnasium.error.ResetNeeded: There is no episode under way.
+        """
+        if self.prompt is None or self._outcome is not None:
+            raise ResetNeeded("The episode is over, or none was begun: call reset() before step().")
+        if not self.action_space.contains(action):
+            raise ActionError(f"action={action!r} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}.")
+        token = int(action)
+        info: dict[str, Any] = {}
+        if not self._mask.rows[self._state, token]:
+            self._finish("illegal")
+        else:
+            self._columns[self.prompt_length + len(self._completion)] = token
+            if token == self.tokenizer.eos_id:
+                self._finish("eos")
+            else:
+                self._completion.append(token)
+                self._state = self._mask.next_state(self._state, token)
+                if self._has_stop_rule and self.task.stops(self.prompt, self.completion):
+                    self._finish("stop")
+                elif len(self._completion) == self.completion_length:
+                    self._finish("length")
+        info["action_mask"] = self._mask.rows[self._state]
+        reward = 0.0
+        if self._outcome is not None:
+            reward = float(self._outcome.reward)
+            info |= end_info(self._outcome, self.completion, self._finish_reason)
+        self._print_if_human()
+        return self._columns.copy(), reward, self._outcome is not None, False, info
+
+    def _finish(self, reason: str) -> None:
+        assert self.prompt is not None
+        self._finish_reason = reason
+        self._outcome = (
+            self.task.illegal_outcome() if reason == "illegal" else self.task.evaluate([self.prompt], [self.completion])[0]
+        )
+
+    @property
+    def completion(self) -> str:
+        """The completion so far, without EOS."""
+        return self.tokenizer.decode(self._completion)
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, bool [V] (the name and type that sb3-contrib's MaskablePPO looks for)."""
+        return self._mask.rows[self._state].astype(np.bool_)
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The prompt, the completion so far and, at the end, the reward and its parts; a string for "ansi", printed for "human"."""
+        if self.render_mode == "ansi":
+            return self._description()
+        return None
+
+    def _description(self) -> str:
+        if self.prompt is None:
+            return ""
+        return describe_episode(self.prompt.text, self.completion, self._outcome, self._finish_reason)
+
+    def _print_if_human(self) -> None:
+        if self.render_mode == "human":
+            print(self._description())
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Raises a ConfigError for a render mode that is none of ours."""
+    if render_mode not in (None, *TokenEnv.metadata["render_modes"]):
+        raise ConfigError(f"render_mode={render_mode!r} is not allowed; allowed: None, 'ansi' or 'human'.")
+
+
+def check_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the options of a reset, or raises a ConfigError for one that does not exist."""
+    for name in options or {}:
+        if name not in allowed:
+            raise ConfigError(f"options={name!r} is not allowed.{suggest(name, allowed)} Allowed: {', '.join(allowed)}.")
+    return options or {}
+
+
+def new_stream(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Draws the 64-bit number that a stream of prompts is made of; uint64 [1]."""
+    return rng.integers(0, 2**64, size=1, dtype=np.uint64)
+
+
+def end_info(outcome: Outcome, completion: str, finish_reason: str) -> dict[str, Any]:
+    """What the last step's info says about an episode."""
+    return {
+        "is_success": bool(outcome.is_success),
+        "reward_parts": {name: float(value) for name, value in outcome.parts.items()},
+        "completion": completion,
+        "finish_reason": finish_reason,
+        "status": outcome.status,
+    }
+
+
+def describe_episode(prompt: str, completion: str, outcome: Outcome | None, finish_reason: str) -> str:
+    """Writes an episode for people: prompt and completion, and once it is over the reward and its parts."""
+    text = f"{prompt}[{completion}"
+    if outcome is None:
+        return text
+    parts = ", ".join(f"{name}={value:.4g}" for name, value in outcome.parts.items())
+    mark = "success" if outcome.is_success else "no success"
+    return f"{text}]  reward={outcome.reward:.4g} ({mark}, {outcome.status}, ended by {finish_reason}; {parts})"

@@ -1,0 +1,206 @@
+"""Vocabularies: text to token ids and back, on the `tokenizers` library.
+
+Three kinds: one token per character, one token per integer (the paper's "complete" vocabulary), and any Hugging Face tokenizer by name or
+path. The small ones start with PAD = 0, BOS = 1, EOS = 2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+
+from rlfl_envs.errors import ConfigError, TokenizationError
+
+__all__ = ["BOS", "EOS", "PAD", "Tokenizer", "character_tokenizer", "load_tokenizer", "number_tokenizer"]
+
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+
+# What published vocabularies call their special tokens, for a tokenizer.json that comes without a tokenizer_config.json.
+_KNOWN_SPECIALS = {
+    "eos_token": (EOS, "</s>", "<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "[SEP]"),
+    "bos_token": (BOS, "<s>", "<|endoftext|>", "<|begin_of_text|>", "<|im_start|>", "[CLS]"),
+    "pad_token": (PAD, "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>"),
+}
+
+
+class Tokenizer:
+    """A vocabulary with its special tokens.
+
+    Attributes:
+        backend: The `tokenizers.Tokenizer` behind it; `PreTrainedTokenizerFast(tokenizer_object=...)` takes it.
+        pad_id: Fills unused columns. Equal to `eos_id` where the vocabulary has no padding token of its own (GPT-2).
+        eos_id: Ends a completion.
+        bos_id: Starts a prompt, or None where the vocabulary has no such token.
+    """
+
+    def __init__(
+        self, backend: Backend, *, pad: str, eos: str, bos: str | None, closed: bool = False, symbols: Sequence[str] = ()
+    ) -> None:
+        """Wraps a backend.
+
+        Args:
+            backend: The tokenizer proper.
+            pad: The padding token's string.
+            eos: The end-of-sequence token's string.
+            bos: The beginning-of-sequence token's string, or None.
+            closed: True where every token stands for a fixed text, so that decoding is joining (see `token_texts`).
+            symbols: In a closed vocabulary of integers, the tokens that are none.
+
+        Raises:
+            ConfigError: A special token is not in the vocabulary.
+        """
+        for role, token in (("pad", pad), ("eos", eos), ("bos", bos)):
+            if token is not None and backend.token_to_id(token) is None:
+                raise ConfigError(f"{role}={token!r} is not a token of this vocabulary.")
+        self.backend = backend
+        self.backend.encode_special_tokens = True  # a text that spells "<eos>" is text, never the token
+        self.pad_id: int = backend.token_to_id(pad)
+        self.eos_id: int = backend.token_to_id(eos)
+        self.bos_id: int | None = None if bos is None else backend.token_to_id(bos)
+        self._closed = closed
+        self._symbols = tuple(symbols)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the number of token ids, the special ones included."""
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of PAD, BOS and EOS."""
+        return frozenset(i for i in (self.pad_id, self.bos_id, self.eos_id) if i is not None)
+
+    @cached_property
+    def token_texts(self) -> list[str]:
+        """What each token id adds to a text, [V]; specials add nothing.
+
+        In the number vocabulary an integer's text ends with a space, which shows where one integer ends and the next begins.
+        """
+        if not self._closed:
+            return self.backend.decode_batch([[i] for i in range(self.vocab_size)], skip_special_tokens=True)
+        texts = [self.backend.id_to_token(i) for i in range(self.vocab_size)]
+        if self._symbols:
+            texts = [text if text in self._symbols else f"{text} " for text in texts]
+        return ["" if i in self.special_ids else text for i, text in enumerate(texts)]
+
+    def id_to_token(self, token_id: int) -> str:
+        """The token's own string, such as "<eos>" or "42"."""
+        return self.backend.id_to_token(token_id)
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the text's token ids, without special tokens.
+
+        Raises:
+            TokenizationError: The vocabulary cannot write the text.
+        """
+        try:
+            ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # the backend raises plain Exception for a word outside a closed vocabulary
+            raise TokenizationError(f"text={text!r} cannot be written in this vocabulary ({error}).") from error
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Returns the text of token ids; special tokens are skipped. Two adjacent integers stay apart: "1 2"."""
+        if not self._closed:
+            return self.backend.decode(list(ids), skip_special_tokens=True)
+        texts = self.token_texts
+        text = "".join([texts[i] for i in ids])
+        for symbol in self._symbols:
+            text = text.replace(f" {symbol}", symbol)
+        return text.rstrip(" ") if self._symbols else text
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restores a pickled tokenizer; the backend forgets this one setting."""
+        self.__dict__.update(state)
+        self.backend.encode_special_tokens = True
+
+    def __repr__(self) -> str:
+        """Names the size and the special tokens."""
+        return f"Tokenizer(vocab_size={self.vocab_size}, pad_id={self.pad_id}, bos_id={self.bos_id}, eos_id={self.eos_id})"
+
+
+def character_tokenizer(alphabet: str) -> Tokenizer:
+    """One token per character of `alphabet`, in its order, from id 3 on.
+
+    Raises:
+        ConfigError: The alphabet is empty or names a character twice.
+    """
+    if not alphabet or len(set(alphabet)) != len(alphabet):
+        raise ConfigError(f"alphabet={alphabet!r} must name at least one character, and none twice.")
+    backend = _word_level([*alphabet])
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("(?m:.)"), "isolated")
+    backend.decoder = decoders.Fuse()
+    return Tokenizer(backend, pad=PAD, eos=EOS, bos=BOS, closed=True)
+
+
+def number_tokenizer(symbols: Sequence[str] = ("+", "*", "="), largest: int = 99) -> Tokenizer:
+    """One token per integer 0..largest (ids 3..largest+3), then one per symbol: the paper's "complete" vocabulary.
+
+    Two adjacent integer tokens are written with a space between them ("1 2"), so that decoding loses nothing.
+    """
+    backend = _word_level([*map(str, range(largest + 1)), *symbols])
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(" "), "removed"), pre_tokenizers.Split(Regex("[^0-9]"), "isolated")]
+    )
+    # A space before every token but the first, then none around a symbol: what is left stands between two integers.
+    spaces = [decoders.Replace(f" {symbol}", symbol) for symbol in symbols]
+    fused = [decoders.Replace(f"{symbol} ", symbol) for symbol in symbols]
+    backend.decoder = decoders.Sequence([decoders.WordPiece("##", cleanup=False), *spaces, decoders.Fuse(), *fused])
+    return Tokenizer(backend, pad=PAD, eos=EOS, bos=BOS, closed=True, symbols=symbols)
+
+
+def load_tokenizer(name_or_path: str) -> Tokenizer:
+    """Loads any Hugging Face tokenizer: a `tokenizer.json`, a folder that holds one, or a hub name such as "gpt2".
+
+    The special tokens are read from `tokenizer_config.json` where there is one, else recognised by their usual names. A vocabulary
+    without a padding token pads with EOS.
+
+    Raises:
+        ConfigError: Nothing can be loaded under this name, or it has no end-of-sequence token.
+    """
+    path = Path(name_or_path)
+    try:
+        if path.is_dir():
+            backend = Backend.from_file(str(path / "tokenizer.json"))
+            declared = _declared_specials(path / "tokenizer_config.json")
+        elif path.is_file():
+            backend = Backend.from_file(str(path))
+            declared = _declared_specials(path.parent / "tokenizer_config.json")
+        else:
+            backend = Backend.from_pretrained(name_or_path)
+            declared = {}
+    except Exception as error:  # the backend raises plain Exception, and the hub's client many kinds
+        raise ConfigError(
+            f"vocabulary={name_or_path!r} is no built-in vocabulary, no tokenizer.json or folder with one, and could not be loaded "
+            f"from the Hugging Face hub ({type(error).__name__}: {error})."
+        ) from error
+    specials = {role: _first_known(backend, declared.get(role), known) for role, known in _KNOWN_SPECIALS.items()}
+    eos = specials["eos_token"]
+    if eos is None:
+        raise ConfigError(f"vocabulary={name_or_path!r} has no end-of-sequence token; name one in its tokenizer_config.json.")
+    return Tokenizer(backend, pad=specials["pad_token"] or eos, eos=eos, bos=specials["bos_token"])
+
+
+def _word_level(tokens: list[str]) -> Backend:
+    backend = Backend(models.WordLevel({token: i for i, token in enumerate([PAD, BOS, EOS, *tokens])}, unk_token="<unk>"))
+    backend.add_special_tokens([PAD, BOS, EOS])
+    return backend
+
+
+def _declared_specials(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    named = {role: entries.get(role) for role in _KNOWN_SPECIALS}
+    return {role: value["content"] if isinstance(value, dict) else value for role, value in named.items() if value}
+
+
+def _first_known(backend: Backend, declared: str | None, known: Sequence[str]) -> str | None:
+    candidates = [declared, *known] if declared else known
+    return next((token for token in candidates if token is not None and backend.token_to_id(token) is not None), None)

@@ -1,0 +1,438 @@
+"""TokenVectorEnv: the same tasks, natively batched.
+
+Equal to Gymnasium's SyncVectorEnv over scalar environments (observations, rewards, endings, infos, masks), but every step is a handful of
+NumPy calls: prompts are recomputed from (stream, episode number), masks are gathered by state, and the episodes that end in a step are
+judged together, through the task's array path where it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, cast
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from rlfl_envs.errors import ActionError, ConfigError
+from rlfl_envs.keys import Keys, key_at
+from rlfl_envs.masks import make_mask
+from rlfl_envs.task import ArrayTask, Outcome, OutcomeArrays, Prompt, Task, check_value, make_task
+from rlfl_envs.token_env import TokenEnv, check_options, check_render_mode, describe_episode, new_stream
+
+__all__ = ["TokenVectorEnv"]
+
+_REASONS = np.array(["", "eos", "stop", "length", "illegal"], dtype=object)
+_PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL = range(len(_REASONS))
+
+
+class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]):
+    """`num_envs` episodes side by side.
+
+    Observations are int64 [N, P + C], actions [N] token ids, rewards float64 [N], endings bool [N]. Seeded with s, environment i plays
+    what a `TokenEnv` seeded s + i plays. Infos follow Gymnasium's layout: `action_mask` int8 [N, V] at every step (a read-only view of one
+    row where all rows are alike) and, for the episodes that end, `is_success` bool [N], `reward_parts` (a dictionary of float64 [N]),
+    `completion`, `finish_reason` and `status`, object [N] of str; each key has a bool [N] mask under `_key`.
+
+    Attributes:
+        task: The task.
+        tokenizer: Its vocabulary.
+        prompt_length: P.
+        completion_length: C.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {**TokenEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}  # type: ignore[misc]
+
+    def __init__(
+        self,
+        task: str | Task,
+        num_envs: int = 1,
+        *,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        **arguments: Any,
+    ) -> None:
+        """Constructs the environment.
+
+        Args:
+            task: A task, or "module:Class" of one.
+            num_envs: N, 1 or more.
+            render_mode: None, "ansi" or "human".
+            autoreset_mode: Gymnasium's enum or its string: "NextStep", "SameStep" or "Disabled". Under "Disabled" a finished environment
+                ignores its action (reward 0, same observation, still terminated) until `reset(options={"reset_mask": ...})`.
+            **arguments: The fields of the task's config.
+
+        Raises:
+            ConfigError: An argument is unknown or has a value that is not allowed.
+        """
+        check_render_mode(render_mode)
+        is_count = isinstance(num_envs, (int, np.integer)) and not isinstance(num_envs, bool) and num_envs >= 1
+        check_value("num_envs", num_envs, is_count, "an integer, 1 or more")
+        self.num_envs = int(num_envs)
+        self.render_mode = render_mode
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
+        self.task = make_task(task, arguments)
+        self.tokenizer = self.task.tokenizer
+        self.prompt_length = self.task.max_prompt_tokens
+        self.completion_length = self.task.max_completion_tokens
+        self._mask = make_mask(self.task)
+        columns, vocab_size = self.prompt_length + self.completion_length, self.tokenizer.vocab_size
+        self.single_action_space = gymnasium.spaces.Discrete(vocab_size)
+        self.single_observation_space = gymnasium.spaces.MultiDiscrete([vocab_size] * columns)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._has_stop_rule = type(self.task).stops is not Task.stops
+        self._batch: ArrayTask = self.task if isinstance(self.task, ArrayTask) else _TextBatch(self.task)
+
+        n = self.num_envs
+        self._streams = np.zeros(n, dtype=np.uint64)
+        self._is_seeded = np.zeros(n, dtype=np.bool_)
+        self._episodes = np.zeros(n, dtype=np.int64)  # prompts drawn from each stream so far
+        self._leaders = np.arange(n)  # whose stream each environment reads
+        self._bank = _PromptBank(self._batch, n, lookahead=1 if isinstance(self._batch, _TextBatch) else 8)
+        self._columns = np.full((n, columns), self.tokenizer.pad_id, dtype=np.int64)
+        self._data = np.zeros(n, dtype=self._bank.data.dtype)
+        self._lengths = np.zeros(n, dtype=np.int64)  # completion tokens without EOS
+        self._states = np.zeros(n, dtype=np.int32)  # of the mask
+        self._finished = np.ones(n, dtype=np.bool_)
+        self._last_end: tuple[NDArray[np.float64], dict[str, Any]] | None = None  # rewards and infos of the last step, for render
+        self._always = np.ones(n, dtype=np.bool_)
+        self._always.flags.writeable = False
+
+    # --- reset ---------------------------------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.int64], dict[str, Any]]:
+        """Starts episodes in all environments, or in those of a mask.
+
+        Args:
+            seed: s gives environment i the seed s + i; a list has one seed (or None) each; None lets the streams go on.
+            options: Any of
+                "reset_mask": bool [N], which environments to reset (all by default);
+                "group_size": k, which must divide N: environment i takes the prompts of environment k * (i // k), at every reset from now
+                on, until a reset without it; each environment's own stream is counted on as if it had been used;
+                "prompt": a prompt's text, or a list of N, to play instead; the streams stay where they are.
+
+        Returns:
+            Observations, int64 [N, P + C], and infos with `action_mask`.
+
+        Raises:
+            ConfigError: An option is unknown or has a value that is not allowed.
+            PromptError: A given prompt is not one of this task.
+        """
+        options = check_options(options, ("reset_mask", "group_size", "prompt"))
+        chosen = self._reset_mask(options.get("reset_mask"))
+        rows = np.flatnonzero(chosen)
+        self._seed(seed, rows)
+        if "reset_mask" not in options or "group_size" in options:
+            group_size = options.get("group_size", 1)
+            is_divisor = isinstance(group_size, (int, np.integer)) and group_size >= 1 and self.num_envs % group_size == 0
+            check_value("group_size", group_size, is_divisor, f"a divisor of num_envs={self.num_envs}")
+            self._leaders = np.arange(self.num_envs) // group_size * group_size
+        if "prompt" in options:
+            self._begin(rows, *self._batch.arrays_from_prompts(self._given_prompts(options["prompt"], rows)))
+        else:
+            self._begin_next(rows)
+        infos = self._mask_info()
+        if len(rows) < self.num_envs:
+            infos["_action_mask"] = chosen
+        self._last_end = None
+        self._print_if_human()
+        return self._columns.copy(), infos
+
+    def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
+        if mask is None:
+            return np.ones(self.num_envs, dtype=np.bool_)
+        is_mask = isinstance(mask, np.ndarray) and mask.shape == (self.num_envs,) and mask.dtype == np.bool_ and mask.any()
+        check_value("reset_mask", mask, is_mask, f"a bool array of shape ({self.num_envs},) with a True in it")
+        return cast("NDArray[np.bool_]", mask.copy())
+
+    def _seed(self, seed: int | Sequence[int | None] | None, rows: NDArray[np.intp]) -> None:
+        if isinstance(seed, (int, np.integer)):
+            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(int(seed))
+            seeds: Sequence[int | None] = [int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = [None] * self.num_envs if seed is None else list(seed)
+        check_value("seed", seed, len(seeds) == self.num_envs, f"None, an integer or a list of num_envs={self.num_envs}")
+        for row in rows.tolist():
+            if seeds[row] is not None or not self._is_seeded[row]:
+                self._streams[row] = new_stream(gymnasium.utils.seeding.np_random(seeds[row])[0])[0]
+                self._episodes[row], self._is_seeded[row] = 0, True
+
+    def _given_prompts(self, given: Any, rows: NDArray[np.intp]) -> list[Prompt]:
+        if isinstance(given, str):
+            return [self.task.parse_prompt(given)] * len(rows)
+        is_list = isinstance(given, (list, tuple)) and len(given) == self.num_envs and all(isinstance(text, str) for text in given)
+        check_value("prompt", given, is_list, f"a string, or a list of num_envs={self.num_envs} of them")
+        return [self.task.parse_prompt(given[row]) for row in rows.tolist()]
+
+    def _begin_next(self, rows: NDArray[np.intp]) -> None:
+        """Starts the next episode of each row's stream."""
+        self._begin(rows, *self._bank.take(rows, self._streams[self._leaders], self._episodes))
+        self._episodes[rows] += 1
+
+    def _begin(self, rows: NDArray[np.intp], columns: NDArray[np.int64], data: NDArray[Any]) -> None:
+        self._columns[rows, : self.prompt_length] = columns
+        self._columns[rows, self.prompt_length :] = self.tokenizer.pad_id
+        self._data[rows] = data
+        self._lengths[rows] = 0
+        self._finished[rows] = False
+        if self.task.config.mask == "syntax":
+            self._states[rows] = [self._mask.start(state) for state in self._batch.start_states(data)]
+        else:
+            self._states[rows] = 0
+
+    # --- step ----------------------------------------------------------------------------------------------------------------
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Appends one token to every episode in play.
+
+        Args:
+            actions: integers [N]; those of environments that are finished (or about to autoreset) are ignored.
+
+        Returns:
+            Observations int64 [N, P + C], rewards float64 [N], terminated and truncated bool [N] (never truncated), infos.
+
+        Raises:
+            ActionError: An action is no token id, or their shape is not [N].
+        """
+        actions = self._check_actions(actions)
+        playing = ~self._finished
+        resting = np.flatnonzero(self._finished)
+        reasons = self._write(actions, playing)
+        ended = np.flatnonzero(reasons)
+        rewards = np.zeros(self.num_envs, dtype=np.float64)
+        self._finished = reasons > 0
+        infos: dict[str, Any] = {}
+        if len(ended):
+            infos = self._end_infos(ended, reasons, rewards)
+        self._last_end = (rewards, infos) if infos else None
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            self._finished[resting] = True
+        elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            if len(resting):
+                self._begin_next(resting)
+        elif len(ended):
+            infos = self._reset_in_same_step(ended, infos)
+        terminated = reasons > 0
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            terminated |= self._finished
+        infos |= self._mask_info()
+        self._print_if_human()
+        return self._columns.copy(), rewards, terminated, np.zeros(self.num_envs, dtype=np.bool_), infos
+
+    def _check_actions(self, actions: Any) -> NDArray[np.int64]:
+        array = np.asarray(actions)
+        if array.shape != (self.num_envs,) or array.dtype.kind not in "iu":
+            raise ActionError(f"actions of shape {array.shape} and type {array.dtype} are not allowed; allowed: {self.num_envs} integers.")
+        wrong = (array < 0) | (array >= self.tokenizer.vocab_size)
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise ActionError(f"actions[{i}]={array[i]} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}.")
+        return array.astype(np.int64, copy=False)
+
+    def _write(self, actions: NDArray[np.int64], playing: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Appends the legal tokens and says why episodes end: a code for each environment, 0 where it plays on or rests."""
+        legal = self._mask.rows[self._states, actions] != 0
+        is_eos = actions == self.tokenizer.eos_id
+        written = np.flatnonzero(playing & legal)
+        self._columns[written, self.prompt_length + self._lengths[written]] = actions[written]
+        grown = np.flatnonzero(playing & legal & ~is_eos)
+        self._lengths[grown] += 1
+        if not self._mask.is_constant:
+            self._states[grown] = self._mask.next_states(self._states[grown], actions[grown])
+        reasons = np.zeros(self.num_envs, dtype=np.int64)
+        reasons[grown] = np.where(self._lengths[grown] == self.completion_length, _LENGTH, _PLAYING)
+        if self._has_stop_rule:
+            for row in grown.tolist():
+                if self.task.stops(self._prompt(row), self._completion(row)):
+                    reasons[row] = _STOP
+        reasons[playing & is_eos] = _EOS
+        reasons[playing & ~legal] = _ILLEGAL
+        return reasons
+
+    def _end_infos(self, ended: NDArray[np.intp], reasons: NDArray[np.int64], rewards: NDArray[np.float64]) -> dict[str, Any]:
+        """Judges the episodes that ended, fills their rewards in and builds their infos."""
+        n = self.num_envs
+        outcome = self._batch.evaluate_arrays(
+            self._data[ended], self._columns[ended, self.prompt_length :], self._lengths[ended]
+        )
+        is_illegal = reasons[ended] == _ILLEGAL
+        if is_illegal.any():
+            _overwrite(outcome, is_illegal, self.task.illegal_outcome())
+        rewards[ended] = outcome.reward
+        present = np.zeros(n, dtype=np.bool_)
+        present[ended] = True
+
+        def spread(values: NDArray[Any]) -> NDArray[Any]:
+            column = np.full(n, None, dtype=object) if values.dtype == object else np.zeros(n, dtype=values.dtype)
+            column[ended] = values
+            return column
+
+        parts: dict[str, Any] = {}
+        for name, values in outcome.parts.items():
+            parts[name], parts[f"_{name}"] = spread(values), present.copy()
+        completions = np.empty(len(ended), dtype=object)
+        completions[:] = [self._completion(row) for row in ended.tolist()]
+        infos = {
+            "is_success": spread(outcome.is_success),
+            "reward_parts": parts,
+            "completion": spread(completions),
+            "finish_reason": spread(_REASONS[reasons[ended]]),
+            "status": spread(outcome.status),
+        }
+        return infos | {f"_{key}": present.copy() for key in infos}
+
+    def _reset_in_same_step(self, ended: NDArray[np.intp], infos: dict[str, Any]) -> dict[str, Any]:
+        """Moves the ended episodes' last observation and infos to `final_obs` and `final_info` and starts the next ones."""
+        present = infos["_is_success"]
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for row in ended.tolist():
+            final_obs[row] = self._columns[row].copy()
+        final_info = infos | {**self._mask_info(), "_action_mask": present.copy()}
+        self._begin_next(ended)
+        self._finished[ended] = False
+        return {"final_obs": final_obs, "_final_obs": present.copy(), "final_info": final_info, "_final_info": present.copy()}
+
+    def _mask_info(self) -> dict[str, Any]:
+        """The masks of all environments: a view of one row where they are alike, else a copy of each."""
+        if self._mask.is_constant or (self._states == self._states[0]).all():
+            masks = np.broadcast_to(self._mask.rows[self._states[0]], (self.num_envs, self.tokenizer.vocab_size))
+        else:
+            masks = self._mask.rows[self._states]
+        return {"action_mask": masks, "_action_mask": self._always}
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, bool [N, V]."""
+        return self._mask.rows[self._states].astype(np.bool_)
+
+    # --- what is in play -------------------------------------------------------------------------------------------------------
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The prompts in play, [N]."""
+        return [self._prompt(row) for row in range(self.num_envs)]
+
+    def _prompt(self, row: int) -> Prompt:
+        if self._data.dtype == object:
+            return cast("Prompt", self._data[row])
+        return self.task.parse_prompt(self.tokenizer.decode(self._columns[row, : self.prompt_length].tolist()))
+
+    def _completion(self, row: int) -> str:
+        tokens = self._columns[row, self.prompt_length : self.prompt_length + self._lengths[row]]
+        return self.tokenizer.decode(tokens.tolist())
+
+    @property
+    def rng_state(self) -> dict[str, NDArray[Any]]:
+        """Arrays from which the prompts of later resets go on exactly: streams uint64, episodes int64, is_seeded bool, [N] each."""
+        return {"streams": self._streams.copy(), "episodes": self._episodes.copy(), "is_seeded": self._is_seeded.copy()}
+
+    @rng_state.setter
+    def rng_state(self, state: dict[str, NDArray[Any]]) -> None:
+        fits = set(state) == set(self.rng_state) and all(len(values) == self.num_envs for values in state.values())
+        check_value("rng_state", sorted(state), fits, f"{sorted(self.rng_state)}, arrays of length {self.num_envs}")
+        self._streams[:], self._episodes[:] = state["streams"], state["episodes"]
+        self._is_seeded[:] = state["is_seeded"]
+
+    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """Each episode as `TokenEnv.render` writes it: strings for "ansi", printed for "human"."""
+        if self.render_mode == "ansi":
+            return tuple(self._description(row) for row in range(self.num_envs))
+        return None
+
+    def _description(self, row: int) -> str:
+        if self._data.dtype == object and self._data[row] is None:
+            return ""
+        outcome, reason = None, ""
+        if self._last_end is not None and self._last_end[1]["_is_success"][row]:
+            rewards, infos = self._last_end
+            parts = {name: float(infos["reward_parts"][name][row]) for name in self.task.part_names}
+            outcome = Outcome(float(rewards[row]), bool(infos["is_success"][row]), parts, infos["status"][row])
+            reason = infos["finish_reason"][row]
+        return describe_episode(self._prompt(row).text, self._completion(row), outcome, reason)
+
+    def _print_if_human(self) -> None:
+        if self.render_mode == "human":
+            print("\n".join(self._description(row) for row in range(self.num_envs)))
+
+
+class _PromptBank:
+    """Draws prompts a few episodes ahead, so that the handful that a step starts costs a share of one large draw."""
+
+    def __init__(self, batch: ArrayTask, num_envs: int, lookahead: int) -> None:
+        self._batch = batch
+        self._lookahead = lookahead
+        columns, data = batch.arrays_from_keys(np.zeros(1, dtype=np.uint64))
+        self._columns = np.zeros((num_envs, lookahead, columns.shape[1]), dtype=np.int64)
+        self.data = np.zeros((num_envs, lookahead), dtype=data.dtype)
+        self._streams = np.zeros(num_envs, dtype=np.uint64)
+        self._first = np.full(num_envs, -lookahead)  # the episode in slot 0 of each row
+
+    def take(self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Returns the prompts of rows: each row's stream at its episode number (both given for all environments)."""
+        offset = episodes - self._first
+        is_missing = (offset < 0) | (offset >= self._lookahead) | (streams != self._streams)
+        if is_missing[rows].any():
+            # While at it, all rows that have used up half of theirs.
+            self._fill(np.flatnonzero(is_missing | (offset > self._lookahead // 2)) if self._lookahead > 1 else rows, streams, episodes)
+        slots = (episodes - self._first)[rows]
+        return self._columns[rows, slots], self.data[rows, slots]
+
+    def _fill(self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]) -> None:
+        keys = key_at(streams[rows, None], episodes[rows, None] + np.arange(self._lookahead))
+        unique, inverse = np.unique(keys, return_inverse=True)  # a group shares its prompts
+        columns, data = self._batch.arrays_from_keys(unique)
+        inverse = inverse.reshape(keys.shape)
+        self._columns[rows], self.data[rows] = columns[inverse], data[inverse]
+        self._streams[rows], self._first[rows] = streams[rows], episodes[rows]
+
+
+class _TextBatch:
+    """The array interface for a task that has no arrays: one object per prompt."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def arrays_from_keys(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        return self.arrays_from_prompts(self._task.prompts_from_keys(keys))
+
+    def arrays_from_prompts(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        data = np.empty(len(prompts), dtype=object)
+        data[:] = prompts
+        return np.stack([self._task.encode_prompt(prompt) for prompt in prompts]), data
+
+    def start_states(self, data: NDArray[Any]) -> list[Hashable]:
+        assert self._task.automaton is not None
+        return [self._task.automaton.start(prompt) for prompt in data.tolist()]
+
+    def evaluate_arrays(self, data: NDArray[Any], completions: NDArray[np.int64], lengths: NDArray[np.int64]) -> OutcomeArrays:
+        decode = self._task.tokenizer.decode
+        texts = [decode(row[:length]) for row, length in zip(completions.tolist(), lengths.tolist(), strict=True)]
+        outcomes = self._task.evaluate(data.tolist(), texts)
+        return OutcomeArrays(
+            reward=np.array([outcome.reward for outcome in outcomes], dtype=np.float64),
+            is_success=np.array([outcome.is_success for outcome in outcomes], dtype=np.bool_),
+            parts={
+                name: np.array([outcome.parts[name] for outcome in outcomes], dtype=np.float64) for name in self._task.part_names
+            },
+            status=np.array([outcome.status for outcome in outcomes], dtype=object),
+        )
+
+
+def _overwrite(outcomes: OutcomeArrays, rows: NDArray[np.bool_], outcome: Outcome) -> None:
+    outcomes.reward[rows], outcomes.is_success[rows], outcomes.status[rows] = outcome.reward, outcome.is_success, outcome.status
+    for name, values in outcomes.parts.items():
+        values[rows] = outcome.parts[name]
+
+
+def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    for known in AutoresetMode:
+        if mode is known or mode in (known.value, known.name):
+            return known
+    raise ConfigError(f"autoreset_mode={mode!r} is not allowed; allowed: {', '.join(repr(known.value) for known in AutoresetMode)}.")
