@@ -1,0 +1,33 @@
+"""What an import costs, where import-linter cannot look: it does not tell a lazy import from an eager one."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+AGENT = Path(__file__).parents[2] / "agents/rlfl_agents"
+HEAVY = ["accelerate", "jax", "jpype", "ludax", "matplotlib", "peft", "torch", "transformers"]
+
+
+@pytest.mark.parametrize("module", ["rlfl_envs", "rlfl_agents", "rlfl_agents.cli"])
+def test_import_is_light(module: str) -> None:
+    """Importing the environments, playing one, or starting the command line loads no deep-learning library."""
+    code = f"""
+import sys, gymnasium, rlfl_envs, {module}
+for id in rlfl_envs.list_ids():
+    gymnasium.make(id).reset(seed=0)
+print(*(name for name in {HEAVY} if name in sys.modules))
+"""
+    result = subprocess.run([sys.executable, "-c", code], check=True, text=True, capture_output=True)
+    assert result.stdout.split() == []
+
+
+@pytest.mark.parametrize("stem", ["losses", "advantages"])
+def test_pure_functions_import_only_torch(stem: str) -> None:
+    """Besides torch, `losses.py` and `advantages.py` import nothing but the standard library."""
+    nodes = list(ast.walk(ast.parse((AGENT / f"{stem}.py").read_text())))
+    imported = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    imported += [f"{'.' * node.level}{node.module or ''}" for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert {name.split(".")[0] for name in imported} - set(sys.stdlib_module_names) == {"torch"}
