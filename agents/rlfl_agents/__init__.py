@@ -1,0 +1,55 @@
+"""The LLM agent of `rlfl-envs`: PPO, RLOO and group-normalised policy gradients from a programmed reward.
+
+Importing this package imports no torch: what needs it is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlfl_agents.evaluate import Evaluation, evaluate_policy
+    from rlfl_agents.policy import Policy, build_policy
+    from rlfl_agents.ppo import PPOConfig, train
+    from rlfl_agents.presets import preset
+    from rlfl_agents.rollout import Rollout, collect
+    from rlfl_agents.sft import SFTConfig, warm_start
+
+_HOME = {
+    "Evaluation": "evaluate",
+    "PPOConfig": "ppo",
+    "Policy": "policy",
+    "Rollout": "rollout",
+    "SFTConfig": "sft",
+    "build_policy": "policy",
+    "collect": "rollout",
+    "evaluate_policy": "evaluate",
+    "preset": "presets",
+    "train": "ppo",
+    "warm_start": "sft",
+}
+
+__all__ = [
+    "Evaluation",
+    "PPOConfig",
+    "Policy",
+    "Rollout",
+    "SFTConfig",
+    "build_policy",
+    "collect",
+    "evaluate_policy",
+    "preset",
+    "train",
+    "warm_start",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name from its module on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'rlfl_agents' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"rlfl_agents.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

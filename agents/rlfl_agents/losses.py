@@ -1,0 +1,188 @@
+"""The terms of the loss and what is logged beside them. Pure functions.
+
+Shapes: B rows (episodes) in groups of k that share a prompt, T completion positions, V tokens. `active` is bool [B,
+T]: the tokens that count. `log_dist` is float [N, T, V], the log-probabilities of every token, with N = B, or N =
+B/k where the rows of a group have one distribution in common (one-token completions); the row of a group stands for
+its k members.
+
+Every sum over rows passes through `sum_across`, the identity by default. With several processes it adds up the
+processes' shares, its gradient that of the own share alone: then each process computes the value of the whole
+batch, and the sum of the processes' gradients is the gradient of the whole batch, in batch entropy too, which is
+not a mean over rows. (DistributedDataParallel averages gradients, so the caller multiplies its loss by the number
+of processes.)
+
+What a small batch does to batch entropy: it is the entropy of a mean over the rows that are seen together, so it is
+at most log(number of prompts), and biased low when these are few. Under gradient accumulation that batch is the
+micro-batch, not the minibatch; processes are averaged over before the entropy is taken and change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Entropies",
+    "PolicyLoss",
+    "clipped_policy_loss",
+    "clipped_value_loss",
+    "entropies",
+    "gather_log_probs",
+    "masked_mean",
+    "sequence_kl",
+]
+
+SumAcross = Callable[[Tensor], Tensor]
+Positions = Literal["all", "last"]
+
+
+def _identity(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+class PolicyLoss(NamedTuple):
+    """The clipped policy loss and its diagnostics, all float scalars; only `loss` has a gradient."""
+
+    loss: Tensor
+    ratio_mean: Tensor
+    clip_fraction: Tensor
+    approx_kl: Tensor
+
+
+class Entropies(NamedTuple):
+    """Float scalars.
+
+    Attributes:
+        token: Token entropy, nats.
+        batch: Batch entropy, nats.
+        batch_max_action: The largest entry of p̄, in (0, 1]; no gradient.
+    """
+
+    token: Tensor
+    batch: Tensor
+    batch_max_action: Tensor
+
+
+def masked_mean(values: Tensor, active: Tensor, sum_across: SumAcross = _identity) -> Tensor:
+    """Mean of the active entries; 0 if there are none. Values and active: [B, T] each. Returns a scalar."""
+    weight = active.to(values.dtype)
+    return sum_across((values * weight).sum()) / sum_across(weight.sum()).clamp(min=1)
+
+
+def gather_log_probs(log_dist: Tensor, completions: Tensor) -> Tensor:
+    """Picks the chosen tokens' log-probabilities.
+
+    Args:
+        log_dist: Float [N, T, V]; N divides B.
+        completions: Int64 [B, T], token ids.
+
+    Returns:
+        Float [B, T].
+    """
+    n, length, _ = log_dist.shape
+    # The members of a group side by side in the last axis: one gather, and no copy of log_dist for each member.
+    chosen = completions.view(n, -1, length).transpose(1, 2)
+    return log_dist.gather(2, chosen).transpose(1, 2).reshape(completions.shape)
+
+
+def clipped_policy_loss(
+    log_probs: Tensor,
+    old_log_probs: Tensor,
+    advantages: Tensor,
+    active: Tensor,
+    clip_range: float,
+    sum_across: SumAcross = _identity,
+) -> PolicyLoss:
+    """PPO's clipped surrogate: mean of max(-A r, -A clip(r, 1 - c, 1 + c)), r = exp(log_probs - old_log_probs).
+
+    Source: Schulman et al. 2017, arXiv 1707.06347, eq. 7. `approx_kl` is the mean of (r - 1) - log r, which estimates
+    KL(old || new) without bias and is never negative (http://joschu.net/blog/kl-approx.html, k3).
+
+    Args:
+        log_probs: Float [B, T], of the chosen tokens under the present policy.
+        old_log_probs: Float [B, T], under the policy that sampled them.
+        advantages: Float [B, T].
+        active: Bool [B, T].
+        clip_range: c > 0.
+        sum_across: See the module's docstring.
+    """
+    log_ratio = torch.where(active, log_probs - old_log_probs, 0.0)
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+    loss = masked_mean(torch.maximum(-advantages * ratio, -advantages * clipped), active, sum_across)
+    with torch.no_grad():
+        return PolicyLoss(
+            loss,
+            masked_mean(ratio, active, sum_across),
+            masked_mean(((ratio - 1).abs() > clip_range).to(ratio.dtype), active, sum_across),
+            masked_mean(torch.expm1(log_ratio) - log_ratio, active, sum_across),
+        )
+
+
+def clipped_value_loss(
+    values: Tensor,
+    old_values: Tensor,
+    returns: Tensor,
+    active: Tensor,
+    clip_range: float,
+    sum_across: SumAcross = _identity,
+) -> Tensor:
+    """Half the mean of max((v - R)^2, (v_clipped - R)^2), where v_clipped stays within `clip_range` of the old value.
+
+    Source: the paper's TRL 0.9, `PPOTrainer.loss`. All tensors [B, T]; returns a scalar.
+    """
+    clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    return 0.5 * masked_mean(torch.maximum((values - returns) ** 2, (clipped - returns) ** 2), active, sum_across)
+
+
+def entropies(
+    log_dist: Tensor, active: Tensor, positions: Positions = "all", sum_across: SumAcross = _identity
+) -> Entropies:
+    """Token entropy and batch entropy.
+
+    Token entropy is the mean over active tokens of -sum_a p(a) log p(a). Batch entropy averages the distributions
+    of the rows that are active at a position, p̄(a) = mean_b p(a | s_b), and takes -sum_a p̄(a) log(p̄(a) + 1e-9);
+    the positions are averaged, weighted by their active rows ("all"), or only the last position that has any is
+    read ("last", as in the paper).
+    Source: Padula & Soemers 2024, arXiv 2410.17126; the generalisation to several positions is ours.
+
+    Args:
+        log_dist: Float [N, T, V]; masked tokens hold a large negative finite number.
+        active: Bool [B, T]; N divides B.
+        positions: "all" or "last".
+        sum_across: See the module's docstring.
+    """
+    n, length, _ = log_dist.shape
+    # For how many tokens each distribution stands, [N, T].
+    weight = active.view(n, -1, length).sum(dim=1).to(log_dist.dtype)
+    probs = log_dist.exp()
+    count = sum_across(weight.sum(dim=0))  # [T]
+    total = count.sum().clamp(min=1)
+    token = sum_across(-((probs * log_dist).sum(dim=-1) * weight).sum()) / total
+    batch_dist = sum_across(torch.einsum("nt,ntv->tv", weight, probs)) / count.clamp(min=1)[:, None]  # p̄, [T, V]
+    per_position = -(batch_dist * (batch_dist + 1e-9).log()).sum(dim=-1)
+    share = count / total
+    if positions == "last":
+        last = int(count.detach().nonzero().max()) if bool(count.any()) else 0
+        share = torch.nn.functional.one_hot(torch.tensor(last, device=count.device), length).to(count.dtype)
+    largest = batch_dist.detach().amax(dim=-1)
+    return Entropies(token, (per_position * share).sum(), (largest * share.detach()).sum())
+
+
+def sequence_kl(log_probs: Tensor, ref_log_probs: Tensor, active: Tensor) -> Tensor:
+    """`ref_kl` of each episode: the sum of log p - log p_ref over its tokens, nats.
+
+    Its mean over episodes estimates KL(policy || reference) without bias.
+
+    Args:
+        log_probs: Float [B, T], of the chosen tokens under the policy that sampled them.
+        ref_log_probs: Float [B, T], under the frozen reference.
+        active: Bool [B, T].
+
+    Returns:
+        Float [B].
+    """
+    return torch.where(active, log_probs - ref_log_probs, 0.0).sum(dim=1)

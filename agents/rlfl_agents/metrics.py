@@ -1,0 +1,228 @@
+"""The run directory that a person can read, and what the terminal shows meanwhile.
+
+config.json      every setting of the run
+metrics.csv      one row per update (see METRICS), written as it happens
+samples.jsonl    sampled and greedy completions over time
+tensorboard/     the same numbers for TensorBoard
+curves.png       reward, success, entropies, reference KL
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from torch.utils.tensorboard import SummaryWriter
+
+from rlfl_agents.checkpoint import write_text
+
+__all__ = ["METRICS", "RunLog", "Sample", "columns", "read_metrics"]
+
+# What each column is. Means are over the rollout of one update, or over its minibatches where it is a loss.
+METRICS: dict[str, str] = {
+    "update": "updates done",
+    "samples": "completions sampled so far",
+    "prompts": "prompts drawn so far",
+    "reward": "mean return of an episode, without the KL penalty",
+    "reward_std": "standard deviation of the returns",
+    "success": "share of episodes with is_success",
+    "length": "mean completion tokens, EOS included",
+    "entropy": "mean over tokens of -sum_a p(a) log p(a), nats",
+    "batch_entropy": "-sum_a p̄(a) log(p̄(a) + 1e-9), p̄ the mean distribution of the micro-batch, nats",
+    "batch_max_action": "the largest entry of p̄: near 1 when every prompt gets the same answer",
+    "loss": "policy_loss + vf_coef value_loss - entropy_coef entropy - batch_entropy_coef batch_entropy",
+    "policy_loss": "mean of max(-A r, -A clip(r, 1-c, 1+c))",
+    "value_loss": "half the mean of max((v - R)^2, (v_clipped - R)^2)",
+    "explained_variance": "1 - Var(R - v) / Var(R) over the rollout's tokens; 0 without a value head",
+    "approx_kl": "mean of (r - 1) - log r: new against old policy",
+    "clip_fraction": "share of tokens whose ratio is outside 1 ± c",
+    "ratio_mean": "mean ratio r of new to old probability",
+    "ref_kl": "mean over episodes of the sum of log p - log p_ref: against the frozen reference, nats; 0 without one",
+    "kl_coef": "the weight of ref_kl in the reward",
+    "entropy_coef": "the weight of entropy",
+    "batch_entropy_coef": "the weight of batch_entropy",
+    "learning_rate": "of this update",
+    "grad_norm": "mean norm of the gradient before clipping",
+    "skipped": "share of micro-batches skipped because their mean ratio exceeded the threshold",
+    "minibatches": "optimiser steps taken",
+}
+EVAL_METRICS: dict[str, str] = {
+    "eval/success": "share of held-out prompts solved, greedy",
+    "eval/success_low": "lower end of its 95% Wilson interval",
+    "eval/success_high": "upper end",
+    "eval/reward": "mean reward on held-out prompts, greedy",
+    "eval/sampled_success": "share solved, sampled at the training temperature",
+    "eval/sampled_reward": "mean reward, sampled",
+    "eval/unseen_success": "greedy success on the prompts whose novelty key training has not met",
+    "eval/unseen_n": "how many prompts those are",
+}
+CLOCK_METRICS: dict[str, str] = {
+    "clock/minutes": "wall-clock minutes of training, evaluation and saving left out",
+    "clock/sample": "seconds of this update spent choosing tokens",
+    "clock/env": "seconds spent in the environment",
+    "clock/learn": "seconds spent in the update",
+    "clock/samples_per_second": "completions per second of this update",
+}
+
+
+class Sample(NamedTuple):
+    """One episode as text."""
+
+    prompt: str
+    completion: str
+    reward: float
+    is_success: bool
+
+
+def columns(part_names: Iterable[str]) -> list[str]:
+    """The columns of metrics.csv for a task with these reward parts."""
+    return [*METRICS, *(f"part/{name}" for name in part_names), *EVAL_METRICS, *CLOCK_METRICS]
+
+
+def read_metrics(run: Path) -> dict[str, list[float]]:
+    """Reads metrics.csv: one list per column, NaN where a row has no value."""
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name] or math.nan) for row in rows] for name in (rows[0] if rows else ())}
+
+
+class RunLog:
+    """Writes the run directory's metrics and samples, and shows progress."""
+
+    def __init__(self, run: Path, names: Sequence[str], updates: int, from_update: int, quiet: bool = False) -> None:
+        """Opens the files.
+
+        Args:
+            run: The run's directory.
+            names: The columns of metrics.csv.
+            updates: How many updates the run will have.
+            from_update: Rows and samples of later updates, which a killed run left, are dropped first; -1 drops all.
+            quiet: Show nothing.
+        """
+        self._names = list(names)
+        self._updates = updates
+        self._csv_path = run / "metrics.csv"
+        self._samples_path = run / "samples.jsonl"
+        _truncate(self._csv_path, self._names, from_update)
+        _truncate_samples(self._samples_path, from_update)
+        self._csv = self._csv_path.open("a", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._csv, self._names, lineterminator="\n")
+        self._samples = self._samples_path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=from_update + 1 if from_update >= 0 else None)
+        self._latest: dict[str, float] = {}
+        self._shown: list[Sample] = []
+        self._quiet = quiet
+        self._last_line = 0.0
+        self._live: Live | None = None
+        if not quiet and sys.stdout.isatty():
+            self._live = Live(console=Console(), refresh_per_second=4)
+            self._live.start()
+
+    def row(self, row: Mapping[str, float], shown: Sequence[Sample] = ()) -> None:
+        """Writes one update's metrics and shows them beside a few samples; names missing from the row stay empty."""
+        self._writer.writerow({name: _text(row[name]) for name in self._names if name in row})
+        self._csv.flush()
+        for name, value in row.items():
+            self._board.add_scalar(name, value, int(row["update"]))
+        self._latest |= row
+        self._shown = list(shown)
+        if self._live is not None:
+            self._live.update(self._picture())
+        elif not self._quiet and (
+            time.monotonic() - self._last_line > 10 or "eval/success" in row or row["update"] == self._updates
+        ):
+            self._last_line = time.monotonic()
+            print(self._line(), flush=True)
+
+    def samples(self, update: int, kind: str, samples: Sequence[Sample]) -> None:
+        """Keeps sampled completions; `kind` says how they were chosen ("train", "greedy")."""
+        for sample in samples:
+            entry = {"update": update, "kind": kind, **sample._asdict()}
+            self._samples.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        self._samples.flush()
+
+    def note(self, text: str) -> None:
+        """Prints a line above the live picture."""
+        if self._live is not None:
+            self._live.console.print(text, markup=False)
+        elif not self._quiet:
+            print(text, flush=True)
+
+    def close(self) -> None:
+        """Closes the files; the last picture stays on the screen."""
+        if self._live is not None:
+            self._live.stop()
+        self._csv.close()
+        self._samples.close()
+        self._board.close()
+
+    def _line(self) -> str:
+        latest = self._latest
+        parts = [f"update {int(latest['update'])}/{self._updates}"]
+        for name, label, form in _LINE:
+            if name in latest:
+                parts.append(f"{label} {latest[name]:{form}}")
+        return "  ".join(parts)
+
+    def _picture(self) -> Group:
+        numbers = Table.grid(padding=(0, 3))
+        shown = [(label, f"{self._latest[name]:{form}}") for name, label, form in _LINE if name in self._latest]
+        for _ in range(4):
+            numbers.add_column()
+        for i in range(0, len(shown), 4):
+            numbers.add_row(*(f"{label} [bold]{value}[/bold]" for label, value in shown[i : i + 4]))
+        texts = Table("prompt", "completion", "reward", expand=False)
+        for sample in self._shown[:6]:
+            mark = "green" if sample.is_success else "white"
+            texts.add_row(
+                _escape(sample.prompt), f"[{mark}]{_escape(sample.completion)}[/{mark}]", f"{sample.reward:.3f}"
+            )
+        title = f"update {int(self._latest['update'])} of {self._updates}"
+        return Group(title, numbers, texts)
+
+
+_LINE = (
+    ("samples", "samples", ",.0f"),
+    ("reward", "reward", ".3f"),
+    ("success", "success", ".3f"),
+    ("entropy", "entropy", ".2f"),
+    ("batch_entropy", "batch entropy", ".2f"),
+    ("ref_kl", "ref_kl", ".2f"),
+    ("eval/success", "held-out success", ".3f"),
+    ("clock/samples_per_second", "samples/s", ",.0f"),
+    ("clock/minutes", "minutes", ".1f"),
+)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def _text(value: float) -> str:
+    """Integers as they are, floats so that reading them back gives the same bits."""
+    return str(value) if isinstance(value, int) else repr(float(value))
+
+
+def _truncate(path: Path, names: Sequence[str], last: int) -> None:
+    """Keeps the header and the rows of updates 0..last."""
+    kept = [line for line in _whole_lines(path)[1:] if int(line.split(",", 1)[0]) <= last]
+    write_text(path, "\n".join([",".join(names), *kept]) + "\n")
+
+
+def _truncate_samples(path: Path, last: int) -> None:
+    kept = [line for line in _whole_lines(path) if json.loads(line)["update"] <= last]
+    write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of a file less a last one without its end, which a killed run was still writing."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []

@@ -1,0 +1,366 @@
+"""A causal language model that chooses tokens, and a value head where the advantage needs one.
+
+The columns are those of the environment's observation: P prompt columns, left-padded, then the completion. A prompt
+is read once for all completions of its group: `sample` and `forward` keep its row of the cache single until the
+rows part, which one-token completions never do.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+
+from rlfl_envs import ConfigError
+
+__all__ = ["Decoding", "Policy", "Vocabulary", "attended", "build_policy", "draw", "masked_log_dist"]
+
+ValueKind = Literal["none", "shared", "separate"]
+PositionKind = Literal["columns", "text"]
+
+# Finite, so that 0 * log 0 is 0 in an entropy and not NaN; far enough that exp() of it is exactly 0.
+_NEVER = -1e9
+
+
+class Vocabulary(Protocol):
+    """What the policy asks of a tokenizer (`rlfl_envs.tokenization.Tokenizer` has it)."""
+
+    vocab_size: int
+    pad_id: int
+    eos_id: int
+    bos_id: int | None
+    backend: Any
+
+
+@dataclass
+class Decoding:
+    """A half-written batch of completions.
+
+    Attributes:
+        rows: B, how many completions are written.
+        pending: Int64 [N, L], tokens the model reads next; N = B / k until the rows of a group part.
+        keep_cache: False where completions have one token, so that nothing is read after the prompt.
+        attention: Bool [N, columns read so far]; None before the prompt is read.
+        cache: The model's keys and values of what it has read.
+        critic_cache: The separate critic's.
+    """
+
+    rows: int
+    pending: Tensor
+    keep_cache: bool
+    attention: Tensor | None = None
+    cache: Any = None
+    critic_cache: Any = None
+
+
+def attended(prompts: Tensor, pad_id: int, bos_id: int | None) -> Tensor:
+    """Which prompt columns the model may look at: all but the leading run of PAD.
+
+    Where PAD and BOS are one token, the last of that run is BOS and stays visible. The last column always does, so
+    that no row is empty.
+
+    Args:
+        prompts: Int64 [G, P].
+        pad_id: The padding token.
+        bos_id: The first token of every prompt, or None.
+
+    Returns:
+        Bool [G, P].
+    """
+    leading = (prompts == pad_id).long().cumprod(dim=1).sum(dim=1, keepdim=True)
+    if bos_id == pad_id:
+        leading = leading - 1
+    columns = torch.arange(prompts.shape[1], device=prompts.device)
+    return columns >= leading.clamp(max=prompts.shape[1] - 1)
+
+
+def masked_log_dist(logits: Tensor, masks: Tensor | None, temperature: float) -> Tensor:
+    """Log-probabilities in float32. Logits: [..., V]; masks: bool, broadcasts to it, True = legal; temperature > 0."""
+    logits = logits.float() / temperature
+    if masks is not None:
+        logits = logits.masked_fill(~masks, _NEVER)
+    return logits.log_softmax(dim=-1)
+
+
+def draw(log_dist: Tensor, uniforms: Tensor) -> Tensor:
+    """Samples by inverting the cumulative distribution: a row's noise does not depend on the batch around it.
+
+    Args:
+        log_dist: Float [N, V].
+        uniforms: Float64 [N, k] in [0, 1), one number per sample.
+
+    Returns:
+        Int64 [N, k]; a token of probability 0 is never drawn.
+    """
+    wide = torch.float32 if log_dist.device.type == "mps" else torch.float64
+    cumulative = log_dist.to(wide).exp().cumsum(dim=-1)
+    total = cumulative[:, -1:]
+    # Strictly below the total, where rounding might reach it: past it there is no token.
+    targets = torch.minimum(uniforms.to(wide) * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, targets.contiguous(), right=True)
+
+
+class Policy(nn.Module):
+    """A causal language model over the first V tokens of its vocabulary, with an optional value head.
+
+    Attributes:
+        model: Any `transformers` causal LM, or a `peft` model around one.
+        value_head: Hidden state to value, or None.
+        critic: The separate critic's own backbone, or None.
+        vocab_size: V.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        vocabulary: Vocabulary,
+        *,
+        value: ValueKind = "none",
+        position_ids: PositionKind = "text",
+        first_position: int = 0,
+    ) -> None:
+        """Wraps a model.
+
+        Args:
+            model: The language model (or a `peft` model around one); its dropout is switched off.
+            vocabulary: V and the special tokens.
+            value: "none", "shared" (a linear head on the model's last hidden state) or "separate" (on a copy of the
+                backbone).
+            position_ids: "columns" gives the end of every prompt the same position; "text" counts from the first
+                real token, as pretrained models expect.
+            first_position: The position of the first column, where `position_ids` is "columns".
+
+        Raises:
+            ConfigError: The model has fewer tokens than the vocabulary.
+        """
+        super().__init__()
+        known = model.get_output_embeddings().weight.shape[0]
+        if known < vocabulary.vocab_size:
+            raise ConfigError(
+                f"The model writes {known} tokens and the environment has {vocabulary.vocab_size}. Give the "
+                "environment the model's vocabulary (vocabulary=NAME_OR_PATH) or take another model."
+            )
+        self.model = model
+        self.vocab_size = vocabulary.vocab_size
+        self.pad_id = vocabulary.pad_id
+        self.bos_id = vocabulary.bos_id
+        self.position_ids = position_ids
+        self.first_position = first_position
+        self.critic = copy.deepcopy(self.language_model.base_model) if value == "separate" else None
+        self.value_head: nn.Linear | None = None
+        if value != "none":
+            self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
+            nn.init.zeros_(self.value_head.weight)
+            nn.init.zeros_(self.value_head.bias)
+        takes = inspect.signature(self.language_model.forward).parameters
+        self._takes_positions = "position_ids" in takes
+        self._takes_keep = "logits_to_keep" in takes
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+
+    @property
+    def language_model(self) -> PreTrainedModel:
+        """The language model itself, without the LoRA wrapper around it."""
+        return self.model.get_base_model() if self.has_adapters else self.model
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether LoRA adapters are trained instead of the model's own weights."""
+        return hasattr(self.model, "disable_adapter")
+
+    def start(self, prompts: Tensor, rows: int, keep_cache: bool = True) -> Decoding:
+        """Begins `rows` completions of prompts [G, P] int64; the rows of a group are adjacent."""
+        return Decoding(rows, prompts, keep_cache)
+
+    def sample(
+        self,
+        state: Decoding,
+        uniforms: Tensor,
+        masks: Tensor | None = None,
+        temperature: float = 1.0,
+        greedy: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Writes one more token in every row.
+
+        Args:
+            state: From `start`; it moves on in place.
+            uniforms: Float64 [B] in [0, 1): the noise.
+            masks: Bool [B, V] or [1, V], True = legal, or None.
+            temperature: Divides the logits, > 0.
+            greedy: Take the likeliest token instead.
+
+        Returns:
+            Tokens int64 [B], their log-probabilities float32 [B], and values float32 [B] of the states they were
+            chosen in (0 without a value head).
+        """
+        logits, values = self._read(state, state.pending, keep=1)
+        n = logits.shape[0]
+        if masks is not None and masks.shape[0] > n:
+            masks = masks[:: state.rows // n]
+        log_dist = masked_log_dist(logits[:, 0], masks, temperature)
+        noise = uniforms.view(n, -1)
+        chosen = log_dist.argmax(dim=-1, keepdim=True).expand(noise.shape) if greedy else draw(log_dist, noise)
+        log_probs = log_dist.gather(1, chosen)
+        tokens = chosen.reshape(-1)
+        state.pending = tokens[:, None]
+        return tokens, log_probs.reshape(-1), values.expand(noise.shape).reshape(-1)
+
+    def forward(
+        self, prompts: Tensor, completions: Tensor, masks: Tensor | None = None, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Re-evaluates completions.
+
+        Args:
+            prompts: Int64 [G, P].
+            completions: Int64 [B, T]; G divides B, the rows of a group are adjacent.
+            masks: Bool, broadcasts to [B, T, V], or None.
+            temperature: As when sampling.
+
+        Returns:
+            Log-distributions float32 [N, T, V] and values float32 [N, T], where N = G for one-token completions and
+            B otherwise.
+        """
+        rows, length = completions.shape
+        state = self.start(prompts, rows, keep_cache=length > 1)
+        logits, values = self._read(state, prompts, keep=1)
+        if length > 1:
+            later_logits, later_values = self._read(state, completions[:, :-1], keep=length - 1)
+            repeats = rows // len(prompts)
+            logits = torch.cat([logits.repeat_interleave(repeats, dim=0), later_logits], dim=1)
+            values = torch.cat([values.repeat_interleave(repeats, dim=0), later_values], dim=1)
+        elif masks is not None and masks.shape[0] > 1:
+            masks = masks[:: rows // len(prompts)]
+        return masked_log_dist(logits, masks, temperature), values
+
+    def _read(self, state: Decoding, tokens: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+        """Reads tokens [N, L]; returns logits [N, keep, V] and values float32 [N, keep] of the last `keep` columns."""
+        if state.attention is None:
+            state.attention = attended(tokens, self.pad_id, self.bos_id)
+        else:
+            repeats = len(tokens) // len(state.attention)
+            if repeats > 1:  # the rows of a group part here
+                state.attention = state.attention.repeat_interleave(repeats, dim=0)
+                for cache in (state.cache, state.critic_cache):
+                    if cache is not None:
+                        cache.batch_repeat_interleave(repeats)
+            state.attention = torch.cat([state.attention, torch.ones_like(tokens, dtype=torch.bool)], dim=1)
+        inputs: dict[str, Any] = {"input_ids": tokens, "attention_mask": state.attention, "use_cache": state.keep_cache}
+        columns, read = state.attention.shape[1], tokens.shape[1]
+        if self._takes_positions and self.position_ids == "columns":
+            inputs["position_ids"] = (
+                torch.arange(columns - read, columns, device=tokens.device)[None] + self.first_position
+            )
+        elif self._takes_positions:
+            inputs["position_ids"] = (state.attention.long().cumsum(dim=1) - 1).clamp(min=0)[:, columns - read :]
+        extras: dict[str, Any] = {"logits_to_keep": keep} if self._takes_keep else {}
+        shares_trunk = self.value_head is not None and self.critic is None
+        output = self.model(**inputs, **extras, past_key_values=state.cache, output_hidden_states=shares_trunk)
+        state.cache = output.past_key_values if state.keep_cache else None
+        logits = output.logits[:, -keep:, : self.vocab_size]
+        if self.value_head is None:
+            return logits, logits.new_zeros(logits.shape[:2], dtype=torch.float32)
+        if self.critic is None:
+            hidden = output.hidden_states[-1]
+        else:
+            read_by_critic = self.critic(**inputs, past_key_values=state.critic_cache)
+            state.critic_cache = read_by_critic.past_key_values if state.keep_cache else None
+            hidden = read_by_critic.last_hidden_state
+        return logits, self.value_head(hidden[:, -keep:]).squeeze(-1).float()
+
+
+def build_policy(
+    vocabulary: Vocabulary,
+    prompt_length: int,
+    completion_length: int,
+    *,
+    model: str | None = None,
+    layers: int = 2,
+    width: int = 64,
+    heads: int = 4,
+    position_ids: Literal["auto", "columns", "text"] = "auto",
+    value: ValueKind = "none",
+    lora_rank: int = 0,
+    lora_alpha: float = 16.0,
+) -> Policy:
+    """Makes a policy, from random weights or from a saved model.
+
+    Args:
+        vocabulary: The environment's tokenizer.
+        prompt_length: P.
+        completion_length: C.
+        model: A Hugging Face name or a folder; None builds a GPT-2 of the given size from random weights.
+        layers: Transformer blocks, from scratch only.
+        width: Hidden size, from scratch only; a multiple of `heads`.
+        heads: Attention heads, from scratch only.
+        position_ids: See `Policy`; "auto" is "columns" from scratch, what the model was trained with where this
+            library saved it, and "text" for other models.
+        value: See `Policy`.
+        lora_rank: Trains LoRA adapters of this rank instead of all weights; 0 for none.
+        lora_alpha: The adapters' scale is lora_alpha / lora_rank.
+
+    Raises:
+        ConfigError: The model cannot be loaded, has another vocabulary, or too short a context.
+    """
+    if model is None:
+        if width % heads:
+            raise ConfigError(f"width={width} must be a multiple of heads={heads}.")
+        config = GPT2Config(
+            vocab_size=vocabulary.vocab_size,
+            n_positions=prompt_length + completion_length,
+            n_embd=width,
+            n_layer=layers,
+            n_head=heads,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=vocabulary.bos_id,
+            eos_token_id=vocabulary.eos_id,
+            pad_token_id=vocabulary.pad_id,
+        )
+        language_model: Any = GPT2LMHeadModel(config)
+    else:
+        language_model = _load(model, vocabulary)
+        config = language_model.config.get_text_config()
+    if position_ids == "auto":
+        position_ids = getattr(config, "rlfl_position_ids", "text" if model else "columns")
+    trained_length = getattr(config, "rlfl_prompt_length", None) or prompt_length
+    first_position = trained_length - prompt_length if position_ids == "columns" else 0
+    context = getattr(config, "max_position_embeddings", None)
+    if first_position < 0 or (context is not None and first_position + prompt_length + completion_length > context):
+        raise ConfigError(
+            f"model={model!r} has a context of {context} tokens, {trained_length} of them for the prompt; the "
+            f"environment needs {prompt_length} for the prompt and {completion_length} for the completion."
+        )
+    config.rlfl_position_ids, config.rlfl_prompt_length = position_ids, trained_length  # saved with the model
+    if lora_rank:
+        from peft import LoraConfig, get_peft_model
+
+        adapters = LoraConfig(r=lora_rank, lora_alpha=lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        language_model = get_peft_model(language_model, adapters)
+    return Policy(language_model, vocabulary, value=value, position_ids=position_ids, first_position=first_position)
+
+
+def _load(name: str, vocabulary: Vocabulary) -> PreTrainedModel:
+    try:
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"model={name!r} is no folder with a causal language model and no name on the Hugging Face hub: {error}"
+        ) from error
+    try:
+        theirs = AutoTokenizer.from_pretrained(name).get_vocab()
+    except (OSError, ValueError, KeyError):
+        return model  # a model saved without a tokenizer: nothing to compare
+    differing = [token for token, i in vocabulary.backend.get_vocab().items() if theirs.get(token) != i]
+    if differing:
+        raise ConfigError(
+            f"model={name!r} was trained with another vocabulary than the environment's (they differ in the token "
+            f"{differing[0]!r}). Give the environment the model's: --env-kwargs vocabulary={name}"
+        )
+    return model
