@@ -119,7 +119,7 @@ def test_sequence_kl_sums_over_active_tokens() -> None:
 
 @pytest.mark.parametrize("positions", ["all", "last"])
 def test_two_shares_make_the_whole(positions: losses.Positions) -> None:
-    """With `sum_across`, halves of unequal weight give the whole batch's values, and gradients that add up to its own."""
+    """With `sum_across`, halves of unequal weight give the values of the whole and gradients that add up."""
     torch.manual_seed(1)
     logits = torch.randn(6, 3, 5)
     active = torch.tensor([[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=torch.bool)
