@@ -33,8 +33,9 @@ class Baseline:
 def baselines(task: Task, *, num_prompts: int = 500, seed: int = 0) -> list[Baseline]:
     """Plays an id without a model.
 
-    "random tokens" draws uniformly from the whole vocabulary, "random legal tokens" from what the mask allows, "best constant answer" is the
-    one of `task.constant_completions()` with the highest mean reward over the same prompts, "reference" is `task.reference_completion`.
+    "random tokens" draws uniformly from the whole vocabulary, "random legal tokens" from what the mask allows, "best
+    constant answer" is the one of `task.constant_completions()` with the highest mean reward over the same prompts,
+    "reference" is `task.reference_completion`.
 
     Args:
         task: The task, as `load_task` makes it.
@@ -45,7 +46,10 @@ def baselines(task: Task, *, num_prompts: int = 500, seed: int = 0) -> list[Base
         The baselines that the task has: the last two only where it gives candidates and references.
     """
     rng = np.random.default_rng(seed)
-    found = [_play_random(task, "random tokens", num_prompts, seed), _play_random(task, "random legal tokens", num_prompts, seed)]
+    found = [
+        _play_random(task, "random tokens", num_prompts, seed),
+        _play_random(task, "random legal tokens", num_prompts, seed),
+    ]
     prompts = task.sample_prompts(rng, num_prompts)
     constants = [
         _summary("best constant answer", constant, task.evaluate(prompts, [constant] * num_prompts))

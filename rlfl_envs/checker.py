@@ -14,16 +14,31 @@ from rlfl_envs.task import Outcome, Prompt, Task
 
 __all__ = ["check_task"]
 
-_GARBAGE = ["", " ", "\x00", "\n\t", "=" * 50, "((((", "0" * 5000, "9" * 300, "-1", "1e999", "nan", "é漢🙂", "__import__('os')", "A" * 100_000]
+_GARBAGE = [
+    "",
+    " ",
+    "\x00",
+    "\n\t",
+    "=" * 50,
+    "((((",
+    "0" * 5000,
+    "9" * 300,
+    "-1",
+    "1e999",
+    "nan",
+    "é漢🙂",
+    "__import__('os')",
+    "A" * 100_000,
+]
 
 
 def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0) -> None:
     """Checks that a task keeps the contract that the environments and the agent rely on.
 
-    Prompts are the same for the same seed, do not depend on how many are drawn at once, fit into P tokens, can be parsed back from their
-    text, and those of "train" and "test" share no problem. References fit the budget, succeed, earn the upper end of `reward_range` and are
-    legal under the mask. Any completion, garbage included, gets an outcome: reward in range, the declared parts, the same twice. The task
-    can be pickled.
+    Prompts are the same for the same seed, do not depend on how many are drawn at once, fit into P tokens, can be
+    parsed back from their text, and those of "train" and "test" share no problem. References fit the budget, succeed,
+    earn the upper end of `reward_range` and are legal under the mask. Any completion, garbage included, gets an
+    outcome: reward in range, the declared parts, the same twice. The task can be pickled.
 
     Args:
         task: The task to check.
@@ -34,7 +49,7 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0) -> None:
         AssertionError: The contract is broken; the message says what and where.
     """
     low, high = task.reward_range
-    assert math.isfinite(low) and math.isfinite(high) and low < high, f"reward_range={task.reward_range} is no range."
+    assert -math.inf < low < high < math.inf, f"reward_range={task.reward_range} is no range."
     prompts = task.sample_prompts(np.random.default_rng(seed), num_prompts)
     _check_prompts(task, prompts, seed)
     _check_splits(task, num_prompts, seed)
@@ -44,11 +59,14 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0) -> None:
     for completions in (noise, *([text] * min(4, num_prompts) for text in _GARBAGE)):
         _check_outcomes(task, prompts[: len(completions)], completions)
     illegal = task.illegal_outcome()
-    assert illegal.reward == low and not illegal.is_success, f"illegal_outcome() is {illegal}; its reward should be {low}."
+    expected = Outcome(low, False, illegal.parts, illegal.status)
+    assert illegal == expected, f"illegal_outcome() is {illegal}; its reward should be {low}, and no success."
     assert set(illegal.parts) == set(task.part_names), f"illegal_outcome() has parts {sorted(illegal.parts)}."
     copy = pickle.loads(pickle.dumps(task))
     again = copy.sample_prompts(np.random.default_rng(seed), num_prompts)
-    assert [prompt.text for prompt in again] == [prompt.text for prompt in prompts], "A pickled copy draws other prompts."
+    assert [prompt.text for prompt in again] == [prompt.text for prompt in prompts], (
+        "A pickled copy draws other prompts."
+    )
 
 
 def _check_prompts(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
@@ -59,7 +77,9 @@ def _check_prompts(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
     assert singly == list(prompts), "sample_prompts(rng, n) differs from n draws of one prompt."
     for prompt in prompts:
         columns = task.encode_prompt(prompt)
-        assert columns.shape == (task.max_prompt_tokens,), f"prompt {prompt.text!r} is encoded to shape {columns.shape}."
+        assert columns.shape == (task.max_prompt_tokens,), (
+            f"prompt {prompt.text!r} is encoded to shape {columns.shape}."
+        )
         parsed = task.parse_prompt(prompt.text)
         assert parsed == prompt, f"parse_prompt({prompt.text!r}) gives {parsed}, not the prompt that was drawn."
 
@@ -73,7 +93,9 @@ def _check_splits(task: Task, num_prompts: int, seed: int) -> None:
         except RLFLError:
             return  # too few problems for two splits
         try:
-            keys[split] = {part.problem_key(p) for p in part.sample_prompts(np.random.default_rng(seed), 4 * num_prompts)}
+            keys[split] = {
+                part.problem_key(p) for p in part.sample_prompts(np.random.default_rng(seed), 4 * num_prompts)
+            }
         except RLFLError:
             return
     common = keys["train"] & keys["test"]
@@ -91,12 +113,18 @@ def _check_references(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
         _check_outcomes(task, [prompt], [reference])
         outcome = task.evaluate([prompt], [reference])[0]
         assert outcome.is_success, f"{where} is no success: {outcome}."
-        assert math.isclose(outcome.reward, task.reward_range[1]), f"{where} earns {outcome.reward}, not {task.reward_range[1]}."
+        assert math.isclose(outcome.reward, task.reward_range[1]), (
+            f"{where} earns {outcome.reward}, not {task.reward_range[1]}."
+        )
         tokens = tokenizer.encode(reference)
-        assert len(tokens) <= task.max_completion_tokens, f"{where} has {len(tokens)} tokens; C is {task.max_completion_tokens}."
+        assert len(tokens) <= task.max_completion_tokens, (
+            f"{where} has {len(tokens)} tokens; C is {task.max_completion_tokens}."
+        )
         state = mask.start(task.automaton.start(prompt) if task.automaton else None)
         for token in tokens:
-            assert mask.rows[state, token], f"{where} has the token {tokenizer.id_to_token(token)!r}, which the mask forbids."
+            assert mask.rows[state, token], (
+                f"{where} has the token {tokenizer.id_to_token(token)!r}, which the mask forbids."
+            )
             state = mask.next_state(state, token)
         if len(tokens) < task.max_completion_tokens and not task.stops(prompt, reference):
             assert mask.rows[state, tokenizer.eos_id], f"{where} cannot be ended: the mask forbids EOS."
@@ -113,5 +141,9 @@ def _check_outcomes(task: Task, prompts: Sequence[Prompt], completions: Sequence
         where = f"completion {completion[:80]!r}"
         assert isinstance(outcome, Outcome), f"{where} gets {type(outcome).__name__}, not an Outcome."
         assert low <= outcome.reward <= high, f"{where} earns {outcome.reward}, outside [{low}, {high}]."
-        assert set(outcome.parts) == set(task.part_names), f"{where} has parts {sorted(outcome.parts)}, not {sorted(task.part_names)}."
-    assert task.evaluate(prompts, completions) == outcomes, f"evaluate gives other outcomes the second time for {completions[0][:80]!r}."
+        assert set(outcome.parts) == set(task.part_names), (
+            f"{where} has parts {sorted(outcome.parts)}, not {sorted(task.part_names)}."
+        )
+    assert task.evaluate(prompts, completions) == outcomes, (
+        f"evaluate gives other outcomes the second time for {completions[0][:80]!r}."
+    )

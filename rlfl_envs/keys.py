@@ -1,8 +1,8 @@
 """Randomness by key: a prompt is a pure function of one 64-bit number.
 
-A stream of prompts is then a seed and a counter, so that any episode of any environment can be recomputed on its own, in any order and
-in one NumPy call for a thousand environments. The generator is SplitMix64 used in counter mode (Steele, Lea & Flood 2014, "Fast
-splittable pseudorandom number generators", OOPSLA; the finaliser is Stafford's Mix13).
+A stream of prompts is then a seed and a counter, so that any episode of any environment can be recomputed on its own,
+in any order and in one NumPy call for a thousand environments. The generator is SplitMix64 used in counter mode
+(Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators", OOPSLA; the finaliser is Stafford's Mix13).
 """
 
 from __future__ import annotations
@@ -57,5 +57,5 @@ def in_split(fingerprints: Keys, split: str) -> NDArray[np.bool_]:
     """Says which problems belong to a split ("train", "test" or "all"); bool, the shape of fingerprints."""
     if split == "all":
         return np.ones(fingerprints.shape, dtype=np.bool_)
-    held_out = fingerprints % _TEST_SHARE == 0
+    held_out: NDArray[np.bool_] = fingerprints % _TEST_SHARE == 0
     return held_out if split == "test" else ~held_out

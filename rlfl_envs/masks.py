@@ -1,7 +1,8 @@
 """Which tokens may come next.
 
-A mask is a small machine over numbered states: `start` gives an episode's first state, `next_state` follows a legal token, `rows[state]`
-says which tokens are legal. The environments keep one number per episode and index the rows, so that a thousand episodes cost one gather.
+A mask is a small machine over numbered states: `start` gives an episode's first state, `next_state` follows a legal
+token, `rows[state]` says which tokens are legal. The environments keep one number per episode and index the rows, so
+that a thousand episodes cost one gather.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def make_mask(task: Task) -> TokenMask:
     if config.mask == "none":
         return OrdinaryTokenMask(task.tokenizer, config.min_completion_tokens)
     if task.automaton is None:
-        raise ConfigError(f"mask={config.mask!r} is not allowed; allowed for {type(task).__name__}, which has no syntax: 'none'.")
+        raise ConfigError(
+            f"mask={config.mask!r} is not allowed; allowed for {type(task).__name__}, which has no syntax: 'none'."
+        )
     return SyntaxMask(task.automaton, task.tokenizer, task.max_completion_tokens, config.min_completion_tokens)
 
 
@@ -93,7 +96,7 @@ class OrdinaryTokenMask(TokenMask):
 
 @dataclass(frozen=True, slots=True)
 class _Moves:
-    """What may follow one state of the automaton, budget aside: tokens [m], where they lead, and what is then still needed [m]."""
+    """What may follow a state, budget aside: tokens [m], where they lead, and what is then still needed [m]."""
 
     tokens: NDArray[np.int64]
     targets: dict[int, Hashable]
@@ -104,9 +107,10 @@ class _Moves:
 class SyntaxMask(TokenMask):
     """Only tokens that keep the completion a prefix of something well-formed that still fits the budget.
 
-    Works for any vocabulary: a token is legal where the automaton can read its whole text. What is still needed is counted in characters,
-    an upper bound of tokens, so the budget rule may be stricter than necessary for vocabularies with longer tokens, and it is dropped in a
-    state where it would leave nothing. EOS is legal in final states once there are `min_tokens`, and wherever nothing else is.
+    Works for any vocabulary: a token is legal where the automaton can read its whole text. What is still needed is
+    counted in characters, an upper bound of tokens, so the budget rule may be stricter than necessary for vocabularies
+    with longer tokens, and it is dropped in a state where it would leave nothing. EOS is legal in final states once
+    there are `min_tokens`, and wherever nothing else is.
     """
 
     _MAX_TABLE = 4096  # vocabularies up to this size keep their transitions in an array, larger ones in a dictionary
@@ -156,7 +160,9 @@ class SyntaxMask(TokenMask):
     def next_states(self, states: NDArray[np.int32], tokens: NDArray[np.int64]) -> NDArray[np.int32]:
         """Follows legal tokens, by table where it has them already."""
         if not self._has_table:
-            return np.array([self.next_state(s, t) for s, t in zip(states.tolist(), tokens.tolist())], dtype=np.int32)
+            return np.array(
+                [self.next_state(s, t) for s, t in zip(states.tolist(), tokens.tolist(), strict=True)], dtype=np.int32
+            )
         followers = self._table[states, tokens]
         for i in np.flatnonzero(followers < 0).tolist():
             followers[i] = self.next_state(int(states[i]), int(tokens[i]))

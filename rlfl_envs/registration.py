@@ -39,7 +39,7 @@ def register_all() -> None:
 
 
 def list_ids() -> list[str]:
-    """Returns every id whose environment is one of this library's, sorted; third parties' `register_task` ids included."""
+    """Returns every id that `register_task` registered, sorted; third parties' included."""
     return sorted(id for id, spec in gymnasium.registry.items() if spec.entry_point == "rlfl_envs.token_env:TokenEnv")
 
 

@@ -1,7 +1,9 @@
-"""A task: a prompt distribution plus a programmed reward, in text. No tokens are stepped here and no Gymnasium is needed.
+"""A task: a prompt distribution plus a programmed reward, in text.
 
-This is the surface for people who train with something else than Gymnasium, and what a new task implements: `draw` and `evaluate`, a
-config, a tokenizer and two budgets.
+No tokens are stepped here and no Gymnasium is needed.
+
+This is the surface for people who train with something else than Gymnasium, and what a new task implements: `draw` and
+`evaluate`, a config, a tokenizer and two budgets.
 """
 
 from __future__ import annotations
@@ -22,7 +24,17 @@ from rlfl_envs.errors import ConfigError, PromptError, suggest
 from rlfl_envs.keys import Keys, fingerprint, in_split
 from rlfl_envs.tokenization import Tokenizer
 
-__all__ = ["ArrayTask", "Automaton", "Outcome", "OutcomeArrays", "Prompt", "Task", "TaskConfig", "check_value", "make_task"]
+__all__ = [
+    "ArrayTask",
+    "Automaton",
+    "Outcome",
+    "OutcomeArrays",
+    "Prompt",
+    "Task",
+    "TaskConfig",
+    "check_value",
+    "make_task",
+]
 
 Split = Literal["train", "test", "all"]
 _MAX_DRAWS = 10_000  # a split or a filter that rejects this many prompts in a row will reject them all
@@ -104,7 +116,8 @@ class TaskConfig:
     Attributes:
         split: Which problems are drawn: 90% "train", 10% "test", or "all". Decided by a stable hash of the problem.
         vocabulary: A built-in vocabulary's name, or a Hugging Face tokenizer by name or path.
-        mask: "none" leaves every ordinary token legal; "syntax" only those that keep the completion a prefix of something well-formed.
+        mask: "none" leaves every ordinary token legal; "syntax" only those that keep the completion a prefix of
+            something well-formed.
         max_completion_tokens: The budget C, EOS included; by default the longest reference completion.
         min_completion_tokens: EOS is masked until the completion has this many tokens.
     """
@@ -128,9 +141,9 @@ class TaskConfig:
 class Task(ABC):
     """A prompt distribution plus a programmed reward.
 
-    A subclass sets `Config`, `part_names`, `reward_range`, `tokenizer`, `max_prompt_tokens` and `default_budget` (the last four usually in
-    its `__init__`, after `super().__init__(**kwargs)`) and implements `draw`, `parse_prompt`, `evaluate` and, where there is one,
-    `reference_completion`. Its docstring is its card.
+    A subclass sets `Config`, `part_names`, `reward_range`, `tokenizer`, `max_prompt_tokens` and `default_budget` (the
+    last four usually in its `__init__`, after `super().__init__(**kwargs)`) and implements `draw`, `parse_prompt`,
+    `evaluate` and, where there is one, `reference_completion`. Its docstring is its card.
 
     Attributes:
         config: The arguments, checked.
@@ -161,12 +174,11 @@ class Task(ABC):
         known = [argument.name for argument in fields(self.Config)]
         for name in kwargs:
             if name not in known:
-                raise ConfigError(
-                    f"{type(self).__name__} takes no argument {name!r}.{suggest(name, known)} Allowed: {', '.join(known)}."
-                )
+                hint = f"{suggest(name, known)} Allowed: {', '.join(known)}."
+                raise ConfigError(f"{type(self).__name__} takes no argument {name!r}.{hint}")
         self.config = self.Config(**kwargs)
 
-    # --- prompts -----------------------------------------------------------------------------------------------------------------
+    # --- prompts ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Prompt:
@@ -215,16 +227,18 @@ class Task(ABC):
         if self.tokenizer.bos_id is not None:
             ids.insert(0, self.tokenizer.bos_id)
         if len(ids) > self.max_prompt_tokens:
-            raise PromptError(f"prompt={prompt.text!r} has {len(ids)} tokens; allowed: at most {self.max_prompt_tokens}.")
+            raise PromptError(
+                f"prompt={prompt.text!r} has {len(ids)} tokens; allowed: at most {self.max_prompt_tokens}."
+            )
         columns = np.full(self.max_prompt_tokens, self.tokenizer.pad_id, dtype=np.int64)
         columns[self.max_prompt_tokens - len(ids) :] = ids
         return columns
 
-    # --- rewards -----------------------------------------------------------------------------------------------------------------
+    # --- rewards ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
-        """Judges completions, a batch at a time. Never raises because of what a completion says, and takes bounded time."""
+        """Judges a batch of completions. Never raises because of what one says, and takes bounded time."""
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str | None:
         """A completion that earns full reward, or None where there is none to give."""
@@ -243,7 +257,7 @@ class Task(ABC):
         return self.problem_key(prompt)
 
     def stops(self, prompt: Prompt, completion: str) -> bool:
-        """The task's own stopping rule: whether the completion is over without EOS. Called after every token where overridden."""
+        """The task's own stopping rule: whether a completion is over without EOS. Asked after every token."""
         return False
 
     @property
@@ -254,7 +268,7 @@ class Task(ABC):
 
 @runtime_checkable
 class ArrayTask(Protocol):
-    """The array fast path that a task may add for the vector environment. It equals the text path, outcome for outcome."""
+    """The array fast path that a task may add for the vector environment; outcome for outcome the text path."""
 
     def arrays_from_keys(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.void]]:
         """Returns the prompts' columns, int64 [n, P], and a structured array [n] of what judging them needs."""
@@ -277,7 +291,7 @@ class ArrayTask(Protocol):
         """
 
 
-# --- arguments -------------------------------------------------------------------------------------------------------------------
+# --- arguments -----------------------------------------------------------------------------------------------------
 
 
 def make_task(task: str | Task, arguments: Mapping[str, Any]) -> Task:
@@ -307,11 +321,16 @@ def check_value(name: str, value: object, is_allowed: bool, allowed: str) -> Non
 
 
 def check_type(name: str, value: object, hint: Any) -> None:
-    """Raises a ConfigError where a value does not fit the annotation of its field (str, bool, int, float, Literal and unions)."""
+    """Raises a ConfigError where a value does not fit its field's annotation (a class, a Literal, a union)."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     if not any(_fits(value, option) for option in options):
-        allowed = [", ".join(map(repr, typing.get_args(o))) if typing.get_args(o) else getattr(o, "__name__", str(o)) for o in options]
-        raise ConfigError(f"{name}={value!r} is not allowed; allowed: {' or '.join(allowed).replace('NoneType', 'None')}.")
+        allowed = [
+            ", ".join(map(repr, typing.get_args(o))) if typing.get_args(o) else getattr(o, "__name__", str(o))
+            for o in options
+        ]
+        raise ConfigError(
+            f"{name}={value!r} is not allowed; allowed: {' or '.join(allowed).replace('NoneType', 'None')}."
+        )
 
 
 def _fits(value: object, option: Any) -> bool:
@@ -322,5 +341,3 @@ def _fits(value: object, option: Any) -> bool:
     if option is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return isinstance(value, option)
-
-

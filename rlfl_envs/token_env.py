@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -21,10 +21,10 @@ __all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream"]
 class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
     """One episode is one prompt, its completion token by token, and the reward at the end.
 
-    Observations are int64 [P + C] over `MultiDiscrete([V] * (P + C))`: the prompt, left-padded to P columns, then the completion so far, then
-    PAD. Actions are token ids, `Discrete(V)`. The last step carries the reward and, in its info, `is_success`, `reward_parts`,
-    `completion`, `finish_reason` ("eos", "stop", "length", "illegal") and `status`; every info has `action_mask`, int8 [V]. Every ending is
-    `terminated`.
+    Observations are int64 [P + C] over `MultiDiscrete([V] * (P + C))`: the prompt, left-padded to P columns, then the
+    completion so far, then PAD. Actions are token ids, `Discrete(V)`. The last step carries the reward and, in its
+    info, `is_success`, `reward_parts`, `completion`, `finish_reason` ("eos", "stop", "length", "illegal") and
+    `status`; every info has `action_mask`, int8 [V]. Every ending is `terminated`.
 
     Attributes:
         task: The task.
@@ -34,7 +34,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         completion_length: C.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's type)
 
     def __init__(self, task: str | Task, *, render_mode: str | None = None, **arguments: Any) -> None:
         """Constructs the environment.
@@ -55,8 +55,10 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self.completion_length = self.task.max_completion_tokens
         self._mask = make_mask(self.task)
         vocab_size = self.tokenizer.vocab_size
-        self.action_space = gymnasium.spaces.Discrete(vocab_size)
-        self.observation_space = gymnasium.spaces.MultiDiscrete([vocab_size] * (self.prompt_length + self.completion_length))
+        self.action_space = gymnasium.spaces.Discrete(vocab_size)  # type: ignore[assignment]  # ints do as NumPy ints
+        self.observation_space = gymnasium.spaces.MultiDiscrete(
+            [vocab_size] * (self.prompt_length + self.completion_length)
+        )
         self._has_stop_rule = type(self.task).stops is not Task.stops
         self.prompt: Prompt | None = None
         self._stream: np.ndarray[Any, np.dtype[np.uint64]] | None = None
@@ -104,7 +106,8 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """Appends one token.
 
         Args:
-            action: A token id. An illegal one (PAD, BOS, masked) ends the episode with the lowest reward; it is not written.
+            action: A token id. An illegal one (PAD, BOS, masked) ends the episode with the lowest reward; it is not
+                written.
 
         Raises:
             ActionError: The action is no token id at all.
@@ -113,7 +116,9 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         if self.prompt is None or self._outcome is not None:
             raise ResetNeeded("The episode is over, or none was begun: call reset() before step().")
         if not self.action_space.contains(action):
-            raise ActionError(f"action={action!r} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}.")
+            raise ActionError(
+                f"action={action!r} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}."
+            )
         token = int(action)
         info: dict[str, Any] = {}
         if not self._mask.rows[self._state, token]:
@@ -141,7 +146,9 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         assert self.prompt is not None
         self._finish_reason = reason
         self._outcome = (
-            self.task.illegal_outcome() if reason == "illegal" else self.task.evaluate([self.prompt], [self.completion])[0]
+            self.task.illegal_outcome()
+            if reason == "illegal"
+            else self.task.evaluate([self.prompt], [self.completion])[0]
         )
 
     @property
@@ -151,10 +158,11 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens may come next, bool [V] (the name and type that sb3-contrib's MaskablePPO looks for)."""
-        return self._mask.rows[self._state].astype(np.bool_)
+        mask: NDArray[np.bool_] = self._mask.rows[self._state].astype(np.bool_)
+        return mask
 
-    def render(self) -> str | None:  # type: ignore[override]
-        """The prompt, the completion so far and, at the end, the reward and its parts; a string for "ansi", printed for "human"."""
+    def render(self) -> str | None:
+        """Prompt, completion and, at the end, reward and parts: a string for "ansi"; "human" prints at each step."""
         if self.render_mode == "ansi":
             return self._description()
         return None
@@ -179,7 +187,9 @@ def check_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> d
     """Returns the options of a reset, or raises a ConfigError for one that does not exist."""
     for name in options or {}:
         if name not in allowed:
-            raise ConfigError(f"options={name!r} is not allowed.{suggest(name, allowed)} Allowed: {', '.join(allowed)}.")
+            raise ConfigError(
+                f"options={name!r} is not allowed.{suggest(name, allowed)} Allowed: {', '.join(allowed)}."
+            )
     return options or {}
 
 

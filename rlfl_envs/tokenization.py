@@ -1,7 +1,7 @@
 """Vocabularies: text to token ids and back, on the `tokenizers` library.
 
-Three kinds: one token per character, one token per integer (the paper's "complete" vocabulary), and any Hugging Face tokenizer by name or
-path. The small ones start with PAD = 0, BOS = 1, EOS = 2.
+Three kinds: one token per character, one token per integer (the paper's "complete" vocabulary), and any Hugging Face
+tokenizer by name or path. The small ones start with PAD = 0, BOS = 1, EOS = 2.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ __all__ = ["BOS", "EOS", "PAD", "Tokenizer", "character_tokenizer", "load_tokeni
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 
-# What published vocabularies call their special tokens, for a tokenizer.json that comes without a tokenizer_config.json.
+# What published vocabularies call their special tokens, for a tokenizer.json that comes without a
+# tokenizer_config.json.
 _KNOWN_SPECIALS = {
     "eos_token": (EOS, "</s>", "<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "[SEP]"),
     "bos_token": (BOS, "<s>", "<|endoftext|>", "<|begin_of_text|>", "<|im_start|>", "[CLS]"),
@@ -40,7 +41,14 @@ class Tokenizer:
     """
 
     def __init__(
-        self, backend: Backend, *, pad: str, eos: str, bos: str | None, closed: bool = False, symbols: Sequence[str] = ()
+        self,
+        backend: Backend,
+        *,
+        pad: str,
+        eos: str,
+        bos: str | None,
+        closed: bool = False,
+        symbols: Sequence[str] = (),
     ) -> None:
         """Wraps a backend.
 
@@ -55,16 +63,19 @@ class Tokenizer:
         Raises:
             ConfigError: A special token is not in the vocabulary.
         """
-        for role, token in (("pad", pad), ("eos", eos), ("bos", bos)):
-            if token is not None and backend.token_to_id(token) is None:
-                raise ConfigError(f"{role}={token!r} is not a token of this vocabulary.")
         self.backend = backend
         self.backend.encode_special_tokens = True  # a text that spells "<eos>" is text, never the token
-        self.pad_id: int = backend.token_to_id(pad)
-        self.eos_id: int = backend.token_to_id(eos)
-        self.bos_id: int | None = None if bos is None else backend.token_to_id(bos)
+        self.pad_id = self._id_of("pad", pad)
+        self.eos_id = self._id_of("eos", eos)
+        self.bos_id = None if bos is None else self._id_of("bos", bos)
         self._closed = closed
         self._symbols = tuple(symbols)
+
+    def _id_of(self, role: str, token: str) -> int:
+        token_id = self.backend.token_to_id(token)
+        if token_id is None:
+            raise ConfigError(f"{role}={token!r} is not a token of this vocabulary.")
+        return token_id
 
     @property
     def vocab_size(self) -> int:
@@ -80,18 +91,22 @@ class Tokenizer:
     def token_texts(self) -> list[str]:
         """What each token id adds to a text, [V]; specials add nothing.
 
-        In the number vocabulary an integer's text ends with a space, which shows where one integer ends and the next begins.
+        In the number vocabulary an integer's text ends with a space, which shows where one integer ends and the next
+        begins.
         """
         if not self._closed:
             return self.backend.decode_batch([[i] for i in range(self.vocab_size)], skip_special_tokens=True)
-        texts = [self.backend.id_to_token(i) for i in range(self.vocab_size)]
+        texts = [self.id_to_token(i) for i in range(self.vocab_size)]
         if self._symbols:
             texts = [text if text in self._symbols else f"{text} " for text in texts]
         return ["" if i in self.special_ids else text for i, text in enumerate(texts)]
 
     def id_to_token(self, token_id: int) -> str:
         """The token's own string, such as "<eos>" or "42"."""
-        return self.backend.id_to_token(token_id)
+        token = self.backend.id_to_token(token_id)
+        if token is None:
+            raise TokenizationError(f"token_id={token_id} is not allowed; allowed: 0..{self.vocab_size - 1}.")
+        return token
 
     def encode(self, text: str) -> list[int]:
         """Returns the text's token ids, without special tokens.
@@ -122,7 +137,9 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         """Names the size and the special tokens."""
-        return f"Tokenizer(vocab_size={self.vocab_size}, pad_id={self.pad_id}, bos_id={self.bos_id}, eos_id={self.eos_id})"
+        return (
+            f"Tokenizer(vocab_size={self.vocab_size}, pad_id={self.pad_id}, bos_id={self.bos_id}, eos_id={self.eos_id})"
+        )
 
 
 def character_tokenizer(alphabet: str) -> Tokenizer:
@@ -158,8 +175,8 @@ def number_tokenizer(symbols: Sequence[str] = ("+", "*", "="), largest: int = 99
 def load_tokenizer(name_or_path: str) -> Tokenizer:
     """Loads any Hugging Face tokenizer: a `tokenizer.json`, a folder that holds one, or a hub name such as "gpt2".
 
-    The special tokens are read from `tokenizer_config.json` where there is one, else recognised by their usual names. A vocabulary
-    without a padding token pads with EOS.
+    The special tokens are read from `tokenizer_config.json` where there is one, else recognised by their usual names.
+    A vocabulary without a padding token pads with EOS.
 
     Raises:
         ConfigError: Nothing can be loaded under this name, or it has no end-of-sequence token.
@@ -177,18 +194,22 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
             declared = {}
     except Exception as error:  # the backend raises plain Exception, and the hub's client many kinds
         raise ConfigError(
-            f"vocabulary={name_or_path!r} is no built-in vocabulary, no tokenizer.json or folder with one, and could not be loaded "
-            f"from the Hugging Face hub ({type(error).__name__}: {error})."
+            f"vocabulary={name_or_path!r} is no built-in vocabulary, no tokenizer.json or folder with one, and could "
+            f"not be loaded from the Hugging Face hub ({type(error).__name__}: {error})."
         ) from error
     specials = {role: _first_known(backend, declared.get(role), known) for role, known in _KNOWN_SPECIALS.items()}
     eos = specials["eos_token"]
     if eos is None:
-        raise ConfigError(f"vocabulary={name_or_path!r} has no end-of-sequence token; name one in its tokenizer_config.json.")
+        raise ConfigError(
+            f"vocabulary={name_or_path!r} has no end-of-sequence token; name one in its tokenizer_config.json."
+        )
     return Tokenizer(backend, pad=specials["pad_token"] or eos, eos=eos, bos=specials["bos_token"])
 
 
 def _word_level(tokens: list[str]) -> Backend:
-    backend = Backend(models.WordLevel({token: i for i, token in enumerate([PAD, BOS, EOS, *tokens])}, unk_token="<unk>"))
+    backend = Backend(
+        models.WordLevel({token: i for i, token in enumerate([PAD, BOS, EOS, *tokens])}, unk_token="<unk>")
+    )
     backend.add_special_tokens([PAD, BOS, EOS])
     return backend
 

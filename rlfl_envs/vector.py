@@ -1,14 +1,14 @@
 """TokenVectorEnv: the same tasks, natively batched.
 
-Equal to Gymnasium's SyncVectorEnv over scalar environments (observations, rewards, endings, infos, masks), but every step is a handful of
-NumPy calls: prompts are recomputed from (stream, episode number), masks are gathered by state, and the episodes that end in a step are
-judged together, through the task's array path where it has one.
+Equal to Gymnasium's SyncVectorEnv over scalar environments (observations, rewards, endings, infos, masks), but every
+step is a handful of NumPy calls: prompts are recomputed from (stream, episode number), masks are gathered by state,
+and the episodes that end in a step are judged together, through the task's array path where it has one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -31,10 +31,11 @@ _PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL = range(len(_REASONS))
 class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]):
     """`num_envs` episodes side by side.
 
-    Observations are int64 [N, P + C], actions [N] token ids, rewards float64 [N], endings bool [N]. Seeded with s, environment i plays
-    what a `TokenEnv` seeded s + i plays. Infos follow Gymnasium's layout: `action_mask` int8 [N, V] at every step (a read-only view of one
-    row where all rows are alike) and, for the episodes that end, `is_success` bool [N], `reward_parts` (a dictionary of float64 [N]),
-    `completion`, `finish_reason` and `status`, object [N] of str; each key has a bool [N] mask under `_key`.
+    Observations are int64 [N, P + C], actions [N] token ids, rewards float64 [N], endings bool [N]. Seeded with s,
+    environment i plays what a `TokenEnv` seeded s + i plays. Infos follow Gymnasium's layout: `action_mask` int8 [N,
+    V] at every step (a read-only view of one row where all rows are alike) and, for the episodes that end,
+    `is_success` bool [N], `reward_parts` (a dictionary of float64 [N]), `completion`, `finish_reason` and `status`,
+    object [N] of str; each key has a bool [N] mask under `_key`.
 
     Attributes:
         task: The task.
@@ -43,7 +44,11 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         completion_length: C.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {**TokenEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}  # type: ignore[misc]
+    # The instance's own says which mode it is in.
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's type)
+        **TokenEnv.metadata,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
 
     def __init__(
         self,
@@ -60,8 +65,9 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             task: A task, or "module:Class" of one.
             num_envs: N, 1 or more.
             render_mode: None, "ansi" or "human".
-            autoreset_mode: Gymnasium's enum or its string: "NextStep", "SameStep" or "Disabled". Under "Disabled" a finished environment
-                ignores its action (reward 0, same observation, still terminated) until `reset(options={"reset_mask": ...})`.
+            autoreset_mode: Gymnasium's enum or its string: "NextStep", "SameStep" or "Disabled". Under "Disabled" a
+                finished environment ignores its action (reward 0, same observation, still terminated) until
+                `reset(options={"reset_mask": ...})`.
             **arguments: The fields of the task's config.
 
         Raises:
@@ -73,7 +79,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self.num_envs = int(num_envs)
         self.render_mode = render_mode
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.task = make_task(task, arguments)
         self.tokenizer = self.task.tokenizer
         self.prompt_length = self.task.max_prompt_tokens
@@ -98,11 +104,13 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._lengths = np.zeros(n, dtype=np.int64)  # completion tokens without EOS
         self._states = np.zeros(n, dtype=np.int32)  # of the mask
         self._finished = np.ones(n, dtype=np.bool_)
-        self._last_end: tuple[NDArray[np.float64], dict[str, Any]] | None = None  # rewards and infos of the last step, for render
+        self._last_end: tuple[NDArray[np.float64], dict[str, Any]] | None = (
+            None  # rewards and infos of the last step, for render
+        )
         self._always = np.ones(n, dtype=np.bool_)
         self._always.flags.writeable = False
 
-    # --- reset ---------------------------------------------------------------------------------------------------------------
+    # --- reset -----------------------------------------------------------------------------------------------------
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -113,7 +121,8 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             seed: s gives environment i the seed s + i; a list has one seed (or None) each; None lets the streams go on.
             options: Any of
                 "reset_mask": bool [N], which environments to reset (all by default);
-                "group_size": k, which must divide N: environment i takes the prompts of environment k * (i // k), at every reset from now
+                "group_size": k, which must divide N: environment i takes the prompts of environment k * (i // k), at
+                    every reset from now
                 on, until a reset without it; each environment's own stream is counted on as if it had been used;
                 "prompt": a prompt's text, or a list of N, to play instead; the streams stay where they are.
 
@@ -130,8 +139,10 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._seed(seed, rows)
         if "reset_mask" not in options or "group_size" in options:
             group_size = options.get("group_size", 1)
-            is_divisor = isinstance(group_size, (int, np.integer)) and group_size >= 1 and self.num_envs % group_size == 0
-            check_value("group_size", group_size, is_divisor, f"a divisor of num_envs={self.num_envs}")
+            is_divisor = (
+                isinstance(group_size, (int, np.integer)) and 1 <= group_size and self.num_envs % group_size == 0
+            )
+            check_value("group_size", group_size, bool(is_divisor), f"a divisor of num_envs={self.num_envs}")
             self._leaders = np.arange(self.num_envs) // group_size * group_size
         if "prompt" in options:
             self._begin(rows, *self._batch.arrays_from_prompts(self._given_prompts(options["prompt"], rows)))
@@ -147,7 +158,12 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
     def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
         if mask is None:
             return np.ones(self.num_envs, dtype=np.bool_)
-        is_mask = isinstance(mask, np.ndarray) and mask.shape == (self.num_envs,) and mask.dtype == np.bool_ and mask.any()
+        is_mask = (
+            isinstance(mask, np.ndarray)
+            and mask.shape == (self.num_envs,)
+            and mask.dtype == np.bool_
+            and bool(mask.any())
+        )
         check_value("reset_mask", mask, is_mask, f"a bool array of shape ({self.num_envs},) with a True in it")
         return cast("NDArray[np.bool_]", mask.copy())
 
@@ -157,7 +173,9 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             seeds: Sequence[int | None] = [int(seed) + i for i in range(self.num_envs)]
         else:
             seeds = [None] * self.num_envs if seed is None else list(seed)
-        check_value("seed", seed, len(seeds) == self.num_envs, f"None, an integer or a list of num_envs={self.num_envs}")
+        check_value(
+            "seed", seed, len(seeds) == self.num_envs, f"None, an integer or a list of num_envs={self.num_envs}"
+        )
         for row in rows.tolist():
             if seeds[row] is not None or not self._is_seeded[row]:
                 self._streams[row] = new_stream(gymnasium.utils.seeding.np_random(seeds[row])[0])[0]
@@ -166,7 +184,11 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
     def _given_prompts(self, given: Any, rows: NDArray[np.intp]) -> list[Prompt]:
         if isinstance(given, str):
             return [self.task.parse_prompt(given)] * len(rows)
-        is_list = isinstance(given, (list, tuple)) and len(given) == self.num_envs and all(isinstance(text, str) for text in given)
+        is_list = (
+            isinstance(given, (list, tuple))
+            and len(given) == self.num_envs
+            and all(isinstance(text, str) for text in given)
+        )
         check_value("prompt", given, is_list, f"a string, or a list of num_envs={self.num_envs} of them")
         return [self.task.parse_prompt(given[row]) for row in rows.tolist()]
 
@@ -186,7 +208,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         else:
             self._states[rows] = 0
 
-    # --- step ----------------------------------------------------------------------------------------------------------------
+    # --- step ------------------------------------------------------------------------------------------------------
 
     def step(
         self, actions: NDArray[np.int64]
@@ -197,7 +219,8 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             actions: integers [N]; those of environments that are finished (or about to autoreset) are ignored.
 
         Returns:
-            Observations int64 [N, P + C], rewards float64 [N], terminated and truncated bool [N] (never truncated), infos.
+            Observations int64 [N, P + C], rewards float64 [N], terminated and truncated bool [N] (never truncated),
+            infos.
 
         Raises:
             ActionError: An action is no token id, or their shape is not [N].
@@ -230,15 +253,20 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
     def _check_actions(self, actions: Any) -> NDArray[np.int64]:
         array = np.asarray(actions)
         if array.shape != (self.num_envs,) or array.dtype.kind not in "iu":
-            raise ActionError(f"actions of shape {array.shape} and type {array.dtype} are not allowed; allowed: {self.num_envs} integers.")
+            raise ActionError(
+                f"actions of shape {array.shape} and type {array.dtype} are not allowed; "
+                f"allowed: integers of shape ({self.num_envs},)."
+            )
         wrong = (array < 0) | (array >= self.tokenizer.vocab_size)
         if wrong.any():
             i = int(np.argmax(wrong))
-            raise ActionError(f"actions[{i}]={array[i]} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}.")
+            raise ActionError(
+                f"actions[{i}]={array[i]} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}."
+            )
         return array.astype(np.int64, copy=False)
 
     def _write(self, actions: NDArray[np.int64], playing: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Appends the legal tokens and says why episodes end: a code for each environment, 0 where it plays on or rests."""
+        """Appends the legal tokens and says why episodes end: a code for each row, 0 where it plays on or rests."""
         legal = self._mask.rows[self._states, actions] != 0
         is_eos = actions == self.tokenizer.eos_id
         written = np.flatnonzero(playing & legal)
@@ -257,7 +285,9 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         reasons[playing & ~legal] = _ILLEGAL
         return reasons
 
-    def _end_infos(self, ended: NDArray[np.intp], reasons: NDArray[np.int64], rewards: NDArray[np.float64]) -> dict[str, Any]:
+    def _end_infos(
+        self, ended: NDArray[np.intp], reasons: NDArray[np.int64], rewards: NDArray[np.float64]
+    ) -> dict[str, Any]:
         """Judges the episodes that ended, fills their rewards in and builds their infos."""
         n = self.num_envs
         outcome = self._batch.evaluate_arrays(
@@ -290,7 +320,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         return infos | {f"_{key}": present.copy() for key in infos}
 
     def _reset_in_same_step(self, ended: NDArray[np.intp], infos: dict[str, Any]) -> dict[str, Any]:
-        """Moves the ended episodes' last observation and infos to `final_obs` and `final_info` and starts the next ones."""
+        """Moves what ended to `final_obs` and `final_info`, and starts the next episodes."""
         present = infos["_is_success"]
         final_obs = np.full(self.num_envs, None, dtype=object)
         for row in ended.tolist():
@@ -298,7 +328,12 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         final_info = infos | {**self._mask_info(), "_action_mask": present.copy()}
         self._begin_next(ended)
         self._finished[ended] = False
-        return {"final_obs": final_obs, "_final_obs": present.copy(), "final_info": final_info, "_final_info": present.copy()}
+        return {
+            "final_obs": final_obs,
+            "_final_obs": present.copy(),
+            "final_info": final_info,
+            "_final_info": present.copy(),
+        }
 
     def _mask_info(self) -> dict[str, Any]:
         """The masks of all environments: a view of one row where they are alike, else a copy of each."""
@@ -312,7 +347,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         """Which tokens may come next, bool [N, V]."""
         return self._mask.rows[self._states].astype(np.bool_)
 
-    # --- what is in play -------------------------------------------------------------------------------------------------------
+    # --- what is in play -------------------------------------------------------------------------------------------
 
     @property
     def prompts(self) -> list[Prompt]:
@@ -330,7 +365,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
 
     @property
     def rng_state(self) -> dict[str, NDArray[Any]]:
-        """Arrays from which the prompts of later resets go on exactly: streams uint64, episodes int64, is_seeded bool, [N] each."""
+        """Arrays [N] from which later prompts go on exactly: streams uint64, episodes int64, is_seeded bool."""
         return {"streams": self._streams.copy(), "episodes": self._episodes.copy(), "is_seeded": self._is_seeded.copy()}
 
     @rng_state.setter
@@ -340,7 +375,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._streams[:], self._episodes[:] = state["streams"], state["episodes"]
         self._is_seeded[:] = state["is_seeded"]
 
-    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[str, ...] | None:
         """Each episode as `TokenEnv.render` writes it: strings for "ansi", printed for "human"."""
         if self.render_mode == "ansi":
             return tuple(self._description(row) for row in range(self.num_envs))
@@ -374,13 +409,19 @@ class _PromptBank:
         self._streams = np.zeros(num_envs, dtype=np.uint64)
         self._first = np.full(num_envs, -lookahead)  # the episode in slot 0 of each row
 
-    def take(self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    def take(
+        self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Returns the prompts of rows: each row's stream at its episode number (both given for all environments)."""
         offset = episodes - self._first
         is_missing = (offset < 0) | (offset >= self._lookahead) | (streams != self._streams)
         if is_missing[rows].any():
             # While at it, all rows that have used up half of theirs.
-            self._fill(np.flatnonzero(is_missing | (offset > self._lookahead // 2)) if self._lookahead > 1 else rows, streams, episodes)
+            self._fill(
+                np.flatnonzero(is_missing | (offset > self._lookahead // 2)) if self._lookahead > 1 else rows,
+                streams,
+                episodes,
+            )
         slots = (episodes - self._first)[rows]
         return self._columns[rows, slots], self.data[rows, slots]
 
@@ -411,7 +452,9 @@ class _TextBatch:
         assert self._task.automaton is not None
         return [self._task.automaton.start(prompt) for prompt in data.tolist()]
 
-    def evaluate_arrays(self, data: NDArray[Any], completions: NDArray[np.int64], lengths: NDArray[np.int64]) -> OutcomeArrays:
+    def evaluate_arrays(
+        self, data: NDArray[Any], completions: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> OutcomeArrays:
         decode = self._task.tokenizer.decode
         texts = [decode(row[:length]) for row, length in zip(completions.tolist(), lengths.tolist(), strict=True)]
         outcomes = self._task.evaluate(data.tolist(), texts)
@@ -419,14 +462,19 @@ class _TextBatch:
             reward=np.array([outcome.reward for outcome in outcomes], dtype=np.float64),
             is_success=np.array([outcome.is_success for outcome in outcomes], dtype=np.bool_),
             parts={
-                name: np.array([outcome.parts[name] for outcome in outcomes], dtype=np.float64) for name in self._task.part_names
+                name: np.array([outcome.parts[name] for outcome in outcomes], dtype=np.float64)
+                for name in self._task.part_names
             },
             status=np.array([outcome.status for outcome in outcomes], dtype=object),
         )
 
 
 def _overwrite(outcomes: OutcomeArrays, rows: NDArray[np.bool_], outcome: Outcome) -> None:
-    outcomes.reward[rows], outcomes.is_success[rows], outcomes.status[rows] = outcome.reward, outcome.is_success, outcome.status
+    outcomes.reward[rows], outcomes.is_success[rows], outcomes.status[rows] = (
+        outcome.reward,
+        outcome.is_success,
+        outcome.status,
+    )
     for name, values in outcomes.parts.items():
         values[rows] = outcome.parts[name]
 
@@ -435,4 +483,6 @@ def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
     for known in AutoresetMode:
         if mode is known or mode in (known.value, known.name):
             return known
-    raise ConfigError(f"autoreset_mode={mode!r} is not allowed; allowed: {', '.join(repr(known.value) for known in AutoresetMode)}.")
+    raise ConfigError(
+        f"autoreset_mode={mode!r} is not allowed; allowed: {', '.join(repr(known.value) for known in AutoresetMode)}."
+    )

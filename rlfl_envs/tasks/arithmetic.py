@@ -1,8 +1,9 @@
 """Arithmetic: sums (and products, and differences) worked out step by step, as in Padula & Soemers (2024), section 4.2.
 
-One class, three ids: the last value of a worked derivation (`work="given"`), the whole derivation (`"required"`), the bare answer
-(`"skipped"`). Expressions and derivations are drawn as NumPy arrays, one row a key, because that serves one environment and a thousand
-alike; completions are judged by a small parser of text, with an array path beside it for sums in the number vocabulary.
+One class, three ids: the last value of a worked derivation (`work="given"`), the whole derivation (`"required"`), the
+bare answer (`"skipped"`). Expressions and derivations are drawn as NumPy arrays, one row a key, because that serves
+one environment and a thousand alike; completions are judged by a small parser of text, with an array path beside it
+for sums in the number vocabulary.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.errors import ConfigError, PromptError, RLFLError
-from rlfl_envs.keys import Keys, fingerprint, in_split, key_at, mix, uniform_integers
+from rlfl_envs.errors import PromptError, RLFLError
+from rlfl_envs.expressions import SYMBOLS, Expressions, Statements, read_expression
+from rlfl_envs.keys import Keys
 from rlfl_envs.task import Outcome, OutcomeArrays, Prompt, Task, TaskConfig, check_value
 from rlfl_envs.tokenization import character_tokenizer, load_tokenizer, number_tokenizer
 
@@ -27,10 +29,7 @@ LARGEST_ERROR = 500  # where the paper caps the error; a malformed text has this
 LARGEST_TOKEN = 99  # of the number vocabulary
 LARGEST_STEP = 10**9  # of a derivation in other vocabularies; keeps products within int64
 MAX_TEXT = 4096  # characters; anything longer is malformed, so that judging takes bounded time
-_MAX_ATTEMPTS = 10_000  # arguments that reject this many expressions in a row are taken to reject all
 _LEXEMES = re.compile(r"[0-9]+|[^ ]")
-_PLUS, _MINUS, _TIMES = 0, 1, 2
-_SYMBOLS = "+-*"
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class ArithmeticConfig(TaskConfig):
     """The arguments of Arithmetic.
 
     Attributes:
-        work: "given" (the prompt is the derivation up to its last "="), "required" (the model writes it), "skipped" (one bare integer).
+        work: "given" (the prompt is the derivation up to its last "="), "required" (the model writes it), "skipped"
+            (one bare integer).
         operators: Which of "+", "-" and "*" an expression draws from, such as "+" or "+*", none twice.
         max_operand: Operands are uniform over 0..max_operand.
         expression_length: Expressions are cut to this many characters, 3..64.
@@ -60,7 +60,7 @@ class ArithmeticConfig(TaskConfig):
     def __post_init__(self) -> None:
         """Checks the arguments."""
         super().__post_init__()
-        distinct = len(set(self.operators)) == len(self.operators) >= 1 and set(_SYMBOLS).issuperset(self.operators)
+        distinct = len(set(self.operators)) == len(self.operators) >= 1 and set(SYMBOLS).issuperset(self.operators)
         check_value("operators", self.operators, distinct, "one or more of '+', '-' and '*', none twice, such as '+*'")
         largest, why = (LARGEST_TOKEN, " in the number vocabulary") if self.vocabulary == "number" else (10**6, "")
         check_value("max_operand", self.max_operand, 1 <= self.max_operand <= largest, f"1..{largest}{why}")
@@ -74,7 +74,8 @@ class Problem(NamedTuple):
 
     Attributes:
         value: v, the value of the expression.
-        operators: How many operators the completion's first statement must have; every later one has one fewer, and the last none.
+        operators: How many operators the completion's first statement must have; every later one has one fewer, and
+            the last none.
     """
 
     value: int
@@ -82,43 +83,48 @@ class Problem(NamedTuple):
 
 
 class Arithmetic(Task):
-    """Work out an expression, rewarded by how far every step is from its value.
+    r"""Work out an expression, rewarded by how far every step is from its value.
 
     Description:
-        An expression is worked out by combining one operator at a time, products before sums, in random order, until one integer is left:
-        `2+3+4=5+4=9`. The model writes the last value (`rlfl/Arithmetic-v0`, the paper's experiment), every step
-        (`rlfl/ArithmeticSteps-v0`) or the bare answer (`rlfl/ArithmeticAnswer-v0`). The paper found that PPO converges to answering the
-        mean sum for every prompt; batch entropy is its remedy.
+        An expression is worked out by combining one operator at a time, products before sums, in random order, until
+        one integer is left: `2+3+4=5+4=9`. The model writes the last value (`rlfl/Arithmetic-v0`, the paper's
+        experiment), every step (`rlfl/ArithmeticSteps-v0`) or the bare answer (`rlfl/ArithmeticAnswer-v0`). The paper
+        found that PPO converges to answering the mean sum for every prompt; batch entropy is its remedy.
 
     Prompt:
-        An expression is made by appending a uniform integer 0..`max_operand` and an operator until there are `expression_length`
-        characters, cut to that length, without a trailing operator; it is drawn again if its value exceeds `max_value`, or if its
-        derivation leaves the vocabulary (or 10**9, where the vocabulary has no bound). With `work="given"` the prompt is its derivation up to the last `=`, such as `2+3+4=5+4=`;
-        otherwise `2+3+4=`. One draw gives all three ids the same expression.
+        An expression is made by appending a uniform integer 0..`max_operand` and an operator until there are
+        `expression_length` characters, cut to that length, without a trailing operator; it is drawn again if its value
+        exceeds `max_value`, or if its derivation leaves the vocabulary (or 10**9, where the vocabulary has no bound).
+        With `work="given"` the prompt is its derivation up to the last `=`, such as `2+3+4=5+4=`; otherwise `2+3+4=`.
+        One draw gives all three ids the same expression.
 
     Observation:
-        `MultiDiscrete([V] * (P + C))`. By default V = 106; P = 29 and C = 1 (given), P = 11 and C = 19 (required), P = 11 and C = 1
-        (skipped).
+        `MultiDiscrete([V] * (P + C))`. By default V = 106; P = 29 and C = 1 (given), P = 11 and C = 19 (required), P =
+        11 and C = 1 (skipped).
 
     Action:
-        `Discrete(V)`. Vocabulary "number": PAD, BOS, EOS, one token per integer 0..99, `+`, `*`, `=`, and `-` where the operators have it.
+        `Discrete(V)`. Vocabulary "number": PAD, BOS, EOS, one token per integer 0..99, `+`, `*`, `=`, and `-` where
+        the operators have it.
         "characters": PAD, BOS, EOS, the ten digits and the same symbols. Otherwise a Hugging Face tokenizer's tokens.
 
     Reward:
-        2 / (1 + exp(error / `reward_scale`)), at most 1. Prompt and completion together are a chain of statements, separated by `=`; the
-        first is the problem with value v. error = sum over the later statements of |v - value|, capped at 500. It is 500 outright
-        where a statement is malformed (it does not match `\\d+([+*]\\d+)*`, has a leading zero, or two integers stand side by side; with
-        "-" integers are signed) or where statement i does not have exactly i operators fewer than the problem. With `work="skipped"` the
-        completion is one bare integer and error = |v - value|. Spaces around operators are ignored. Parts: `error` (0..500),
-        `steps_correct` (share of the statements due that have value v, 0..1), `well_formed` (0 or 1). Status: "ok" or "malformed".
+        2 / (1 + exp(error / `reward_scale`)), at most 1. Prompt and completion together are a chain of statements,
+        separated by `=`; the first is the problem with value v. error = sum over the later statements of |v - value|,
+        capped at 500. It is 500 outright where a statement is malformed (it does not match `\d+([+*]\d+)*`, has a
+        leading zero, or two integers stand side by side; with "-" integers are signed) or where statement i does not
+        have exactly i operators fewer than the problem. With `work="skipped"` the completion is one bare integer and
+        error = |v - value|. Spaces around operators are ignored. Parts: `error` (0..500), `steps_correct` (share of
+        the statements due that have value v, 0..1), `well_formed` (0 or 1). Status: "ok" or "malformed".
         Success: exactly as many statements as the problem has operators, the last a bare integer equal to v.
 
     Episode end:
-        EOS, or the budget of C tokens, by default the longest reference completion: a one-token answer ends by "length", without EOS.
+        EOS, or the budget of C tokens, by default the longest reference completion: a one-token answer ends by
+        "length", without EOS.
 
     Arguments:
-        `work` (set by the id), `operators`, `max_operand`, `expression_length`, `max_value`, `reward_scale`, `reward`, and the common
-        `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`. The split goes by the expression, whatever the id.
+        `work` (set by the id), `operators`, `max_operand`, `expression_length`, `max_value`, `reward_scale`, `reward`,
+        and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`. The split goes
+        by the expression, whatever the id.
 
     Example:
         >>> import rlfl_envs
@@ -131,9 +137,10 @@ class Arithmetic(Task):
         0.0 False malformed
 
     Known exploits:
-        A chain that stops early earns full reward under `reward="paper"`: `2+3+4=5+4` and then EOS gets 1.0. It is no success, and
-        `reward="strict"` gives it the reward of a malformed one. A first step that adds nothing new, `2+3+4=9+0`, is legal arithmetic and
-        earns full reward under both. An error of 1 already earns 0.95: exactness is a weak signal.
+        A chain that stops early earns full reward under `reward="paper"`: `2+3+4=5+4` and then EOS gets 1.0. It is no
+        success, and `reward="strict"` gives it the reward of a malformed one. A first step that adds nothing new,
+        `2+3+4=9+0`, is legal arithmetic and earns full reward under both. An error of 1 already earns 0.95: exactness
+        is a weak signal.
 
     Version history:
         v0: first version.
@@ -142,6 +149,7 @@ class Arithmetic(Task):
     Config: ClassVar[type[ArithmeticConfig]] = ArithmeticConfig
     part_names: ClassVar[tuple[str, ...]] = ("error", "steps_correct", "well_formed")
     config: ArithmeticConfig
+    automaton: ArithmeticAutomaton
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of ArithmeticConfig by name; raises ConfigError."""
@@ -157,13 +165,23 @@ class Arithmetic(Task):
         else:
             self.tokenizer = load_tokenizer(config.vocabulary)
         # Reward by integer error: one table, so that the text path and the array path agree to the last bit.
-        self._rewards = np.array([2 / (1 + math.exp(error / config.reward_scale)) for error in range(LARGEST_ERROR + 1)])
+        self._rewards = np.array(
+            [2 / (1 + math.exp(min(error / config.reward_scale, 700))) for error in range(LARGEST_ERROR + 1)]
+        )
         self.reward_range = (float(self._rewards[-1]), 1.0)
-        self._max_operators = (config.expression_length + 1) // 2 - 1
+        self._expressions = Expressions(
+            operators=config.operators,
+            max_operand=config.max_operand,
+            length=config.expression_length,
+            max_value=config.max_value,
+            largest_step=LARGEST_TOKEN if self._by_number else LARGEST_STEP,
+            split=config.split,
+        )
+        self._max_operators = self._expressions.max_operators
         self.automaton = ArithmeticAutomaton(self.is_signed, may_stop_early=config.reward == "paper")
         self._set_budgets()
         self._statement_ends, self._is_number, self._statement_of = self._templates()
-        self._expressions(np.zeros(1, dtype=np.uint64))  # raises where the arguments reject every expression
+        self._expressions.draw(np.zeros(1, dtype=np.uint64))  # raises where the arguments reject every expression
 
     def _set_budgets(self) -> None:
         """Sets P and C to the longest prompt and the longest reference completion."""
@@ -178,14 +196,14 @@ class Arithmetic(Task):
         self.default_budget = completion
 
     def _longest_statement(self, done: int) -> int:
-        """The most tokens that the statement after `done` combinations has. Combining shortens a text by one character at least."""
+        """The most tokens of the statement after `done` combinations; each shortens a text by a character at least."""
         if self._by_number:
             return 2 * (self._max_operators - done) + 1 + (self.is_signed and done > 0)
         characters = self.config.expression_length - done
         is_last = done == self._max_operators
         return min(characters, len(str(self.config.max_value)) + self.is_signed) if is_last else characters
 
-    # --- prompts -------------------------------------------------------------------------------------------------------------
+    # --- prompts ---------------------------------------------------------------------------------------------------
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws one prompt; `prompts_from_keys` is what the environments use."""
@@ -193,8 +211,12 @@ class Arithmetic(Task):
 
     def prompts_from_keys(self, keys: Keys) -> list[Prompt]:
         """Returns the prompt of each key, uint64 [n]."""
-        texts, data = self._prompt_texts(keys)
-        return [Prompt(text, Problem(value, operators)) for text, (value, operators) in zip(texts, data.tolist())]
+        statements, data = self._prompt_statements(keys)
+        prompts = []
+        for row, (value, operators) in enumerate(data.tolist()):
+            parts = [statement.text(row) for statement in statements if statement.counts[row] >= 0]
+            prompts.append(Prompt("=".join(parts) + "=", Problem(value, operators)))
+        return prompts
 
     def problem_key(self, prompt: Prompt) -> str:
         """The expression."""
@@ -211,14 +233,24 @@ class Arithmetic(Task):
             PromptError: The text is no such thing, or does not fit the vocabulary or the budget.
         """
         statements = None if len(text) > MAX_TEXT else self._parse(text.removesuffix("="))
-        if statements is None or not text.endswith("=") or any(symbol not in self.config.operators for symbol in set(text) & {*"*-"}):
-            raise PromptError(f"prompt={text!r} is not allowed; allowed: an expression with {self.config.operators!r}, then '='.")
+        if (
+            statements is None
+            or not text.endswith("=")
+            or any(symbol not in self.config.operators for symbol in set(text) & {*"*-"})
+        ):
+            raise PromptError(
+                f"prompt={text!r} is not allowed; allowed: an expression with {self.config.operators!r}, then '='."
+            )
         value, operators = statements[0]
         counts = [count for _, count in statements]
         due = [operators - i for i in range(len(statements))]
         wanted = operators if self.config.work == "given" else 1
         if operators < 1 or counts != due or len(statements) != wanted or any(v != value for v, _ in statements):
-            what = "a derivation such as '2+3+4=5+4='" if self.config.work == "given" else "one expression such as '2+3+4='"
+            what = (
+                "a derivation such as '2+3+4=5+4='"
+                if self.config.work == "given"
+                else "one expression such as '2+3+4='"
+            )
             raise PromptError(f"prompt={text!r} is not allowed; allowed for work={self.config.work!r}: {what}.")
         if abs(value) > self.config.max_value or (value < 0 and not self.is_signed):
             raise PromptError(f"prompt={text!r} has value {value}; allowed: up to max_value={self.config.max_value}.")
@@ -230,17 +262,15 @@ class Arithmetic(Task):
         return prompt
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str | None:
-        """The value; with `work="required"` a random derivation. None if the vocabulary can write none (a parsed prompt only)."""
+        """The value; with `work="required"` a random derivation, or None if the vocabulary can write none."""
         if self.config.work != "required":
             return str(prompt.data.value)
-        values, operators = _split_expression(self.problem_key(prompt))
-        keys = rng.integers(0, 2**64, size=64, dtype=np.uint64)
-        rows = np.tile(values, (64, 1)), np.tile(operators, (64, 1)), np.full(64, len(operators))
-        statements, fits = self._derive(keys, *rows)
-        if not fits.any():
-            return None
+        # Some orders leave the vocabulary where others do not: take the first of 64 random ones that stays in it.
+        expression = read_expression(self.problem_key(prompt))
+        copies = Statements(*(np.repeat(part, 64, axis=0) for part in expression))
+        statements, fits = self._expressions.derive(rng.integers(0, 2**64, size=64, dtype=np.uint64), copies)
         row = int(np.argmax(fits))
-        return "=".join(_statement_text(*(part[row] for part in statement)) for statement in statements[1:])
+        return "=".join(statement.text(row) for statement in statements[1:]) if fits[row] else None
 
     def constant_completions(self) -> list[str]:
         """Every value, bare, and for derivations also as a first step such as "20+0+0" that stops there."""
@@ -248,110 +278,19 @@ class Arithmetic(Task):
         tails = range(self._max_operators if self.config.work == "required" else 1)
         return [f"{value}{'+0' * zeros}" for value in values for zeros in tails]
 
-    def _expressions(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Keys]:
-        """Draws an expression for each key: attempt after attempt until the split, the largest value and the vocabulary accept it.
-
-        Returns:
-            operands int64 [n, M + 1], operators int64 [n, M] (codes), how many operators count [n], values [n], and the accepted
-            attempt's key [n], from which the derivation's order is drawn.
-        """
-        config, n, columns = self.config, len(keys), self._max_operators + 1
-        operands = np.zeros((n, columns), dtype=np.int64)
-        operators = np.zeros((n, columns - 1), dtype=np.int64)
-        counts, values, accepted = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.uint64)
-        codes = np.array([_SYMBOLS.index(symbol) for symbol in config.operators])
-        powers = 10 ** np.arange(len(str(config.max_operand)) + 1)
-        rows, columns_drawn = np.arange(n), np.arange(columns)
-        for attempt in range(_MAX_ATTEMPTS):
-            if not len(rows):
-                return operands, operators, counts, values, accepted
-            attempt_keys = key_at(keys[rows], np.full(len(rows), attempt))
-            drawn = uniform_integers(key_at(attempt_keys[:, None], columns_drawn), config.max_operand + 1)
-            ops = codes[uniform_integers(key_at(attempt_keys[:, None], columns_drawn[:-1] + columns), len(codes))]
-            digits = 1 + (drawn[:, :, None] >= powers[1:]).sum(axis=2)
-            starts = np.cumsum(digits + 1, axis=1) - digits - 1
-            # The cut: what starts beyond the length goes, what runs over it loses its last digits.
-            count = (starts < config.expression_length).sum(axis=1) - 1
-            drawn //= powers[np.clip(starts + digits - config.expression_length, 0, digits)]
-            value = _values(drawn, ops, count)
-            code = np.empty((len(rows), 2 * columns - 1), dtype=np.int64)
-            code[:, 0::2], code[:, 1::2] = drawn, ops
-            keep = (count >= 1) & (np.abs(value) <= config.max_value) & in_split(fingerprint(code, 2 * count + 1), config.split)
-            if config.operators != "+":  # plain sums never exceed their value on the way
-                keep &= self._derive(attempt_keys, drawn, ops, count)[1]
-            done = rows[keep]
-            operands[done], operators[done], counts[done] = drawn[keep], ops[keep], count[keep]
-            values[done], accepted[done] = value[keep], attempt_keys[keep]
-            rows = rows[~keep]
-        raise ConfigError(
-            f"max_value={config.max_value}, operators={config.operators!r}, max_operand={config.max_operand}, expression_length="
-            f"{config.expression_length} and split={config.split!r} together accept none of {_MAX_ATTEMPTS} expressions drawn."
-        )
-
-    def _derive(
-        self, keys: Keys, operands: NDArray[np.int64], operators: NDArray[np.int64], counts: NDArray[np.int64]
-    ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]], NDArray[np.bool_]]:
-        """Works expressions out, one random operator at a time, products before sums.
-
-        A difference adds a negative term, so any order gives the same value; a term's sign is the operator before it.
-
-        Returns:
-            The statements, each (operands [n, M + 1], operators [n, M], operator counts [n]), a count of -1 where a row has no more, and
-            whether every integer on the way can be written in the vocabulary, bool [n].
-        """
-        values, ops, left = operands.copy(), operators.copy(), counts.copy()
-        columns = np.arange(ops.shape[1])
-        statements = [(values.copy(), ops.copy(), left.copy())]
-        largest = LARGEST_TOKEN if self._by_number else LARGEST_STEP
-        fits = np.ones(len(values), dtype=np.bool_)
-        for step in range(int(counts.max(initial=0))):
-            live = columns < left[:, None]
-            products = live & (ops == _TIMES)
-            choices = np.where(products.any(axis=1, keepdims=True), products, live)
-            # The chosen operator is the one with the largest random number among the choices.
-            numbers = uniform_integers(key_at(mix(keys)[:, None], columns + step * len(columns)), 2**31 - 1)
-            at = np.argmax(np.where(choices, numbers, -1), axis=1)
-            rows = np.flatnonzero(left > 0)
-            at = at[rows]
-            first, second, op = values[rows, at], values[rows, at + 1], ops[rows, at]
-            negative = (at > 0) & (ops[rows, at - 1] == _MINUS) & (op != _TIMES)
-            first = np.where(negative, -first, first)
-            result = np.where(op == _TIMES, first * second, np.where(op == _MINUS, first - second, first + second))
-            inner = (at > 0) & (op != _TIMES)
-            ops[rows[inner], at[inner] - 1] = np.where(result[inner] < 0, _MINUS, _PLUS)
-            fits[rows] &= np.abs(result) <= largest
-            result[~fits[rows]] = 0  # given up; without this its products could overflow
-            values[rows, at] = np.where(inner, np.abs(result), result)
-            # Close the gap: everything right of the operator moves one column left.
-            shift = columns[None] >= at[:, None]
-            following = np.concatenate([values[rows][:, 2:], np.zeros((len(rows), 1), dtype=np.int64)], axis=1)
-            values[rows, 1:] = np.where(shift, following, values[rows, 1:])
-            ops[rows] = np.where(shift, np.roll(ops[rows], -1, axis=1), ops[rows])
-            left = left - 1
-            left[left < -1] = -1
-            statements.append((values.copy(), ops.copy(), left.copy()))
-        return statements, fits
-
-    def _prompt_statements(self, keys: Keys) -> tuple[list[Any], NDArray[np.void]]:
+    def _prompt_statements(self, keys: Keys) -> tuple[list[Statements], NDArray[np.void]]:
         """Draws the statements of each key's prompt, and what judging needs."""
-        operands, operators, counts, values, attempts = self._expressions(keys)
+        expressions, values, derivation_keys = self._expressions.draw(keys)
         data = np.empty(len(keys), dtype=_PROBLEM)
         data["value"] = values
-        data["operators"] = counts - 1 if self.config.work == "required" else 0
+        data["operators"] = expressions.counts - 1 if self.config.work == "required" else 0
         if self.config.work != "given":
-            return [(operands, operators, counts)], data
-        return self._derive(attempts, operands, operators, counts)[0][:-1], data
+            return [expressions], data
+        statements, _ = self._expressions.derive(derivation_keys, expressions)
+        # Up to the last "=": without the last value.
+        return [s._replace(counts=np.where(s.counts == 0, -1, s.counts)) for s in statements], data
 
-    def _prompt_texts(self, keys: Keys) -> tuple[list[str], NDArray[np.void]]:
-        statements, data = self._prompt_statements(keys)
-        least = 1 if self.config.work == "given" else 0
-        texts = []
-        for row in range(len(keys)):
-            parts = [_statement_text(values[row], ops[row], left[row]) for values, ops, left in statements if left[row] >= least]
-            texts.append("=".join(parts) + "=")
-        return texts, data
-
-    # --- rewards -------------------------------------------------------------------------------------------------------------
+    # --- rewards ---------------------------------------------------------------------------------------------------
 
     def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
         """Judges completions by the paper's formula; see the class docstring."""
@@ -370,18 +309,27 @@ class Arithmetic(Task):
         return Outcome(float(self._rewards[error]), is_whole and statements[-1][0] == problem.value, parts)
 
     def _malformed(self, status: str = "malformed") -> Outcome:
-        return Outcome(self.reward_range[0], False, {"error": float(LARGEST_ERROR), "steps_correct": 0.0, "well_formed": 0.0}, status)
+        return Outcome(
+            self.reward_range[0],
+            False,
+            {"error": float(LARGEST_ERROR), "steps_correct": 0.0, "well_formed": 0.0},
+            status,
+        )
 
     def illegal_outcome(self) -> Outcome:
         """As bad as malformed."""
         return self._malformed("illegal")
 
     def _parse(self, text: str) -> list[tuple[int, int]] | None:
-        """Reads "statement=statement=..." in one pass: (value, number of operators) of each, or None where any is malformed."""
+        """Reads "statement=statement=..." in one pass: (value, operators) of each, or None if any is malformed."""
         if len(text) > MAX_TEXT:
             return None
         statements = []
-        total, product, operators = 0, 1, 0  # of the statement so far: finished terms, and the product under way with its sign
+        total, product, operators = (
+            0,
+            1,
+            0,
+        )  # of the statement so far: finished terms, and the product under way with its sign
         expects_number, may_be_signed = True, self.is_signed
         for lexeme in _LEXEMES.findall(text):
             if expects_number:
@@ -408,7 +356,7 @@ class Arithmetic(Task):
         statements.append((total + product, operators))
         return statements
 
-    # --- the array path: the number vocabulary ---------------------------------------------------------------------------------
+    # --- the array path: the number vocabulary ---------------------------------------------------------------------
 
     def arrays_from_keys(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.void]]:
         """Returns the prompts' columns, int64 [n, P], and (value, operators) of each."""
@@ -417,19 +365,19 @@ class Arithmetic(Task):
             return self.arrays_from_prompts(prompts)
         statements, data = self._prompt_statements(keys)
         tokenizer, n = self.tokenizer, len(keys)
+        assert tokenizer.bos_id is not None  # the number vocabulary has one
         zero, plus, times, equals = (tokenizer.encode(text)[0] for text in ("0", "+", "*", "="))
         symbols = np.array([plus, plus, times])
         columns = np.full((n, self.max_prompt_tokens), tokenizer.pad_id, dtype=np.int64)
-        end = np.full(n, self.max_prompt_tokens)  # columns from here on are written; each statement goes before the later ones
-        for values, ops, left in reversed(statements):
-            width = 2 * values.shape[1]
-            block = np.empty((n, width), dtype=np.int64)
-            block[:, 0::2], block[:, 1::2] = values + zero, np.append(symbols[ops], np.full((n, 1), equals), axis=1)
-            size = np.maximum(2 * (left + 1), 0)  # integers, operators and "="; none where the row has no such statement
-            if self.config.work == "given":
-                size[left < 1] = 0
-            is_last = np.arange(width) == size[:, None] - 1
-            block = np.where(is_last, equals, block)
+        end = np.full(
+            n, self.max_prompt_tokens
+        )  # columns from here on are written; each statement goes before the later ones
+        for operands, operators, counts in reversed(statements):
+            width = 2 * operands.shape[1]
+            size = 2 * (counts + 1)  # integers, operators and "="; none where the row has no such statement
+            block = np.full((n, width), equals, dtype=np.int64)
+            block[:, 0::2], block[:, 1:-1:2] = operands + zero, symbols[operators]
+            block[np.arange(width) == size[:, None] - 1] = equals
             row, column = np.nonzero(np.arange(width) < size[:, None])
             columns[row, (end - size)[row] + column] = block[row, column]
             end = end - size
@@ -446,11 +394,11 @@ class Arithmetic(Task):
         return [self.automaton.start_of(operators) for operators in data["operators"].tolist()]
 
     def _templates(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-        """Where things stand in a well-formed unsigned completion of number tokens, by k, the operators of its first statement.
+        """Where things stand in a well-formed unsigned completion, by k, the operators of its first statement.
 
         Returns:
-            How many statements are complete after each number of tokens (0 where it ends inside one), [K, C + 1]; whether a position
-            holds an integer, [K, C]; and which statement a position belongs to, [K, C].
+            How many statements are complete after each number of tokens (0 where it ends inside one), [K, C + 1];
+            whether a position holds an integer, [K, C]; and which statement a position belongs to, [K, C].
         """
         size, budget = self._max_operators, self.max_completion_tokens
         ends, is_number = np.zeros((size, budget + 1), dtype=np.int64), np.zeros((size, budget), dtype=np.bool_)
@@ -469,7 +417,7 @@ class Arithmetic(Task):
     def evaluate_arrays(
         self, data: NDArray[np.void], completions: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> OutcomeArrays:
-        """Judges completions of token ids, [n, C]: sums of number tokens at once, anything else through the text path."""
+        """Judges token ids, [n, C]: sums of number tokens at once, anything else through the text path."""
         if not self._by_number or self.is_signed:
             return self._evaluate_rows(data, completions, lengths, range(len(data)))
         zero = len(self.tokenizer.special_ids)
@@ -507,7 +455,11 @@ class Arithmetic(Task):
         )
         has_product = well_formed & (within & (completions == times)).any(axis=1)
         if has_product.any():
-            _overwrite(outcome, has_product, self._evaluate_rows(data, completions, lengths, np.flatnonzero(has_product).tolist()))
+            _overwrite(
+                outcome,
+                has_product,
+                self._evaluate_rows(data, completions, lengths, np.flatnonzero(has_product).tolist()),
+            )
         return outcome
 
     def _evaluate_rows(
@@ -515,7 +467,8 @@ class Arithmetic(Task):
     ) -> OutcomeArrays:
         rows = list(rows)
         outcomes = [
-            self._judge(Problem(*data[row].item()), self.tokenizer.decode(completions[row, : lengths[row]].tolist())) for row in rows
+            self._judge(Problem(*data[row].item()), self.tokenizer.decode(completions[row, : lengths[row]].tolist()))
+            for row in rows
         ]
         return OutcomeArrays(
             reward=np.array([outcome.reward for outcome in outcomes]),
@@ -535,36 +488,12 @@ def _overwrite(outcome: OutcomeArrays, rows: NDArray[np.bool_], part: OutcomeArr
         values[rows] = part.parts[name]
 
 
-def _values(operands: NDArray[np.int64], operators: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The values of expressions, products before sums; float64 on the way, so that what is far too large stays far too large."""
-    total, product = np.zeros(len(operands)), operands[:, 0].astype(np.float64)
-    for column in range(operators.shape[1]):
-        live, op, operand = column < counts, operators[:, column], operands[:, column + 1]
-        is_factor = live & (op == _TIMES)
-        is_term = live & (op != _TIMES)
-        total = np.where(is_term, total + product, total)
-        signed = np.where(op == _MINUS, -operand, operand)
-        product = np.where(is_factor, product * operand, np.where(is_term, signed, product))
-    return np.clip(total + product, -(2**62), 2**62).astype(np.int64)
-
-
-def _statement_text(values: NDArray[np.int64], operators: NDArray[np.int64], count: int) -> str:
-    """Writes one statement with `count` operators."""
-    return str(values[0]) + "".join(f"{_SYMBOLS[operators[i]]}{values[i + 1]}" for i in range(count))
-
-
-def _split_expression(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Reads an expression's operands and operator codes; a sign is folded into its operand."""
-    operands = [int(number) for number in re.findall(r"(?:(?<![0-9])-)?[0-9]+", text)]
-    operators = [_SYMBOLS.index(symbol) for symbol in re.findall(r"(?<=[0-9])[-+*]", text)]
-    return np.array(operands, dtype=np.int64), np.array(operators, dtype=np.int64)
-
-
 class ArithmeticAutomaton:
     """The prefixes of well-formed completions.
 
-    A state is (operators still to come in this statement, operators of the next statement or -1, phase). Phases: "start" (an integer
-    follows), "sign" (a minus was read), "zero" (the integer 0), "digits" (more digits may follow), "closed" (a space ended the integer).
+    A state is (operators still to come in this statement, operators of the next statement or -1, phase). Phases:
+    "start" (an integer follows), "sign" (a minus was read), "zero" (the integer 0), "digits" (more digits may follow),
+    "closed" (a space ended the integer).
     """
 
     def __init__(self, is_signed: bool, may_stop_early: bool) -> None:

@@ -39,8 +39,8 @@ class Copy(Task):
     """Repeat the prompt.
 
     Description:
-        The prompt is a random string; the completion should be the same string. The first thing to try a new algorithm on: it needs
-        several tokens, different answers to different prompts, and has a graded reward.
+        The prompt is a random string; the completion should be the same string. The first thing to try a new algorithm
+        on: it needs several tokens, different answers to different prompts, and has a graded reward.
 
     Prompt:
         `length` characters, each uniform over `alphabet`, such as `hdba`.
@@ -49,18 +49,20 @@ class Copy(Task):
         `MultiDiscrete([V] * (P + C))` with V = 11, P = 5 (BOS and four characters) and C = 4 by default.
 
     Action:
-        `Discrete(V)`: PAD, BOS, EOS, then one token per character of the alphabet; with `vocabulary` a Hugging Face tokenizer's name or
-        path, its tokens.
+        `Discrete(V)`: PAD, BOS, EOS, then one token per character of the alphabet; with `vocabulary` a Hugging Face
+        tokenizer's name or path, its tokens.
 
     Reward:
-        The share of right characters, in [0, 1]: the number of positions at which completion and prompt have the same character, divided
-        by the longer of the two lengths. Parts: `right_characters` (a count).
+        The share of right characters, in [0, 1]: the number of positions at which completion and prompt have the same
+        character, divided by the longer of the two lengths. Parts: `right_characters` (a count).
 
     Episode end:
-        EOS, or the budget of C tokens, which by default is the prompt's own length, so that a right answer needs no EOS.
+        EOS, or the budget of C tokens, which by default is the prompt's own length, so that a right answer needs no
+        EOS.
 
     Arguments:
-        `alphabet`, `length`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`.
+        `alphabet`, `length`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
+        `min_completion_tokens`.
 
     Example:
         >>> import rlfl_envs
@@ -84,7 +86,9 @@ class Copy(Task):
         """Takes the fields of CopyConfig by name; raises ConfigError."""
         super().__init__(**kwargs)
         is_character = self.config.vocabulary == "characters"
-        self.tokenizer = character_tokenizer(self.config.alphabet) if is_character else load_tokenizer(self.config.vocabulary)
+        self.tokenizer = (
+            character_tokenizer(self.config.alphabet) if is_character else load_tokenizer(self.config.vocabulary)
+        )
         self.reward_range = (0.0, 1.0)
         # A character outside ASCII can take up to four tokens of a byte-level vocabulary.
         per_character = 1 if is_character else max(len(character.encode()) for character in self.config.alphabet)
@@ -100,7 +104,9 @@ class Copy(Task):
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts any string of `length` characters of the alphabet."""
         if len(text) != self.config.length or not set(self.config.alphabet).issuperset(text):
-            raise PromptError(f"prompt={text!r} is not allowed; allowed: {self.config.length} of {self.config.alphabet!r}.")
+            raise PromptError(
+                f"prompt={text!r} is not allowed; allowed: {self.config.length} of {self.config.alphabet!r}."
+            )
         return Prompt(text)
 
     def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
