@@ -27,7 +27,7 @@ types: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-lint  ## Check typ
 	$(BIN)/mypy
 
 imports: $(VENV)/.stamp-lint  ## Check who imports whom.
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 docs: $(VENV)/.stamp-agent $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
 	$(BIN)/python docs/_scripts/gen_envs.py --check

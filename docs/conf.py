@@ -1,5 +1,9 @@
 """Sphinx settings."""
 
+from typing import Any
+
+from sphinx.application import Sphinx
+
 import rlfl_envs
 
 project = "rlfl-envs"
@@ -17,9 +21,12 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 
 default_role = "code"  # docstrings are read in editors and terminals: single backticks are code there too
+autodoc_class_signature = "separated"
 autodoc_member_order = "bysource"
+autodoc_type_aliases = {name: name for name in ("NDArray", "Keys", "Tensor")}
 autodoc_typehints = "signature"
 napoleon_numpy_docstring = False
+autodoc_typehints_format = "short"
 napoleon_attr_annotations = False  # the signature has them
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 100
@@ -36,3 +43,23 @@ napoleon_custom_sections = [
     "Version history",
     ("Source", "Notes"),
 ]
+
+
+def join_at_colon(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
+    """Mends what napoleon takes apart: it reads "text: more" as "type: text", but our types are annotations."""
+    for i, line in enumerate(lines):
+        tag, _, text = line.partition(" ")
+        if tag == ":type:" and what == "attribute":
+            lines[0] = f"{text}: {lines[0]}"
+        elif tag == ":rtype:":
+            start = next(j for j, other in enumerate(lines) if other.startswith(":returns: "))
+            lines[start] = lines[start].replace(":returns: ", f":returns: {text}: ", 1)
+        else:
+            continue
+        del lines[i]
+        return
+
+
+def setup(app: Sphinx) -> None:
+    """Registers the above, after napoleon's turn."""
+    app.connect("autodoc-process-docstring", join_at_colon, priority=600)
