@@ -140,7 +140,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         if "reset_mask" not in options or "group_size" in options:
             group_size = options.get("group_size", 1)
             is_divisor = (
-                isinstance(group_size, (int, np.integer)) and 1 <= group_size and self.num_envs % group_size == 0
+                isinstance(group_size, (int, np.integer)) and group_size >= 1 and self.num_envs % group_size == 0
             )
             check_value("group_size", group_size, bool(is_divisor), f"a divisor of num_envs={self.num_envs}")
             self._leaders = np.arange(self.num_envs) // group_size * group_size
