@@ -279,7 +279,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         reasons[grown] = np.where(self._lengths[grown] == self.completion_length, _LENGTH, _PLAYING)
         if self._has_stop_rule:
             for row in grown.tolist():
-                if self.task.stops(self._prompt(row), self._completion(row)):
+                if self.task.stops(self.prompt(row), self._completion(row)):
                     reasons[row] = _STOP
         reasons[playing & is_eos] = _EOS
         reasons[playing & ~legal] = _ILLEGAL
@@ -351,10 +351,11 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
 
     @property
     def prompts(self) -> list[Prompt]:
-        """The prompts in play, [N]."""
-        return [self._prompt(row) for row in range(self.num_envs)]
+        """The prompts in play, [N]. They are read back from the columns: ask for one where one will do."""
+        return [self.prompt(row) for row in range(self.num_envs)]
 
-    def _prompt(self, row: int) -> Prompt:
+    def prompt(self, row: int) -> Prompt:
+        """The prompt that environment `row` plays."""
         if self._data.dtype == object:
             return cast("Prompt", self._data[row])
         return self.task.parse_prompt(self.tokenizer.decode(self._columns[row, : self.prompt_length].tolist()))
@@ -390,7 +391,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             parts = {name: float(infos["reward_parts"][name][row]) for name in self.task.part_names}
             outcome = Outcome(float(rewards[row]), bool(infos["is_success"][row]), parts, infos["status"][row])
             reason = infos["finish_reason"][row]
-        return describe_episode(self._prompt(row).text, self._completion(row), outcome, reason)
+        return describe_episode(self.prompt(row).text, self._completion(row), outcome, reason)
 
     def _print_if_human(self) -> None:
         if self.render_mode == "human":
