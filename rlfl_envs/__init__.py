@@ -13,7 +13,7 @@ Example:
     (1.0, True, True)
 """
 
-from rlfl_envs.baselines import baselines
+from rlfl_envs.baselines import Baseline, baselines
 from rlfl_envs.checker import check_task
 from rlfl_envs.errors import (
     ActionError,
@@ -36,6 +36,7 @@ __all__ = [
     "ActionError",
     "ArrayTask",
     "Automaton",
+    "Baseline",
     "ConfigError",
     "MissingDependencyError",
     "Outcome",

@@ -1,0 +1,159 @@
+"""How fast the agent is, and where its time goes (`make bench-agent`, about six minutes on two cores).
+
+1. Training: episodes per second, and the share of time spent choosing tokens, in the environment and learning, for a
+   two-layer model and one of GPT-2's size; for the latter also what share of the machine's matrix-product peak the
+   update reaches.
+2. Sampling at GPT-2's size (124M parameters, 50,257 tokens): `rollout.collect` against `model.generate`, equal batch,
+   16 tokens; and eight completions of one 64-token prompt read once, against `generate` reading it eight times.
+
+Everything is measured in one run and reported as ratios, since machines differ. Writes results/bench_agent.json.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from rlfl_agents.policy import Policy
+from rlfl_agents.ppo import PPOConfig, train
+from rlfl_agents.rollout import collect, make_envs
+
+RESULTS = Path(__file__).parent / "results" / "bench_agent.json"
+GPT2 = {"layers": 12, "width": 768, "heads": 12}
+PARTS = ("sample", "env", "learn")
+REPEATS = 5
+
+
+def seconds(run: Callable[[], Any], repeats: int = REPEATS) -> list[float]:
+    """Times a call, after one that does not count."""
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def matmul_peak() -> float:
+    """The machine's float32 matrix product, floating-point operations per second: the best of ten, 2048 x 2048."""
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    return 2 * 2048**3 / min(seconds(lambda: a @ b, repeats=10))
+
+
+def training(name: str, updates: int, **settings: Any) -> dict[str, Any]:
+    """Trains a few updates and reads where the time went."""
+    config = PPOConfig(
+        total_samples=updates * settings["prompts"] * settings.get("group_size", 1),
+        eval_every=0,
+        eval_prompts=16,
+        save_every=10**6,
+        device="cpu",
+        **settings,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        train(config, Path(folder) / "run", quiet=True)
+        with (Path(folder) / "run" / "metrics.csv").open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["update"]) > 1]  # the first one warms up
+    clock = {part: statistics.median(float(row[f"clock/{part}"]) for row in rows) for part in PARTS}
+    total = sum(clock.values())
+    return {
+        "name": name,
+        "episodes_per_second": statistics.median(float(row["clock/samples_per_second"]) for row in rows),
+        "share": {part: value / total for part, value in clock.items()},
+        "seconds_learn": clock["learn"],
+        "length": statistics.mean(float(row["length"]) for row in rows),
+    }
+
+
+def sampling() -> list[dict[str, Any]]:
+    """Times sampling against `model.generate`, alone and in groups."""
+    tokens, prompt_tokens = 16, 64
+    model = GPT2LMHeadModel(GPT2Config(bos_token_id=1, eos_token_id=2, pad_token_id=0)).eval()
+    found = []
+    for batch, group_size in ((16, 1), (32, 8)):
+        envs = make_envs(
+            "rlfl/Copy-v0",
+            batch,
+            length=prompt_tokens - 1,  # and BOS
+            max_completion_tokens=tokens,
+            min_completion_tokens=tokens,
+        )
+        policy = Policy(model, envs.tokenizer, position_ids="text")
+        generator = torch.Generator().manual_seed(0)
+        observation, _ = envs.reset(seed=0, options={"group_size": group_size})
+        prompts = torch.as_tensor(observation[:, :prompt_tokens])
+
+        our_times = seconds(partial(collect, policy, envs, generator, group_size=group_size))
+        settings = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "min_new_tokens": tokens}
+        their_times = seconds(partial(model.generate, prompts, attention_mask=torch.ones_like(prompts), **settings))
+        found.append(
+            {
+                "batch": batch,
+                "group_size": group_size,
+                "prompt_tokens": prompt_tokens,
+                "tokens": tokens,
+                "seconds": our_times,
+                "generate_seconds": their_times,
+                "speedup": statistics.median(their_times) / statistics.median(our_times),
+            }
+        )
+    return found
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    peak = matmul_peak()
+    print(f"matrix product peak: {peak / 1e9:.0f} GFLOP/s in float32 on {torch.get_num_threads()} threads\n")
+    small = {"advantage": "group_norm", "group_size": 32, "epochs": 1, "minibatches": 2, "layers": 2, "width": 64}
+    runs = [
+        training("2 layers x 64, Arithmetic-v0, 256 x 32", 12, env_id="rlfl/Arithmetic-v0", prompts=256, **small),
+        training(
+            "2 layers x 64, ArithmeticSteps-v0, 64 x 32", 12, env_id="rlfl/ArithmeticSteps-v0", prompts=64, **small
+        ),
+        training(
+            "GPT-2 size, ArithmeticSteps-v0, 16 x 1, 1 epoch",
+            4,
+            env_id="rlfl/ArithmeticSteps-v0",
+            env_kwargs={"mask": "syntax"},
+            prompts=16,
+            epochs=1,
+            advantage="gae",
+            **GPT2,
+        ),
+    ]
+    print(f"{'training':50} {'episodes/s':>10} {'sample':>7} {'env':>7} {'learn':>7}")
+    for run in runs:
+        shares = " ".join(f"{run['share'][part]:7.1%}" for part in PARTS)
+        print(f"{run['name']:50} {run['episodes_per_second']:10.1f} {shares}")
+    # Forward and backward of a transformer cost about six operations per weight and token.
+    weights = 12 * GPT2["layers"] * GPT2["width"] ** 2
+    steps = make_envs("rlfl/ArithmeticSteps-v0", 1)
+    operations = 6 * weights * 16 * (steps.prompt_length + runs[-1]["length"])
+    utilisation = operations / runs[-1]["seconds_learn"] / peak
+    print(f"\nThe update at GPT-2's size reaches {utilisation:.0%} of the matrix product peak.\n")
+    samples = sampling()
+    print(f"{'sampling at GPT-2 size':50} {'ours':>9} {'generate':>9} {'speed-up':>9}")
+    for row in samples:
+        name = f"{row['batch']} rows, groups of {row['group_size']}, {row['prompt_tokens']} + {row['tokens']} tokens"
+        ours, theirs = statistics.median(row["seconds"]), statistics.median(row["generate_seconds"])
+        print(f"{name:50} {ours:8.2f}s {theirs:8.2f}s {row['speedup']:8.2f}x")
+    RESULTS.parent.mkdir(exist_ok=True)
+    report = {"matmul_peak_flops": peak, "training": runs, "update_share_of_peak": utilisation, "sampling": samples}
+    temporary = RESULTS.with_suffix(".tmp")
+    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(RESULTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Learning curves with seeds (`make bench-learning`): each run leaves one JSON, and finished ones are not run again.
+
+answer  Plain PPO against PPO with batch entropy on rlfl/ArithmeticAnswer-v0, the same settings but for the
+        coefficient, 3 seeds each, 153,600 completions a run. Budget: 6 runs of about 4 minutes on one core.
+demo    The preset of rlfl/Arithmetic-v0, which `make demo` runs, seeds 0-2. Budget: 3 runs of about 8 minutes on one
+        core.
+
+    python examples/benchmarks/bench_learning.py [answer] [demo] [--jobs 2] [--plot-only]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import multiprocessing
+import statistics
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rlfl_agents.presets import preset
+
+import rlfl_envs
+from rlfl_agents.metrics import read_metrics
+from rlfl_agents.ppo import PPOConfig, train
+
+RESULTS = Path(__file__).parent / "results" / "learning"
+PICTURES = Path(__file__).parents[2] / "docs" / "_static"
+SEEDS = (0, 1, 2)
+COLUMNS = ("samples", "reward", "eval/success", "eval/reward", "entropy", "batch_entropy", "batch_max_action")
+
+# The paper's algorithm: a learned value, whitened advantages, four epochs, one completion per prompt.
+PAPER = PPOConfig(
+    env_id="rlfl/ArithmeticAnswer-v0",
+    layers=2,
+    width=64,
+    heads=2,
+    prompts=512,
+    epochs=4,
+    minibatches=4,
+    advantage="gae",
+    learning_rate=1e-3,
+    total_samples=153_600,
+    eval_every=10,
+    eval_prompts=1024,
+    save_every=10**6,
+)
+EXPERIMENTS: dict[str, dict[str, PPOConfig]] = {
+    "answer": {"PPO": PAPER, "PPO + batch entropy": dataclasses.replace(PAPER, batch_entropy_coef=0.3)},
+    "demo": {"preset": dataclasses.replace(preset("rlfl/Arithmetic-v0"), eval_prompts=2000)},
+}
+
+
+def result_file(experiment: str, variant: str, seed: int) -> Path:
+    """Where a run's result is kept."""
+    return RESULTS / experiment / f"{variant.replace(' + ', '-').replace(' ', '-').lower()}-seed{seed}.json"
+
+
+def run(experiment: str, variant: str, seed: int) -> str:
+    """Trains one run in a temporary directory and keeps its curves."""
+    config = dataclasses.replace(EXPERIMENTS[experiment][variant], seed=seed, threads=1, device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        last = train(config, Path(folder) / "run", quiet=True)
+        metrics = read_metrics(Path(folder) / "run")
+    evaluated = [i for i, success in enumerate(metrics["eval/success"]) if not math.isnan(success)]
+    result = {
+        "experiment": experiment,
+        "variant": variant,
+        "seed": seed,
+        "config": dataclasses.asdict(config),
+        "minutes": last["clock/minutes"],
+        "final": {name: value for name, value in last.items() if not math.isnan(value)},
+        "curve": {name: [metrics[name][i] for i in evaluated] for name in COLUMNS},
+    }
+    target = result_file(experiment, variant, seed)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(target)
+    return f"{experiment}, {variant}, seed {seed}: success {last['eval/success']:.3f} after {result['minutes']:.1f} min"
+
+
+def load(experiment: str) -> dict[str, list[dict[str, Any]]]:
+    """Reads the finished runs of an experiment, by variant."""
+    files = {variant: [result_file(experiment, variant, seed) for seed in SEEDS] for variant in EXPERIMENTS[experiment]}
+    return {variant: [json.loads(f.read_text()) for f in found if f.exists()] for variant, found in files.items()}
+
+
+def table(experiment: str) -> str:
+    """Writes mean and range over seeds of what counts at the end."""
+    lines = [
+        "| variant | seeds | exact, greedy | mean reward | batch entropy | largest p̄ | minutes |",
+        "| --- " * 7 + "|",
+    ]
+    for variant, runs in load(experiment).items():
+        cells = []
+        for name in ("eval/success", "eval/reward", "batch_entropy", "batch_max_action", "clock/minutes"):
+            values = [run["final"][name] for run in runs]
+            cells.append(f"{statistics.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})" if values else "-")
+        lines.append(f"| {variant} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(experiment: str) -> None:
+    """Draws exact answers, mean reward and batch entropy over the completions sampled, a line per seed."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = {"exact answers, held-out": "eval/success", "mean reward, held-out": "eval/reward"}
+    panels["batch entropy (nats)"] = "batch_entropy"
+    axes = figure.subplots(1, 3)
+    runs = load(experiment)
+    for axis, (title, column) in zip(axes, panels.items(), strict=True):
+        for i, (variant, found) in enumerate(runs.items()):
+            for n, result in enumerate(found):
+                curve = result["curve"]
+                label = variant if n == 0 else None
+                axis.plot(curve["samples"], curve[column], color=f"C{i}", alpha=0.8, linewidth=1.4, label=label)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("completions sampled", fontsize=9)
+        axis.grid(alpha=0.3)
+    constant = best_constant(next(iter(EXPERIMENTS[experiment].values())).env_id)
+    for axis, level in zip(axes, (constant.success, constant.reward, 0.0), strict=True):
+        axis.axhline(level, color="grey", linestyle=":", label=f"always answering {constant.example}")
+    axes[0].set_ylim(0, 1.02)
+    axes[0].legend(fontsize=8)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    figure.savefig(PICTURES / f"{experiment}.png", dpi=130)
+
+
+def best_constant(env_id: str) -> rlfl_envs.Baseline:
+    """The best constant answer on held-out prompts."""
+    found = rlfl_envs.baselines(rlfl_envs.load_task(env_id, split="test"), num_prompts=2000)
+    return next(baseline for baseline in found if baseline.name == "best constant answer")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what is missing, then writes tables and pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiments", nargs="*", choices=[[], *EXPERIMENTS], help="which experiments (default: all)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
+    chosen = parser.parse_args(arguments)
+    names = chosen.experiments or list(EXPERIMENTS)
+    todo = [
+        (name, variant, seed)
+        for name in names
+        for seed in SEEDS
+        for variant in EXPERIMENTS[name]
+        if not result_file(name, variant, seed).exists()
+    ]
+    if todo and not chosen.plot_only:
+        with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for line in pool.map(run, *zip(*todo, strict=True)):
+                print(line, flush=True)
+    for name in names:
+        print(f"\n{name}\n\n{table(name)}")
+        plot(name)
+
+
+if __name__ == "__main__":
+    main()
