@@ -340,8 +340,16 @@ def build_policy(
     config.rlfl_position_ids, config.rlfl_prompt_length = position_ids, trained_length  # saved with the model
     if lora_rank:
         from peft import LoraConfig, get_peft_model
+        from transformers.pytorch_utils import Conv1D
 
-        adapters = LoraConfig(r=lora_rank, lora_alpha=lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        adapters = LoraConfig(
+            r=lora_rank,
+            lora_alpha=lora_alpha,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+            # GPT-2 keeps its weights transposed; without this peft warns, then does it anyway.
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in language_model.modules()),
+        )
         language_model = get_peft_model(language_model, adapters)
     return Policy(language_model, vocabulary, value=value, position_ids=position_ids, first_position=first_position)
 

@@ -119,6 +119,8 @@ class PPOConfig:
     """The share of the run over which the learning rate first rises from 0."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
+    adam_eps: float = 1e-8
+    """AdamW's epsilon. At 1e-5 rounding errors of gradients that should be 0 stay small instead of becoming steps."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     clip_range: float = 0.2
@@ -309,7 +311,10 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
     if config.kl != "off":  # with adapters, the reference is the same model with the adapters off
         reference = policy if policy.has_adapters else copy.deepcopy(policy).requires_grad_(False).to(device)
     optimizer = torch.optim.AdamW(
-        [p for p in policy.parameters() if p.requires_grad], lr=config.learning_rate, weight_decay=config.weight_decay
+        [p for p in policy.parameters() if p.requires_grad],
+        lr=config.learning_rate,
+        eps=config.adam_eps,
+        weight_decay=config.weight_decay,
     )
     model, optimizer = accelerator.prepare(policy, optimizer)
     policy = accelerator.unwrap_model(model)
@@ -376,7 +381,7 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
                 env_seed = None
                 if reference is not None:
                     local.ref_log_probs = _reference_log_probs(reference, local, config)
-            asked = envs.prompts[:: config.group_size]
+            asked = [envs.prompt(row) for row in range(0, rows, config.group_size)]
             hashes = accelerator.gather(torch.from_numpy(novelty_hashes(envs.task, asked).copy()).to(device))
             seen.update(hashes.tolist())
             rollout = gathered(local, accelerator)
@@ -479,7 +484,8 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
     finally:
         if log is not None:
             log.close()
-        accelerator.end_training()
+        for tracker in accelerator.trackers:
+            tracker.finish()
     if accelerator.is_main_process:
         from rlfl_agents.plot import plot_runs
 

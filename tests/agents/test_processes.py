@@ -1,0 +1,89 @@
+"""Two processes learn what one learns. They are real ones, started by torchrun, and meet over gloo."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlfl_agents.checkpoint import latest, load
+from rlfl_agents.metrics import read_metrics
+from rlfl_agents.ppo import train
+
+from .conftest import small_config
+
+# Half of the run, then the rest from its checkpoint, so that resuming is covered too.
+SCRIPT = """
+import dataclasses, json, sys
+import torch
+from accelerate import PartialState
+from rlfl_agents.ppo import PPOConfig, train
+
+torch.set_num_threads(1)
+for entry in json.loads(open(sys.argv[1]).read()):
+    config = PPOConfig(**entry["config"])
+    half = dataclasses.replace(config, total_samples=config.total_samples // 2)
+    train(half, entry["run"], quiet=True)
+    assert PartialState().num_processes == 2, PartialState().num_processes
+    assert torch.distributed.get_backend() == "gloo"
+    train(config, entry["run"], resume=True, quiet=True)
+PartialState().destroy_process_group()
+"""
+
+CASES = {
+    "gae": {
+        "advantage": "gae",
+        "group_size": 2,
+        "minibatches": 2,
+        "epochs": 2,
+        "kl": "fixed",
+        "env_kwargs": {"alphabet": "abc", "length": 3, "mask": "syntax", "split": "all", "max_completion_tokens": 4},
+    },
+    "one token": {
+        "env_id": "rlfl/Arithmetic-v0",
+        "env_kwargs": {},
+        "accumulation": 2,
+        "batch_entropy_positions": "last",
+    },
+}
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    """Weights, losses, batch entropy (of the global p̄), evaluation and seen keys agree after several updates."""
+    shared = {
+        "adam_eps": 1e-5,
+        "entropy_coef": 0.01,
+        "batch_entropy_coef": 0.3,
+        "eval_every": 4,
+        "total_samples": 8 * 32,
+    }
+    entries = []
+    for name, changes in CASES.items():
+        config = small_config(**(shared | changes))
+        train(config, tmp_path / f"{name}, one", quiet=True)
+        entries.append({"config": config.__dict__, "run": str(tmp_path / f"{name}, two")})
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "entries.json").write_text(json.dumps(entries))
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    arguments = [str(tmp_path / "script.py"), str(tmp_path / "entries.json")]
+    done = subprocess.run([*launcher, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in CASES:
+        runs = tmp_path / f"{name}, one", tmp_path / f"{name}, two"
+        one, two = (load(latest(run) or run) for run in runs)
+        for weight in one["model"]:
+            torch.testing.assert_close(one["model"][weight], two["model"][weight], atol=1e-5, rtol=1e-4)
+        assert one["seen"].tolist() == two["seen"].tolist()
+        assert one["generator"].tolist() == two["generator"].tolist()
+        metrics = [read_metrics(run) for run in runs]
+        assert len(metrics[0]["update"]) == len(metrics[1]["update"]) > 8
+        for column in metrics[0]:
+            if not column.startswith("clock/"):
+                expected = pytest.approx(metrics[0][column], rel=1e-3, abs=1e-5, nan_ok=True)
+                assert metrics[1][column] == expected, column

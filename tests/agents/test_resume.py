@@ -1,0 +1,137 @@
+"""A killed run goes on as if nothing had happened, and a crash never harms an older checkpoint."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rlfl_agents import checkpoint
+from rlfl_agents.metrics import read_metrics
+from rlfl_agents.ppo import PPOConfig, train
+
+from .conftest import small_config
+
+# Children start from a clean process that has imported everything already, not from the test's.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["rlfl_agents.ppo", "rlfl_agents.plot"])
+
+
+def begin(config: PPOConfig, run: Path) -> BaseProcess:
+    """Starts, or resumes, a run in a process of its own."""
+    process = processes.Process(target=train, args=(config, run), kwargs={"resume": True, "quiet": True})
+    process.start()
+    return process
+
+
+def rows(run: Path) -> int:
+    """Lines of metrics.csv so far."""
+    path = run / "metrics.csv"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def wait_for_rows(process: BaseProcess, run: Path, count: int) -> None:
+    """Until the run has written so many more lines."""
+    target = rows(run) + count
+    while process.is_alive() and rows(run) < target:
+        time.sleep(0.001)
+
+
+def without_clock(run: Path) -> dict[str, str]:
+    """Metrics as text, bit by bit (NaN equals NaN)."""
+    return {name: repr(column) for name, column in read_metrics(run).items() if not name.startswith("clock/")}
+
+
+def test_a_run_killed_at_random_moments_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+    """Five kills with -9, one of them while a checkpoint is being written; metrics, samples and weights are equal."""
+    config = small_config(
+        advantage="gae",
+        minibatches=2,
+        epochs=2,
+        batch_entropy_coef=0.1,
+        batch_entropy_target=0.6,
+        kl="adaptive",
+        lr_schedule="cosine",
+        width=64,
+        total_samples=32 * 60,
+        save_every=3,
+        eval_every=10,
+        threads=1,
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    unbroken = begin(config, whole)
+    unbroken.join()
+    assert unbroken.exitcode == 0
+    moments = random.Random(0)
+    for kill in range(5):
+        process = begin(config, killed)
+        wait_for_rows(process, killed, moments.randint(2, 8))
+        if kill == 3:
+            hit = False
+            while process.is_alive() and not hit:
+                hit = bool(list(killed.glob("checkpoints/.writing-*")))
+            process.kill()
+            process.join()
+            # Seen while it was there; the kill may still have come an instant too late, which is a random moment too.
+            assert hit
+            continue
+        time.sleep(moments.random() * 0.02)
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+    last = begin(config, killed)
+    last.join()
+    assert last.exitcode == 0
+    assert without_clock(killed) == without_clock(whole)
+    assert (killed / "samples.jsonl").read_text() == (whole / "samples.jsonl").read_text()
+    assert not list(killed.rglob(".writing-*"))
+    ends = [checkpoint.load(checkpoint.latest(run) or run) for run in (whole, killed)]
+    for name, weight in ends[0]["model"].items():
+        assert torch.equal(weight, ends[1]["model"][name])
+
+
+def test_a_crash_inside_a_checkpoint_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever step of the writing fails, the newest complete checkpoint is still found and loads."""
+    checkpoint.save(tmp_path, 1, {"x": torch.ones(3)}, keep=2)
+    for step in ("torch.save", "os.fsync", "pathlib.Path.rename"):
+        with monkeypatch.context() as patch:
+
+            def crash(*_: object, **__: object) -> None:
+                raise KeyboardInterrupt
+
+            patch.setattr(step, crash)
+            with pytest.raises(KeyboardInterrupt):
+                checkpoint.save(tmp_path, 2, {"x": torch.zeros(3)}, keep=2)
+        found = checkpoint.latest(tmp_path)
+        assert found is not None
+        assert checkpoint.load(found)["x"].tolist() == [1, 1, 1]
+        checkpoint.clean(tmp_path)
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["update-000001"]
+
+
+def test_the_last_few_checkpoints_are_kept(tmp_path: Path) -> None:
+    """Older ones go, after the new one is there."""
+    for update in range(1, 6):
+        checkpoint.save(tmp_path, update, {}, keep=2)
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["update-000004", "update-000005"]
+
+
+def test_every_random_state_survives(tmp_path: Path) -> None:
+    """Python's, NumPy's and torch's generators go on from where they were; arrays keep type and shape."""
+    arrays = {"a": np.arange(6, dtype=np.uint64).reshape(2, 3), "b": np.array([True, False]), "c": np.zeros(0)}
+    folder = checkpoint.save(
+        tmp_path, 1, {"random": checkpoint.random_state(), "envs": checkpoint.to_tensors(arrays)}, keep=1
+    )
+    first = (random.random(), np.random.random(), torch.rand(1).item())  # noqa: NPY002
+    state = checkpoint.load(folder)
+    checkpoint.restore_random_state(state["random"])
+    assert (random.random(), np.random.random(), torch.rand(1).item()) == first  # noqa: NPY002
+    for name, array in checkpoint.to_arrays(state["envs"]).items():
+        assert array.dtype == arrays[name].dtype
+        assert array.tolist() == arrays[name].tolist()
