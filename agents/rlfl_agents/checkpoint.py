@@ -192,7 +192,7 @@ def export(policy: Policy, tokenizer: Tokenizer, folder: Path, facts: dict[str, 
         tokenizer: The environment's.
         folder: Where; files that are there are replaced one by one, each atomically.
         facts: Goes into `rlfl.json`, for `rlfl eval`: env_id, env_kwargs, prompt_length, completion_length,
-            temperature.
+            temperature, trained_by.
         row: The metrics at this moment, for the model card.
     """
     temporary = folder.with_name(_TEMPORARY + folder.name)
@@ -226,7 +226,7 @@ tags: [rlfl-envs, reinforcement-learning]
 
 # A policy for `{env_id}`
 
-Trained by `rlfl-envs` from a programmed reward, with the arguments `{env_kwargs}`, on {samples} completions.
+Trained with `rlfl-envs` by {trained_by}; arguments of the environment: `{env_kwargs}`.
 Held-out success, greedy: {success}.
 
 Its inputs are the environment's observations: the prompt, left-padded to {prompt_length} columns, then up to
@@ -250,7 +250,6 @@ def _card(policy: Policy, facts: dict[str, Any], row: Mapping[str, float]) -> st
     )
     return _CARD.format(
         **facts,
-        samples=row.get("samples", 0),
         success=success,
         positions=by_column if policy.position_ids == "columns" else by_text,
     )

@@ -6,20 +6,23 @@ Prompts are those of `split="test"`, drawn from a fixed seed, so that every eval
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import NormalDist
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from rlfl_agents.metrics import Sample
-from rlfl_agents.policy import Policy
-from rlfl_agents.rollout import collect
-from rlfl_envs import Prompt, Task, TokenVectorEnv
+from rlfl_agents.policy import Policy, build_policy
+from rlfl_agents.rollout import collect, make_envs
+from rlfl_envs import ConfigError, Prompt, Task, TokenVectorEnv
 
-__all__ = ["EVAL_SEED", "Evaluation", "Share", "evaluate_policy", "novelty_hashes"]
+__all__ = ["EVAL_SEED", "Evaluation", "Loaded", "Share", "evaluate_policy", "load_policy", "novelty_hashes"]
 
 _Z = NormalDist().inv_cdf(0.975)
 EVAL_SEED = 1_000_003  # far from the small seeds of training
@@ -75,6 +78,15 @@ class Evaluation:
         return sorted(misses, key=lambda sample: sample.reward)[:count]
 
 
+class Loaded(NamedTuple):
+    """A policy, held-out environments for it, its training temperature, and its training prompts' novelty hashes."""
+
+    policy: Policy
+    envs: TokenVectorEnv
+    temperature: float
+    seen: np.ndarray | None
+
+
 def novelty_hashes(task: Task, prompts: Iterable[Prompt]) -> np.ndarray:
     """Eight bytes for each prompt's novelty key: int64 [n]. Compact enough to keep those of a whole run."""
     digests = [hashlib.blake2b(task.novelty_key(prompt).encode(), digest_size=8).digest() for prompt in prompts]
@@ -127,3 +139,35 @@ def evaluate_policy(
         parts={name: float(np.mean(values[:prompts])) for name, values in parts.items()},
         samples=samples,
     )
+
+
+def load_policy(folder: Path, env_id: str | None, env_kwargs: Mapping[str, Any]) -> Loaded:
+    """Finds out what a run directory or a model folder holds, and loads it for evaluation.
+
+    Args:
+        folder: A run directory (its `best/` is taken, or its `policy/` where there is none yet), or a folder or
+            name that `transformers` can load.
+        env_id: The id to evaluate on; the one it was trained on by default.
+        env_kwargs: Arguments of the environment, on top of those it was trained with.
+
+    Raises:
+        ConfigError: There is no such model, or nothing says which id to evaluate on.
+    """
+    model = next((folder / name for name in ("best", "policy") if (folder / name / "config.json").exists()), folder)
+    facts: dict[str, Any] = {}
+    if (model / "rlfl.json").exists():
+        facts = json.loads((model / "rlfl.json").read_text(encoding="utf-8"))
+    env_id = env_id or facts.get("env_id")
+    if env_id is None:
+        raise ConfigError(f"{str(folder)!r} does not say what it was trained on; name an id too.")
+    trained_kwargs = facts.get("env_kwargs", {}) if facts.get("env_id") == env_id else {}
+    kwargs = {
+        "split": "test",
+        **{k: v for k, v in trained_kwargs.items() if v != "train" or k != "split"},
+        **env_kwargs,
+    }
+    envs = make_envs(env_id, 256, **kwargs)
+    policy = build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=str(model))
+    keys = folder / "seen_keys.npy"
+    seen = np.load(keys) if keys.exists() and facts.get("env_id") == env_id else None
+    return Loaded(policy, envs, float(facts.get("temperature", 1.0)), seen)

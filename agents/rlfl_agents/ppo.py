@@ -656,5 +656,6 @@ def _export(policy: Policy, envs: TokenVectorEnv, config: PPOConfig, folder: Pat
         "prompt_length": envs.prompt_length,
         "completion_length": envs.completion_length,
         "temperature": config.temperature,
+        "trained_by": f"reinforcement learning from a programmed reward on {row['samples']} completions",
     }
     checkpoint.export(policy, envs.tokenizer, folder, facts, row)

@@ -1,0 +1,167 @@
+"""The commands of `rlfl` that need torch: `sft | train | eval | plot`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+import rlfl_envs
+from rlfl_agents import ppo
+from rlfl_agents.cli import EnvKwargs, Positional, parse
+from rlfl_agents.evaluate import Evaluation, evaluate_policy, load_policy
+from rlfl_agents.plot import plot_runs
+from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.presets import preset
+from rlfl_agents.sft import SFTConfig, warm_start
+from rlfl_envs import ConfigError
+
+__all__ = ["evaluate", "plot", "sft", "train"]
+
+_NONE: EnvKwargs = {}
+
+
+def sft(words: Sequence[str]) -> None:
+    """Warm a model up on reference completions."""
+    env_id, rest = _leading_id(words)
+    default = SFTConfig(env_id=env_id)
+
+    def run(config: SFTConfig = default, output: Path | None = None, quiet: bool = False) -> None:
+        """Warm a model up on reference completions; `rlfl train ID --model FOLDER` goes on from it.
+
+        Args:
+            config: The settings.
+            output: The folder to write; runs/<id>-sft by default.
+            quiet: Print nothing.
+        """
+        warm_start(config, output or Path("runs") / f"{_short(config.env_id)}-sft", quiet=quiet)
+
+    parse(run, "sft ID", rest)
+
+
+def train(words: Sequence[str]) -> None:
+    """Train a policy on an id, by its preset unless flags say otherwise."""
+    env_id, rest = _leading_id(words)
+    default = _resumed_config(rest) or preset(env_id)
+
+    def run(
+        config: PPOConfig = default, run_dir: Path | None = None, resume: bool = False, quiet: bool = False
+    ) -> None:
+        """Train a policy on an id. The defaults shown are the id's preset.
+
+        Args:
+            config: The settings.
+            run_dir: Where the run is written; runs/<id>-seed<seed> by default.
+            resume: Go on with the run in run_dir, from its newest checkpoint, with the settings it was begun with.
+            quiet: Print nothing.
+        """
+        if config.env_id != env_id:
+            raise ConfigError(f"env_id={config.env_id!r}, but the run is asked for {env_id!r}.")
+        merged = dataclasses.replace(config, env_kwargs={**default.env_kwargs, **config.env_kwargs})
+        target = run_dir or Path("runs") / f"{_short(env_id)}-seed{config.seed}"
+        if not quiet:
+            print(f"{env_id} -> {target}")
+        ppo.train(merged, target, resume=resume, quiet=quiet)
+        if not quiet:
+            print(f"\nlearning curves: {target / 'curves.png'}\nevaluate it:     rlfl eval {target}")
+
+    parse(run, "train ID", rest)
+
+
+def _leading_id(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Splits the id off, which decides what the defaults of all flags are."""
+    if words and not words[0].startswith("-"):
+        rlfl_envs.load_task(words[0]) if words[0] not in rlfl_envs.list_ids() else None
+        return words[0], words[1:]
+    if any(word in ("-h", "--help") for word in words):
+        return "rlfl/Arithmetic-v0", words
+    raise ConfigError("an id must come first, such as `rlfl train rlfl/Arithmetic-v0`; `rlfl list` shows them all.")
+
+
+def _resumed_config(words: Sequence[str]) -> PPOConfig | None:
+    """The settings that the run to be resumed was begun with, so that its flags need not be repeated."""
+    if "--resume" not in words or "--run-dir" not in words[:-1]:
+        return None
+    path = Path(words[list(words).index("--run-dir") + 1]) / "config.json"
+    if not path.exists():
+        return None
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    return PPOConfig(**(entries | {"report_to": tuple(entries["report_to"])}))
+
+
+def _short(env_id: str) -> str:
+    return env_id.split("/")[-1]
+
+
+def evaluate(words: Sequence[str]) -> None:
+    """Measure a run or a model on held-out prompts."""
+
+    def run(
+        model: Positional[Path],
+        env_id: Annotated[str | None, tyro.conf.arg(name="id"), tyro.conf.Positional] = None,
+        env_kwargs: EnvKwargs = _NONE,
+        prompts: int = 1000,
+        worst: int = 8,
+    ) -> None:
+        """Measure a run or a model on held-out prompts, greedily and sampled.
+
+        Args:
+            model: A run directory (its best policy is taken), a model's folder, or a Hugging Face name.
+            env_id: The id; by default the one it was trained on.
+            env_kwargs: The environment's arguments, on top of those it was trained with.
+            prompts: How many held-out prompts.
+            worst: How many of the worst misses to show.
+        """
+        policy, envs, temperature, seen = load_policy(model, env_id, env_kwargs)
+        greedy = evaluate_policy(policy, envs, prompts, seen=seen)
+        sampled = evaluate_policy(policy, envs, prompts, greedy=False, temperature=temperature, seen=seen)
+        print(f"{model} on {prompts} prompts of split={envs.task.config.split!r}")
+        for name, result in (("greedy", greedy), ("sampled", sampled)):
+            _print_evaluation(name, result, seen is not None)
+        rng = np.random.default_rng(0)
+        misses = greedy.worst(worst)
+        print(f"\nWorst misses, greedy ({greedy.success.n - round(greedy.success.mean * greedy.success.n)} in all):")
+        for miss in misses:
+            reference = envs.task.reference_completion(envs.task.parse_prompt(miss.prompt), rng)
+            right = f"  right: {reference!r}" if reference is not None else ""
+            print(f"    {miss.reward:6.3f}  {miss.prompt!r} -> {miss.completion!r}{right}")
+
+    parse(run, "eval", words)
+
+
+def _print_evaluation(name: str, result: Evaluation, knows_unseen: bool) -> None:
+    parts = ", ".join(f"{part} {value:.3f}" for part, value in result.parts.items())
+    print(f"\n{name:8} success {result.success} (95% Wilson interval)\n{'':8} reward  {result.reward:.4f} ({parts})")
+    if knows_unseen:
+        print(f"{'':8} success on novelty keys not met in training: {result.unseen}")
+
+
+def plot(words: Sequence[str]) -> None:
+    """Draw the learning curves of runs over each other."""
+
+    def run(
+        runs: Positional[tuple[Path, ...]], output: Path = Path("curves.png"), labels: tuple[str, ...] = ()
+    ) -> None:
+        """Draw the learning curves of runs over each other.
+
+        Args:
+            runs: Run directories.
+            output: The picture: .png, .svg or .pdf.
+            labels: One name per run; the directories' names by default.
+        """
+        if not runs:
+            raise ConfigError("runs=() is not allowed; name one run directory or more.")
+        for path in runs:
+            if not (path / "metrics.csv").exists():
+                raise ConfigError(f"{str(path)!r} is no run directory: it has no metrics.csv.")
+        if labels and len(labels) != len(runs):
+            raise ConfigError(f"labels={labels} must be as many as the runs, {len(runs)}.")
+        plot_runs(runs, output, labels or None)
+        print(output)
+
+    parse(run, "plot", words)

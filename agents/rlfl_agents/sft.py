@@ -1,0 +1,183 @@
+"""Supervised warm start: imitate a stated number of reference completions before reinforcement learning begins.
+
+The paper trains its arithmetic policy so, on 256 (or 131,072) derivations. What comes out is a folder in Hugging
+Face form that `rlfl train ID --model FOLDER` goes on from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from rlfl_agents import checkpoint
+from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
+from rlfl_agents.policy import build_policy, masked_log_dist
+from rlfl_agents.rollout import make_envs
+from rlfl_envs import ConfigError, TokenVectorEnv
+
+__all__ = ["SFTConfig", "warm_start"]
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Every setting of a warm start."""
+
+    env_id: str = "rlfl/Arithmetic-v0"
+    """Which environment's references to imitate; `rlfl list` shows them."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, such as `operators=+* vocabulary=gpt2`."""
+    seed: int = 0
+    """Seeds weights, examples and their order."""
+    examples: int = 256
+    """How many prompts with their reference completions are drawn, once. The paper used 256."""
+    epochs: int = 20
+    """Passes over the examples."""
+    batch_size: int = 32
+    """Examples per optimiser step."""
+    learning_rate: float = 1e-3
+    """AdamW's step size; it falls to 0 on a line."""
+    prompt_loss: bool = True
+    """Learn to write the prompts too, as a language model of whole texts does (the paper), or the completions alone."""
+    model: str | None = None
+    """A Hugging Face name or folder; without one, a GPT-2 of the size below starts from random weights."""
+    layers: int = 2
+    """Transformer blocks of a model from random weights."""
+    width: int = 128
+    """Its hidden size, a multiple of `heads`."""
+    heads: int = 4
+    """Its attention heads."""
+    position_ids: Literal["auto", "columns", "text"] = "auto"
+    """How positions are counted; see `rlfl train --help`."""
+    eval_prompts: int = 512
+    """How many held-out prompts are asked at the end."""
+    device: Literal["auto", "cpu"] = "auto"
+    """"auto" takes an accelerator where there is one."""
+    threads: int = 0
+    """CPU threads for torch; 0 leaves its default."""
+
+    def __post_init__(self) -> None:
+        """Checks the counts; raises ConfigError."""
+        for name in ("examples", "epochs", "batch_size", "eval_prompts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} is not allowed; allowed: 1 or more.")
+
+
+def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) -> dict[str, float]:
+    """Trains on reference completions and saves the model.
+
+    Args:
+        config: The settings.
+        folder: Where the model goes; it must not hold one already.
+        quiet: Print nothing.
+
+    Returns:
+        The last epoch's `loss` (nats per token) and the held-out `eval/success`, `eval/reward` (greedy) and
+        `eval/sampled_success`.
+
+    Raises:
+        ConfigError: A setting is wrong, the folder is taken, or the task has no reference completions.
+    """
+    target = Path(folder)
+    if (target / "config.json").exists():
+        raise ConfigError(f"output={str(target)!r} already holds a model; choose another folder.")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    accelerator = Accelerator(cpu=config.device == "cpu")
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    envs = make_envs(config.env_id, config.examples, **config.env_kwargs)
+    tokens, counts = _examples(envs, config)
+    policy = build_policy(
+        envs.tokenizer,
+        envs.prompt_length,
+        envs.completion_length,
+        model=config.model,
+        layers=config.layers,
+        width=config.width,
+        heads=config.heads,
+        position_ids=config.position_ids,
+    ).to(accelerator.device)
+    tokens, counts = tokens.to(accelerator.device), counts.to(accelerator.device)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    batches = -(-config.examples // config.batch_size)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=config.epochs * batches)
+    loss_sum = weight_sum = 0.0
+    for epoch in range(config.epochs):
+        loss_sum = weight_sum = 0.0
+        for rows in torch.randperm(config.examples, generator=generator).split(config.batch_size):
+            rows = rows.to(accelerator.device)
+            batch, weight = tokens[rows], counts[rows, 1:]
+            inputs = batch[:, :-1]
+            logits, _ = policy.read(policy.start(inputs, len(rows), keep_cache=False), inputs, keep=inputs.shape[1])
+            log_probs = masked_log_dist(logits, None, 1.0).gather(2, batch[:, 1:, None]).squeeze(2)
+            loss = -(log_probs * weight).sum() / weight.sum()
+            if not bool(loss.isfinite()):
+                raise ConfigError(f"The loss is {float(loss)}; try a lower learning_rate than {config.learning_rate}.")
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            loss_sum += float(loss.detach() * weight.sum())
+            weight_sum += float(weight.sum())
+        if not quiet and (epoch + 1) % max(1, config.epochs // 10) == 0:
+            print(f"epoch {epoch + 1}/{config.epochs}  loss {loss_sum / weight_sum:.4f}", flush=True)
+    split = "all" if config.env_kwargs.get("split") == "all" else "test"
+    held_out = make_envs(config.env_id, min(config.eval_prompts, 512), **{**config.env_kwargs, "split": split})
+    greedy = evaluate_policy(policy, held_out, config.eval_prompts)
+    sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False)
+    row = {
+        "loss": loss_sum / weight_sum,
+        "eval/success": greedy.success.mean,
+        "eval/success_low": greedy.success.low,
+        "eval/success_high": greedy.success.high,
+        "eval/reward": greedy.reward,
+        "eval/sampled_success": sampled.success.mean,
+    }
+    facts = {
+        "env_id": config.env_id,
+        "env_kwargs": config.env_kwargs,
+        "prompt_length": envs.prompt_length,
+        "completion_length": envs.completion_length,
+        "temperature": 1.0,
+        "trained_by": f"supervised learning on {config.examples} reference completions",
+    }
+    checkpoint.export(policy, envs.tokenizer, target, facts, row)
+    seen = novelty_hashes(envs.task, envs.prompts).tolist()
+    checkpoint.write_keys(target / "seen_keys.npy", set(seen))
+    checkpoint.write_text(target / "sft.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    if not quiet:
+        print(f"held-out success {greedy.success}, sampled {sampled.success}\nsaved in {target}")
+    return row
+
+
+def _examples(envs: TokenVectorEnv, config: SFTConfig) -> tuple[Tensor, Tensor]:
+    """Prompts with their references as the environment would show them.
+
+    Returns:
+        Token ids, int64 [examples, P + C], and which of them the loss counts, bool of the same shape.
+    """
+    observation, _ = envs.reset(seed=config.seed * 2**20)
+    width, pad_id = envs.prompt_length, envs.tokenizer.pad_id
+    tokens = np.array(observation)
+    counts = np.zeros(tokens.shape, dtype=np.bool_)
+    if config.prompt_loss:
+        # From the second token of the text on: the first has nothing before it to be predicted from.
+        counts[:, :width] = (tokens[:, :width] != pad_id).cumsum(axis=1) > 1
+    rng = np.random.default_rng(config.seed)
+    for row, prompt in enumerate(envs.prompts):
+        reference = envs.task.reference_completion(prompt, rng)
+        if reference is None:
+            raise ConfigError(f"env_id={config.env_id!r} has no reference completions to imitate.")
+        ids = [*envs.tokenizer.encode(reference), envs.tokenizer.eos_id][: envs.completion_length]
+        tokens[row, width : width + len(ids)] = ids
+        counts[row, width : width + len(ids)] = True
+    return torch.from_numpy(tokens), torch.from_numpy(counts)
