@@ -122,12 +122,12 @@ def _check_references(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
         )
         state = mask.start(task.automaton.start(prompt) if task.automaton else None)
         for token in tokens:
-            assert mask.rows[state, token], (
+            assert mask.row(state)[token], (
                 f"{where} has the token {tokenizer.id_to_token(token)!r}, which the mask forbids."
             )
             state = mask.next_state(state, token)
         if len(tokens) < task.max_completion_tokens and not task.stops(prompt, reference):
-            assert mask.rows[state, tokenizer.eos_id], f"{where} cannot be ended: the mask forbids EOS."
+            assert mask.row(state)[tokenizer.eos_id], f"{where} cannot be ended: the mask forbids EOS."
 
 
 def _check_outcomes(task: Task, prompts: Sequence[Prompt], completions: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Which tokens may come next.
 
 A mask is a small machine over numbered states: `start` gives an episode's first state, `next_state` follows a legal
-token, `rows[state]` says which tokens are legal. The environments keep one number per episode and index the rows, so
+token, `row(state)` says which tokens are legal. The environments keep one number per episode and index the rows, so
 that a thousand episodes cost one gather.
 """
 
@@ -25,12 +25,19 @@ class TokenMask(ABC):
     """Legal next tokens by state.
 
     Attributes:
-        rows: int8 [S, V], 1 where a token is legal; S grows as states are met.
+        rows: int8 [R, V], 1 where a token is legal; R grows as states are met.
+        row_of: int32 [S], each state's row; many states may share one.
         is_constant: Whether every state has the same row, so that a view of one will do.
     """
 
     rows: NDArray[np.int8]
+    row_of: NDArray[np.int32]
     is_constant: bool = False
+
+    def row(self, state: int) -> NDArray[np.int8]:
+        """Which tokens are legal in a state: int8 [V], to be read only."""
+        row: NDArray[np.int8] = self.rows[self.row_of[state]]
+        return row
 
     @abstractmethod
     def start(self, state: Hashable) -> int:
@@ -79,6 +86,7 @@ class OrdinaryTokenMask(TokenMask):
         early[tokenizer.eos_id] = 0
         self.rows = np.stack([early] * min_tokens + [row])
         self.rows.flags.writeable = False
+        self.row_of = np.arange(min_tokens + 1, dtype=np.int32)
         self.is_constant = min_tokens == 0
 
     def start(self, state: Hashable) -> int:
@@ -87,11 +95,11 @@ class OrdinaryTokenMask(TokenMask):
 
     def next_state(self, state: int, token: int) -> int:
         """One token more."""
-        return min(state + 1, len(self.rows) - 1)
+        return min(state + 1, len(self.row_of) - 1)
 
     def next_states(self, states: NDArray[np.int32], tokens: NDArray[np.int64]) -> NDArray[np.int32]:
         """One token more in each."""
-        return np.minimum(states + 1, len(self.rows) - 1).astype(np.int32)
+        return np.minimum(states + 1, len(self.row_of) - 1).astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,6 @@ class _Moves:
     tokens: NDArray[np.int64]
     targets: dict[int, Hashable]
     needed: NDArray[np.int64]
-    most_needed: int
 
 
 class SyntaxMask(TokenMask):
@@ -110,7 +117,9 @@ class SyntaxMask(TokenMask):
     Works for any vocabulary: a token is legal where the automaton can read its whole text. What is still needed is
     counted in characters, an upper bound of tokens, so the budget rule may be stricter than necessary for vocabularies
     with longer tokens, and it is dropped in a state where it would leave nothing. EOS is legal in final states once
-    there are `min_tokens`, and wherever nothing else is.
+    there are `min_tokens`, and wherever nothing else is. A state is one of the automaton's with the number of tokens
+    used, so that what is legal depends on the completion alone, never on what was met before; few of them differ in
+    their row.
     """
 
     _MAX_TABLE = 4096  # vocabularies up to this size keep their transitions in an array, larger ones in a dictionary
@@ -130,8 +139,10 @@ class SyntaxMask(TokenMask):
             if text and ordinary[token] and token != tokenizer.eos_id and alphabet.issuperset(text)
         }
         self._moves: dict[Hashable, _Moves] = {}
-        self._numbers: dict[tuple[Hashable, int, int], int] = {}
+        self._numbers: dict[tuple[Hashable, int], int] = {}
         self._states: list[tuple[Hashable, int]] = []  # by number: the automaton's state and the tokens used
+        self._row_numbers: dict[tuple[Hashable, int, bool], int] = {}
+        self.row_of = np.zeros(16, dtype=np.int32)
         self._storage = np.zeros((16, self._vocab_size), dtype=np.int8)
         self._has_table = self._vocab_size <= self._MAX_TABLE
         self._table = np.full((16, self._vocab_size if self._has_table else 0), -1, dtype=np.int32)
@@ -139,8 +150,8 @@ class SyntaxMask(TokenMask):
 
     @property
     def rows(self) -> NDArray[np.int8]:  # type: ignore[override]
-        """int8 [S, V] of the states met so far."""
-        return self._storage[: len(self._states)]
+        """int8 [R, V], the rows of the states met so far."""
+        return self._storage[: len(self._row_numbers)]
 
     def start(self, state: Hashable) -> int:
         """The number of an automaton state with no token used."""
@@ -169,21 +180,30 @@ class SyntaxMask(TokenMask):
         return followers
 
     def _number(self, state: Hashable, used: int) -> int:
-        moves = self._moves.get(state)
-        if moves is None:
-            moves = self._moves[state] = self._find_moves(state)
-        # Far from the budget's end and past the least length, how many tokens were used makes no difference.
-        remaining = min(self._budget - used, moves.most_needed + 1)
-        lacking = max(self._min_tokens - used, 0)
-        number = self._numbers.get((state, remaining, lacking))
+        number = self._numbers.get((state, used))
         if number is None:
-            number = self._numbers[state, remaining, lacking] = len(self._states)
-            if number == len(self._storage):
-                self._storage = np.concatenate([self._storage, np.zeros_like(self._storage)])
+            number = self._numbers[state, used] = len(self._states)
+            if number == len(self.row_of):
+                self.row_of = np.concatenate([self.row_of, np.zeros_like(self.row_of)])
                 self._table = np.concatenate([self._table, np.full_like(self._table, -1)])
             self._states.append((state, used))
             self._followers.append({})
-            self._storage[number] = self._row(state, moves, remaining, lacking)
+            self.row_of[number] = self._row_number(state, used)
+        return number
+
+    def _row_number(self, state: Hashable, used: int) -> int:
+        moves = self._moves.get(state)
+        if moves is None:
+            moves = self._moves[state] = self._find_moves(state)
+        fits = moves.needed <= self._budget - used - 1
+        may_end = used >= self._min_tokens
+        key = (state, int(fits.sum()), may_end)  # how many fit says which
+        number = self._row_numbers.get(key)
+        if number is None:
+            number = self._row_numbers[key] = len(self._row_numbers)
+            if number == len(self._storage):
+                self._storage = np.concatenate([self._storage, np.zeros_like(self._storage)])
+            self._storage[number] = self._row(state, moves, fits, may_end)
         return number
 
     def _find_moves(self, state: Hashable) -> _Moves:
@@ -197,13 +217,12 @@ class SyntaxMask(TokenMask):
             if target is not None:
                 targets[token] = target
         needed = np.array([self._automaton.characters_left(target) for target in targets.values()], dtype=np.int64)
-        return _Moves(np.array([*targets], dtype=np.int64), targets, needed, int(needed.max(initial=0)))
+        return _Moves(np.array([*targets], dtype=np.int64), targets, needed)
 
-    def _row(self, state: Hashable, moves: _Moves, remaining: int, lacking: int) -> NDArray[np.int8]:
+    def _row(self, state: Hashable, moves: _Moves, fits: NDArray[np.bool_], may_end: bool) -> NDArray[np.int8]:
         row = np.zeros(self._vocab_size, dtype=np.int8)
-        fits = moves.needed <= remaining - 1
         row[moves.tokens[fits] if fits.any() else moves.tokens] = 1
-        if self._automaton.is_final(state) and not lacking:
+        if self._automaton.is_final(state) and may_end:
             # A final state that only dead ends could follow is an end.
             if not fits.any():
                 row[:] = 0
