@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rlfl_envs.errors import ActionError, ConfigError, suggest
 from rlfl_envs.keys import key_at
 from rlfl_envs.masks import make_mask
-from rlfl_envs.task import Outcome, Prompt, Task, make_task
+from rlfl_envs.task import Outcome, Prompt, Task, check_value, make_task
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream"]
@@ -82,7 +82,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             The observation, int64 [P + C], and `{"action_mask": int8 [V]}`.
 
         Raises:
-            ConfigError: An option is unknown.
+            ConfigError: An option is unknown or has a value that is not allowed.
             PromptError: The given prompt is not one of this task.
         """
         super().reset(seed=seed)
@@ -90,6 +90,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         if seed is not None or self._stream is None:
             self._stream, self._episode = new_stream(self.np_random), 0
         if "prompt" in options:
+            check_value("prompt", options["prompt"], isinstance(options["prompt"], str), "a string")
             self.prompt = self.task.parse_prompt(options["prompt"])
         else:
             self.prompt = self.task.prompts_from_keys(key_at(self._stream, np.array([self._episode])))[0]
@@ -100,7 +101,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self._state = self._mask.start(self.task.automaton.start(self.prompt) if self.task.automaton else None)
         self._outcome, self._finish_reason = None, ""
         self._print_if_human()
-        return self._columns.copy(), {"action_mask": self._mask.rows[self._state]}
+        return self._columns.copy(), {"action_mask": self._mask.row(self._state).copy()}
 
     def step(self, action: int) -> tuple[NDArray[np.int64], float, bool, bool, dict[str, Any]]:
         """Appends one token.
@@ -121,7 +122,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             )
         token = int(action)
         info: dict[str, Any] = {}
-        if not self._mask.rows[self._state, token]:
+        if not self._mask.row(self._state)[token]:
             self._finish("illegal")
         else:
             self._columns[self.prompt_length + len(self._completion)] = token
@@ -134,7 +135,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
                     self._finish("stop")
                 elif len(self._completion) == self.completion_length:
                     self._finish("length")
-        info["action_mask"] = self._mask.rows[self._state]
+        info["action_mask"] = self._mask.row(self._state).copy()
         reward = 0.0
         if self._outcome is not None:
             reward = float(self._outcome.reward)
@@ -158,7 +159,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens may come next, bool [V] (the name and type that sb3-contrib's MaskablePPO looks for)."""
-        mask: NDArray[np.bool_] = self._mask.rows[self._state].astype(np.bool_)
+        mask: NDArray[np.bool_] = self._mask.row(self._state).astype(np.bool_)
         return mask
 
     def render(self) -> str | None:
