@@ -227,7 +227,7 @@ class Arithmetic(Task):
         return prompt.text.split("=")[-2] if self.config.work == "given" else self.problem_key(prompt)
 
     def parse_prompt(self, text: str) -> Prompt:
-        """Accepts `expression=`, and with `work="given"` any right derivation up to its last "=".
+        """Accepts `expression=`, and with `work="given"` any right derivation up to its last "="; drops spaces.
 
         Raises:
             PromptError: The text is no such thing, or does not fit the vocabulary or the budget.
@@ -254,7 +254,7 @@ class Arithmetic(Task):
             raise PromptError(f"prompt={text!r} is not allowed; allowed for work={self.config.work!r}: {what}.")
         if abs(value) > self.config.max_value or (value < 0 and not self.is_signed):
             raise PromptError(f"prompt={text!r} has value {value}; allowed: up to max_value={self.config.max_value}.")
-        prompt = Prompt(text, Problem(value, operators - 1 if self.config.work == "required" else 0))
+        prompt = Prompt(text.replace(" ", ""), Problem(value, operators - 1 if self.config.work == "required" else 0))
         try:
             self.encode_prompt(prompt)
         except RLFLError as error:
@@ -262,15 +262,21 @@ class Arithmetic(Task):
         return prompt
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str | None:
-        """The value; with `work="required"` a random derivation, or None if the vocabulary can write none."""
+        """The value; with `work="required"` a random derivation, or None where it finds none that the vocabulary can write."""
         if self.config.work != "required":
             return str(prompt.data.value)
-        # Some orders leave the vocabulary where others do not: take the first of 64 random ones that stays in it.
+        if any(int(number) > LARGEST_STEP for number in re.findall("[0-9]+", prompt.text)):
+            return None
+        # Some orders leave the vocabulary where others do not: take the first of 64 random ones that stays in it, and
+        # where there is none, of 64 more, a few times.
         expression = read_expression(self.problem_key(prompt))
         copies = Statements(*(np.repeat(part, 64, axis=0) for part in expression))
-        statements, fits = self._expressions.derive(rng.integers(0, 2**64, size=64, dtype=np.uint64), copies)
-        row = int(np.argmax(fits))
-        return "=".join(statement.text(row) for statement in statements[1:]) if fits[row] else None
+        for _ in range(32):
+            statements, fits = self._expressions.derive(rng.integers(0, 2**64, size=64, dtype=np.uint64), copies)
+            if fits.any():
+                row = int(np.argmax(fits))
+                return "=".join(statement.text(row) for statement in statements[1:])
+        return None
 
     def constant_completions(self) -> list[str]:
         """Every value, bare, and for derivations also as a first step such as "20+0+0" that stops there."""
