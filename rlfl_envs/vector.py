@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import gymnasium
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -98,15 +99,15 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._is_seeded = np.zeros(n, dtype=np.bool_)
         self._episodes = np.zeros(n, dtype=np.int64)  # prompts drawn from each stream so far
         self._leaders = np.arange(n)  # whose stream each environment reads
+        self._ahead = np.zeros(n, dtype=np.int64)  # by how many prompts its leader's stream was ahead at that reset
         self._bank = _PromptBank(self._batch, n, lookahead=1 if isinstance(self._batch, _TextBatch) else 8)
         self._columns = np.full((n, columns), self.tokenizer.pad_id, dtype=np.int64)
         self._data = np.zeros(n, dtype=self._bank.data.dtype)
         self._lengths = np.zeros(n, dtype=np.int64)  # completion tokens without EOS
         self._states = np.zeros(n, dtype=np.int32)  # of the mask
         self._finished = np.ones(n, dtype=np.bool_)
-        self._last_end: tuple[NDArray[np.float64], dict[str, Any]] | None = (
-            None  # rewards and infos of the last step, for render
-        )
+        self._has_begun = np.zeros(n, dtype=np.bool_)
+        self._endings: list[tuple[Outcome | None, str]] = [(None, "")] * n  # kept where there is a render mode
         self._always = np.ones(n, dtype=np.bool_)
         self._always.flags.writeable = False
 
@@ -144,6 +145,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             )
             check_value("group_size", group_size, bool(is_divisor), f"a divisor of num_envs={self.num_envs}")
             self._leaders = np.arange(self.num_envs) // group_size * group_size
+            self._ahead = self._episodes[self._leaders] - self._episodes
         if "prompt" in options:
             self._begin(rows, *self._batch.arrays_from_prompts(self._given_prompts(options["prompt"], rows)))
         else:
@@ -151,7 +153,6 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         infos = self._mask_info()
         if len(rows) < self.num_envs:
             infos["_action_mask"] = chosen
-        self._last_end = None
         self._print_if_human()
         return self._columns.copy(), infos
 
@@ -194,7 +195,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
 
     def _begin_next(self, rows: NDArray[np.intp]) -> None:
         """Starts the next episode of each row's stream."""
-        self._begin(rows, *self._bank.take(rows, self._streams[self._leaders], self._episodes))
+        self._begin(rows, *self._bank.take(rows, self._streams[self._leaders], self._episodes + self._ahead))
         self._episodes[rows] += 1
 
     def _begin(self, rows: NDArray[np.intp], columns: NDArray[np.int64], data: NDArray[Any]) -> None:
@@ -203,6 +204,10 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._data[rows] = data
         self._lengths[rows] = 0
         self._finished[rows] = False
+        self._has_begun[rows] = True
+        if self.render_mode is not None:
+            for row in rows.tolist():
+                self._endings[row] = (None, "")
         if self.task.config.mask == "syntax":
             self._states[rows] = [self._mask.start(state) for state in self._batch.start_states(data)]
         else:
@@ -224,7 +229,10 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
 
         Raises:
             ActionError: An action is no token id, or their shape is not [N].
+            gymnasium.error.ResetNeeded: An environment was never reset.
         """
+        if not self._has_begun.all():
+            raise ResetNeeded("An environment has no episode yet: call reset() before step().")
         actions = self._check_actions(actions)
         playing = ~self._finished
         resting = np.flatnonzero(self._finished)
@@ -235,13 +243,13 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         infos: dict[str, Any] = {}
         if len(ended):
             infos = self._end_infos(ended, reasons, rewards)
-        self._last_end = (rewards, infos) if infos else None
         if self.autoreset_mode is AutoresetMode.DISABLED:
             self._finished[resting] = True
         elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
             if len(resting):
                 self._begin_next(resting)
         elif len(ended):
+            self._print_if_human()  # how they ended; what follows is drawn after the reset
             infos = self._reset_in_same_step(ended, infos)
         terminated = reasons > 0
         if self.autoreset_mode is AutoresetMode.DISABLED:
@@ -267,7 +275,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
 
     def _write(self, actions: NDArray[np.int64], playing: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Appends the legal tokens and says why episodes end: a code for each row, 0 where it plays on or rests."""
-        legal = self._mask.rows[self._states, actions] != 0
+        legal = self._mask.rows[self._mask.row_of[self._states], actions] != 0
         is_eos = actions == self.tokenizer.eos_id
         written = np.flatnonzero(playing & legal)
         self._columns[written, self.prompt_length + self._lengths[written]] = actions[written]
@@ -297,6 +305,8 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         if is_illegal.any():
             _overwrite(outcome, is_illegal, self.task.illegal_outcome())
         rewards[ended] = outcome.reward
+        if self.render_mode is not None:
+            self._keep_endings(ended, reasons, outcome)
         present = np.zeros(n, dtype=np.bool_)
         present[ended] = True
 
@@ -337,15 +347,16 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
 
     def _mask_info(self) -> dict[str, Any]:
         """The masks of all environments: a view of one row where they are alike, else a copy of each."""
-        if self._mask.is_constant or (self._states == self._states[0]).all():
-            masks = np.broadcast_to(self._mask.rows[self._states[0]], (self.num_envs, self.tokenizer.vocab_size))
+        numbers = self._mask.row_of[self._states]
+        if self._mask.is_constant or (numbers == numbers[0]).all():
+            masks = np.broadcast_to(self._mask.rows[numbers[0]], (self.num_envs, self.tokenizer.vocab_size))
         else:
-            masks = self._mask.rows[self._states]
+            masks = self._mask.rows[numbers]
         return {"action_mask": masks, "_action_mask": self._always}
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens may come next, bool [N, V]."""
-        return self._mask.rows[self._states].astype(np.bool_)
+        return self._mask.rows[self._mask.row_of[self._states]].astype(np.bool_)
 
     # --- what is in play -------------------------------------------------------------------------------------------
 
@@ -383,15 +394,19 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         return None
 
     def _description(self, row: int) -> str:
-        if self._data.dtype == object and self._data[row] is None:
+        if not self._has_begun[row]:
             return ""
-        outcome, reason = None, ""
-        if self._last_end is not None and self._last_end[1]["_is_success"][row]:
-            rewards, infos = self._last_end
-            parts = {name: float(infos["reward_parts"][name][row]) for name in self.task.part_names}
-            outcome = Outcome(float(rewards[row]), bool(infos["is_success"][row]), parts, infos["status"][row])
-            reason = infos["finish_reason"][row]
-        return describe_episode(self.prompt(row).text, self._completion(row), outcome, reason)
+        return describe_episode(self.prompt(row).text, self._completion(row), *self._endings[row])
+
+    def _keep_endings(self, ended: NDArray[np.intp], reasons: NDArray[np.int64], outcomes: OutcomeArrays) -> None:
+        for i, row in enumerate(ended.tolist()):
+            outcome = Outcome(
+                float(outcomes.reward[i]),
+                bool(outcomes.is_success[i]),
+                {name: float(values[i]) for name, values in outcomes.parts.items()},
+                outcomes.status[i],
+            )
+            self._endings[row] = (outcome, _REASONS[reasons[row]])
 
     def _print_if_human(self) -> None:
         if self.render_mode == "human":
