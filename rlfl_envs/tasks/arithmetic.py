@@ -262,7 +262,7 @@ class Arithmetic(Task):
         return prompt
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str | None:
-        """The value; with `work="required"` a random derivation, or None where it finds none that the vocabulary can write."""
+        """The value; with `work="required"` a random derivation, or None where none is found in the vocabulary."""
         if self.config.work != "required":
             return str(prompt.data.value)
         if any(int(number) > LARGEST_STEP for number in re.findall("[0-9]+", prompt.text)):
