@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 import tyro
+from tyro.conf import Positional
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 import rlfl_envs
 from rlfl_envs import ConfigError, MissingDependencyError, Outcome, RLFLError, Task
 
-__all__ = ["EnvKwargs", "Positional", "main", "parse"]
+__all__ = ["EnvKwargs", "main", "parse"]
 
-# An argument without a flag: `rlfl show ID`.
-Positional = tyro.conf.Positional
 EnvKwargs = dict[str, Any]
 _NONE: EnvKwargs = {}
 
@@ -150,9 +149,8 @@ def _show(words: Sequence[str]) -> None:
         task = rlfl_envs.load_task(env_id, **env_kwargs)
         print(f"{env_id}\n{'=' * len(env_id)}\n{_unindented(type(task).__doc__ or '')}\n")
         vocabulary, columns = task.tokenizer.vocab_size, task.max_prompt_tokens + task.max_completion_tokens
-        print(
-            f"Spaces here:\n    action       Discrete({vocabulary})\n    observation  MultiDiscrete([{vocabulary}] * {columns}),"
-        )
+        print(f"Spaces here:\n    action       Discrete({vocabulary})")
+        print(f"    observation  MultiDiscrete([{vocabulary}] * {columns}):")
         print(
             f"                 {task.max_prompt_tokens} prompt columns, {task.max_completion_tokens} completion columns"
         )

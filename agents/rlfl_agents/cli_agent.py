@@ -10,10 +10,11 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from tyro.conf import Positional
 
 import rlfl_envs
 from rlfl_agents import ppo
-from rlfl_agents.cli import EnvKwargs, Positional, parse
+from rlfl_agents.cli import EnvKwargs, parse
 from rlfl_agents.evaluate import Evaluation, evaluate_policy, load_policy
 from rlfl_agents.plot import plot_runs
 from rlfl_agents.ppo import PPOConfig

@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rlfl_agents.checkpoint import write_text
 
-__all__ = ["METRICS", "RunLog", "Sample", "columns", "read_metrics"]
+__all__ = ["METRICS", "RunLog", "Sample", "before_and_after", "columns", "read_metrics"]
 
 # What each column is. Means are over the rollout of one update, or over its minibatches where it is a loss.
 METRICS: dict[str, str] = {
@@ -93,6 +93,19 @@ def read_metrics(run: Path) -> dict[str, list[float]]:
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {name: [float(row[name] or math.nan) for row in rows] for name in (rows[0] if rows else ())}
+
+
+def before_and_after(run: Path, count: int = 5) -> str:
+    """The first and the last greedy samples of a run, as a text to print."""
+    entries = [json.loads(line) for line in _whole_lines(run / "samples.jsonl")]
+    greedy = [entry for entry in entries if entry["kind"] == "greedy"]
+    last = max((entry["update"] for entry in greedy), default=0)
+    lines = []
+    for title, update in (("before", 0), ("after", last)):
+        lines.append(f"{title} training (update {update}), greedy, held-out prompts:")
+        chosen = [entry for entry in greedy if entry["update"] == update][:count]
+        lines += [f"    {e['prompt']} -> {e['completion'] or '(nothing)'}    reward {e['reward']:.3f}" for e in chosen]
+    return "\n".join(lines)
 
 
 class RunLog:

@@ -10,31 +10,21 @@ from __future__ import annotations
 import copy
 import inspect
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from rlfl_envs import ConfigError
+from rlfl_envs import ConfigError, Tokenizer
 
-__all__ = ["Decoding", "Policy", "Vocabulary", "attended", "build_policy", "draw", "masked_log_dist"]
+__all__ = ["Decoding", "Policy", "attended", "build_policy", "draw", "masked_log_dist"]
 
 ValueKind = Literal["none", "shared", "separate"]
 PositionKind = Literal["columns", "text"]
 
 # Finite, so that 0 * log 0 is 0 in an entropy and not NaN; far enough that exp() of it is exactly 0.
 _NEVER = -1e9
-
-
-class Vocabulary(Protocol):
-    """What the policy asks of a tokenizer (`rlfl_envs.tokenization.Tokenizer` has it)."""
-
-    vocab_size: int
-    pad_id: int
-    eos_id: int
-    bos_id: int | None
-    backend: Any
 
 
 @dataclass
@@ -115,10 +105,12 @@ class Policy(nn.Module):
         vocab_size: V.
     """
 
+    model: Any
+
     def __init__(
         self,
         model: PreTrainedModel,
-        vocabulary: Vocabulary,
+        vocabulary: Tokenizer,
         *,
         value: ValueKind = "none",
         position_ids: PositionKind = "text",
@@ -167,7 +159,8 @@ class Policy(nn.Module):
     @property
     def language_model(self) -> PreTrainedModel:
         """The language model itself, without the LoRA wrapper around it."""
-        return self.model.get_base_model() if self.has_adapters else self.model
+        base: PreTrainedModel = self.model.get_base_model() if self.has_adapters else self.model
+        return base
 
     @property
     def has_adapters(self) -> bool:
@@ -275,7 +268,7 @@ class Policy(nn.Module):
 
 
 def build_policy(
-    vocabulary: Vocabulary,
+    vocabulary: Tokenizer,
     prompt_length: int,
     completion_length: int,
     *,
@@ -286,7 +279,7 @@ def build_policy(
     position_ids: Literal["auto", "columns", "text"] = "auto",
     value: ValueKind = "none",
     lora_rank: int = 0,
-    lora_alpha: float = 16.0,
+    lora_alpha: int = 16,
 ) -> Policy:
     """Makes a policy, from random weights or from a saved model.
 
@@ -328,17 +321,20 @@ def build_policy(
     else:
         language_model = _load(model, vocabulary)
         config = language_model.config.get_text_config()
+    kind: PositionKind
     if position_ids == "auto":
-        position_ids = getattr(config, "rlfl_position_ids", "text" if model else "columns")
+        kind = getattr(config, "rlfl_position_ids", "text" if model else "columns")
+    else:
+        kind = position_ids
     trained_length = getattr(config, "rlfl_prompt_length", None) or prompt_length
-    first_position = trained_length - prompt_length if position_ids == "columns" else 0
+    first_position = trained_length - prompt_length if kind == "columns" else 0
     context = getattr(config, "max_position_embeddings", None)
     if first_position < 0 or (context is not None and first_position + prompt_length + completion_length > context):
         raise ConfigError(
             f"model={model!r} has a context of {context} tokens, {trained_length} of them for the prompt; the "
             f"environment needs {prompt_length} for the prompt and {completion_length} for the completion."
         )
-    config.rlfl_position_ids, config.rlfl_prompt_length = position_ids, trained_length  # saved with the model
+    config.rlfl_position_ids, config.rlfl_prompt_length = kind, trained_length  # saved with the model
     if lora_rank:
         from peft import LoraConfig, get_peft_model
         from transformers.pytorch_utils import Conv1D
@@ -352,10 +348,10 @@ def build_policy(
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in language_model.modules()),
         )
         language_model = get_peft_model(language_model, adapters)
-    return Policy(language_model, vocabulary, value=value, position_ids=position_ids, first_position=first_position)
+    return Policy(language_model, vocabulary, value=value, position_ids=kind, first_position=first_position)
 
 
-def _load(name: str, vocabulary: Vocabulary) -> PreTrainedModel:
+def _load(name: str, vocabulary: Tokenizer) -> PreTrainedModel:
     try:
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:

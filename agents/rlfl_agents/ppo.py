@@ -33,7 +33,7 @@ from torch import Tensor
 
 from rlfl_agents import advantages, checkpoint, losses
 from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
-from rlfl_agents.metrics import RunLog, Sample, columns
+from rlfl_agents.metrics import RunLog, Sample, before_and_after, columns
 from rlfl_agents.policy import Policy, build_policy
 from rlfl_agents.rollout import Rollout, collect, gathered, make_envs
 from rlfl_agents.schedules import Coefficient, KLController, scheduled
@@ -74,7 +74,7 @@ class PPOConfig:
     trained apart."""
     lora_rank: int = 0
     """Trains LoRA adapters of this rank and leaves the model's own weights alone; 0 trains all weights."""
-    lora_alpha: float = 16.0
+    lora_alpha: int = 16
     """The adapters' scale is lora_alpha / lora_rank."""
 
     total_samples: int = 131_072
@@ -490,6 +490,8 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
         from rlfl_agents.plot import plot_runs
 
         plot_runs([run], run / "curves.png")
+        if not quiet:
+            print(before_and_after(run))
     return row
 
 

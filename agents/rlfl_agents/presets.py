@@ -9,8 +9,8 @@ from rlfl_agents.ppo import PPOConfig
 
 __all__ = ["PRESETS", "preset"]
 
-# One-token answers: 32 to a prompt share its forward pass. In units of the group's standard deviation even an error of 1
-# counts (its reward is 0.95); batch entropy stays on to the end, or the rarest sums are never answered.
+# One-token answers: 32 to a prompt share its forward pass. In units of the group's standard deviation even an error of
+# 1 counts (its reward is 0.95); batch entropy stays on to the end, or the rarest sums are never answered.
 _ONE_TOKEN: dict[str, Any] = {
     "advantage": "group_norm",
     "whiten": False,

@@ -1,0 +1,174 @@
+"""The command line: what it prints, one clean line for an error, and no torch where none is needed."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlfl_agents import cli
+from rlfl_agents.cli import main
+from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.presets import PRESETS, preset
+from rlfl_envs import list_ids
+
+SMALL = ["--layers", "1", "--width", "16", "--heads", "2", "--device", "cpu", "--eval-prompts", "16", "--threads", "1"]
+
+
+def test_list_names_every_id(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line each."""
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list_ids()
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+@pytest.mark.parametrize("env_id", list_ids())
+def test_show_prints_the_card_the_baselines_and_samples(env_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """For every id."""
+    assert main(["show", env_id, "--baseline-prompts", "20", "--prompts", "2"]) == 0
+    out = capsys.readouterr().out
+    for part in ("Description:", "Version history:", "Discrete(", "random legal tokens", "reference", "->"):
+        assert part in out
+
+
+def test_env_kwargs_reach_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    """Text, numbers and symbols."""
+    assert (
+        main(["show", "rlfl/Copy-v0", "--env-kwargs", "length=2", "alphabet=xy", "mask=syntax", "--prompts", "3"]) == 0
+    )
+    assert "Discrete(5)" in capsys.readouterr().out
+
+
+def test_play_judges_what_a_person_types(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong completion, a reference, and the end of the input."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("zzzz\n\n"))
+    assert main(["play", "rlfl/Copy-v0", "--seed", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "reward 0.000  not solved" in out
+    assert "a reference completion" in out
+    assert "reward 1.000  solved" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["show", "rlfl/Copi-v0"], "Did you mean 'rlfl/Copy-v0'"),
+        (["train", "rlfl/Copi-v0"], "Did you mean 'rlfl/Copy-v0'"),
+        (["train"], "an id must come first"),
+        (["show", "rlfl/Copy-v0", "--env-kwargs", "lenght=2"], "Did you mean 'length'"),
+        (["eval", "nowhere"], "does not say what it was trained on"),
+        (["plot", "nowhere"], "is no run directory"),
+        (["dance"], "allowed: list, show, play, sft, train, eval, plot"),
+    ],
+)
+def test_errors_are_one_line_and_status_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No traceback, and the line says what would be right."""
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("rlfl: ")
+    assert captured.err.count("\n") == 1
+
+
+def test_a_setting_that_cannot_work_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """Flags are checked as they are read: status 2, the reason, and no traceback."""
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "rlfl/Copy-v0", "--group-size", "1"])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert "group_size must be 2 or more" in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_train_eval_plot_and_play(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way through, small; flags override the preset, and --resume needs no other flag."""
+    run = tmp_path / "run"
+    flags = ["--run-dir", str(run), "--total-samples", "128", "--prompts", "16", "--group-size", "4", *SMALL]
+    assert main(["train", "rlfl/Copy-v0", "--env-kwargs", "length=2", "alphabet=abc", *flags]) == 0
+    out = capsys.readouterr().out
+    assert "held-out success" in out
+    assert "before" in out
+    assert main(["train", "rlfl/Copy-v0", "--run-dir", str(run)]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert main(["train", "rlfl/Copy-v0", "--run-dir", str(run), "--resume", "--total-samples", "192"]) == 0
+    assert main(["eval", str(run), "--prompts", "20"]) == 0
+    out = capsys.readouterr().out
+    assert "95% Wilson interval" in out
+    assert "n=20" in out
+    assert main(["plot", str(run), str(run), "--labels", "a", "b", "--output", str(tmp_path / "two.png")]) == 0
+    assert (tmp_path / "two.png").stat().st_size > 10_000
+    monkeypatch.setattr(sys, "stdin", io.StringIO("ab\n\nq\n"))
+    assert main(["play", "rlfl/Copy-v0", "--model", str(run), "--env-kwargs", "length=2", "alphabet=abc"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("reward") == 2
+    assert "prompt='q' is not allowed" in out
+
+
+def test_sft(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Writes a model that eval understands."""
+    folder = tmp_path / "sft"
+    flags = ["--output", str(folder), "--epochs", "1", "--examples", "32", *SMALL]
+    assert main(["sft", "rlfl/Copy-v0", *flags]) == 0
+    assert main(["eval", str(folder), "--prompts", "8"]) == 0
+    assert "sampled" in capsys.readouterr().out
+
+
+def test_help_explains_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each field of PPOConfig has a flag and a text."""
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for name in PPOConfig.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')}" in out, name
+    assert "different prompts are asked" in " ".join(out.replace("│", " ").split())
+    assert main([]) == 0
+    assert "rlfl COMMAND" in capsys.readouterr().out
+
+
+def test_list_show_and_play_import_no_torch() -> None:
+    """In a process of its own; and without torch the others say what to install."""
+    code = """
+import importlib.abc, importlib.util, io, sys
+
+MISSING = ("torch", "transformers", "accelerate", "rich", "matplotlib", "peft")
+
+class Missing(importlib.abc.MetaPathFinder):  # as if they were not installed
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in MISSING:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in MISSING else real(name, *rest)
+from rlfl_agents.cli import main
+assert main(["list"]) == 0
+assert main(["show", "rlfl/Copy-v0", "--baseline-prompts", "5"]) == 0
+sys.stdin = io.StringIO("")
+assert main(["play", "rlfl/Copy-v0"]) == 0
+for command in (["train", "rlfl/Copy-v0"], ["sft", "rlfl/Copy-v0"], ["eval", "x"], ["plot", "x"]):
+    assert main(command) == 2
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count('pip install "rlfl-envs[agent]"') == 4
+
+
+def test_every_id_has_a_preset_that_is_valid() -> None:
+    """And flags of one's own go on top."""
+    assert set(PRESETS) == set(list_ids())
+    for env_id in PRESETS:
+        assert preset(env_id, seed=3).seed == 3
+        assert preset(env_id).env_id == env_id
+
+
+def test_names_and_values() -> None:
+    """JSON where it is JSON, else text."""
+    words = ["a=1", "b=+*", "c=true", "d=null", "e=x=y", "f="]
+    assert dict(map(cli._name_and_value, words)) == {"a": 1, "b": "+*", "c": True, "d": None, "e": "x=y", "f": ""}

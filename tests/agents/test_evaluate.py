@@ -1,0 +1,101 @@
+"""Evaluation: the interval, the same questions each time, unseen keys, and loading by folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rlfl_agents.evaluate import Share, evaluate_policy, load_policy, novelty_hashes
+from rlfl_agents.ppo import train
+from rlfl_agents.rollout import make_envs
+from rlfl_envs import ConfigError
+
+from .conftest import small_config, small_policy
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    # scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
+    [(0, 10, 0.0, 0.27753), (7, 10, 0.39678, 0.89221), (950, 1000, 0.93469, 0.96187)],
+)
+def test_the_wilson_interval(successes: int, n: int, low: float, high: float) -> None:
+    """Against numbers from SciPy."""
+    share = Share.of(np.arange(n) < successes)
+    assert (share.n, share.mean) == (n, successes / n)
+    assert share.low == pytest.approx(low, abs=1e-5)
+    assert share.high == pytest.approx(high, abs=1e-5)
+
+
+def test_no_trials_have_no_share() -> None:
+    """An empty set of unseen prompts is said to be none."""
+    assert str(Share.of(np.zeros(0, dtype=bool))) == "none"
+
+
+def test_every_evaluation_asks_the_same_prompts() -> None:
+    """In whatever batches, and with nothing drawn from the global generators."""
+    policy = small_policy(make_envs("rlfl/Copy-v0", 1))
+    state = torch.get_rng_state()
+    found = [evaluate_policy(policy, make_envs("rlfl/Copy-v0", 40, split="test"), 70, greedy=False) for _ in range(2)]
+    assert repr(found[0]) == repr(found[1])
+    assert len(found[0].samples) == found[0].success.n == 70
+    assert torch.equal(torch.get_rng_state(), state)
+    task = make_envs("rlfl/Copy-v0", 1).task
+    for sample in found[0].samples:
+        outcome = task.evaluate([task.parse_prompt(sample.prompt)], [sample.completion])[0]
+        assert (sample.reward, sample.is_success) == (pytest.approx(outcome.reward), outcome.is_success)
+
+
+def test_unseen_prompts_are_told_apart() -> None:
+    """By the task's novelty key: for arithmetic the last sum, not the whole prompt."""
+    envs = make_envs("rlfl/Arithmetic-v0", 64, split="test")
+    policy = small_policy(envs)
+    everything = evaluate_policy(policy, envs, 64, seen=np.zeros(0, dtype=np.int64))
+    assert everything.unseen.n == 64
+    prompts = [envs.task.parse_prompt(sample.prompt) for sample in everything.samples]
+    seen = novelty_hashes(envs.task, prompts[:32])
+    later = {envs.task.novelty_key(p) for p in prompts[:32]}
+    expected = sum(envs.task.novelty_key(p) not in later for p in prompts)
+    assert evaluate_policy(policy, envs, 64, seen=seen).unseen.n == expected < 32
+    assert evaluate_policy(policy, envs, 64).unseen.n == 0
+
+
+def test_the_worst_misses_come_first() -> None:
+    """Only misses, from the lowest reward up."""
+    envs = make_envs("rlfl/Copy-v0", 64, split="test")
+    worst = evaluate_policy(small_policy(envs), envs, 64).worst(5)
+    assert len(worst) == 5
+    assert not any(sample.is_success for sample in worst)
+    assert [sample.reward for sample in worst] == sorted(sample.reward for sample in worst)
+
+
+def test_a_run_directory_says_what_it_is(tmp_path: Path) -> None:
+    """Its best policy is loaded with the id and arguments it was trained with, and evaluates as training said."""
+    run = tmp_path / "run"
+    config = small_config(env_kwargs={"alphabet": "abc", "length": 2}, eval_prompts=64, total_samples=32 * 4)
+    row = train(config, run, quiet=True)
+    loaded = load_policy(run, None, {})
+    assert loaded.envs.task.config.split == "test"
+    assert loaded.envs.task.config.length == 2
+    assert loaded.seen is not None
+    latest = load_policy(run / "policy", None, {})
+    assert evaluate_policy(latest.policy, latest.envs, 64).success.mean == row["eval/success"]
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
+    """With an id or without."""
+    with pytest.raises(ConfigError, match="does not say what it was trained on"):
+        load_policy(tmp_path, None, {})
+    with pytest.raises(ConfigError, match="no folder with a causal language model"):
+        load_policy(tmp_path, "rlfl/Copy-v0", {})
+
+
+def test_a_model_with_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    """Token 3 is "a" in one and "b" in the other: training on would be nonsense."""
+    train(small_config(total_samples=32), tmp_path / "run", quiet=True)
+    with pytest.raises(ConfigError, match="another vocabulary"):
+        load_policy(tmp_path / "run", "rlfl/Copy-v0", {"alphabet": "ba"})
+    with pytest.raises(ConfigError, match="context of 5 tokens"):
+        load_policy(tmp_path / "run", "rlfl/Copy-v0", {"alphabet": "ab", "length": 9})
