@@ -7,10 +7,12 @@ in any order and in one NumPy call for a thousand environments. The generator is
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Keys", "fingerprint", "in_split", "key_at", "mix", "uniform_integers"]
+__all__ = ["Keys", "fingerprint", "in_split", "key_at", "mix", "text_in_split", "uniform_integers"]
 
 Keys = NDArray[np.uint64]
 
@@ -59,3 +61,12 @@ def in_split(fingerprints: Keys, split: str) -> NDArray[np.bool_]:
         return np.ones(fingerprints.shape, dtype=np.bool_)
     held_out: NDArray[np.bool_] = fingerprints % _TEST_SHARE == 0
     return held_out if split == "test" else ~held_out
+
+
+def text_in_split(text: str, split: str) -> bool:
+    """`in_split` for a problem written as text."""
+    if split == "all":
+        return True
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    is_held_out = int.from_bytes(digest, "little") % int(_TEST_SHARE) == 0
+    return is_held_out == (split == "test")

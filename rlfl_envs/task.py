@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlfl_envs.errors import ConfigError, PromptError, suggest
-from rlfl_envs.keys import Keys, fingerprint, in_split
+from rlfl_envs.keys import Keys, text_in_split
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = [
@@ -208,8 +208,7 @@ class Task(ABC):
         rng = np.random.default_rng(key)
         for _ in range(_MAX_DRAWS):
             prompt = self.draw(rng)
-            codes = np.frombuffer(self.problem_key(prompt).encode(), dtype=np.uint8)[None].astype(np.int64)
-            if in_split(fingerprint(codes), self.config.split)[0]:
+            if text_in_split(self.problem_key(prompt), self.config.split):
                 return prompt
         raise ConfigError(f"split={self.config.split!r} holds none of {_MAX_DRAWS} prompts drawn; allowed here: 'all'.")
 

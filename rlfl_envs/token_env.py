@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rlfl_envs.errors import ActionError, ConfigError, suggest
 from rlfl_envs.keys import key_at
 from rlfl_envs.masks import make_mask
-from rlfl_envs.task import Outcome, Prompt, Task, check_value, make_task
+from rlfl_envs.task import ArrayTask, Outcome, Prompt, Task, check_value, make_task
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream"]
@@ -62,7 +62,10 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self._has_stop_rule = type(self.task).stops is not Task.stops
         self.prompt: Prompt | None = None
         self._stream: np.ndarray[Any, np.dtype[np.uint64]] | None = None
-        self._episode = 0  # prompts drawn from the stream so far
+        self._episode = 0  # prompts taken from the stream so far
+        # A task that draws with NumPy draws many prompts for little more than the price of one.
+        self._lookahead = 16 if isinstance(self.task, ArrayTask) else 1
+        self._drawn: list[Prompt] = []  # the next ones, the last first
         self._columns = np.full(self.prompt_length + self.completion_length, self.tokenizer.pad_id, dtype=np.int64)
         self._completion: list[int] = []
         self._state = 0
@@ -88,12 +91,15 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         super().reset(seed=seed)
         options = check_options(options, ("prompt",))
         if seed is not None or self._stream is None:
-            self._stream, self._episode = new_stream(self.np_random), 0
+            self._stream, self._episode, self._drawn = new_stream(self.np_random), 0, []
         if "prompt" in options:
             check_value("prompt", options["prompt"], isinstance(options["prompt"], str), "a string")
             self.prompt = self.task.parse_prompt(options["prompt"])
         else:
-            self.prompt = self.task.prompts_from_keys(key_at(self._stream, np.array([self._episode])))[0]
+            if not self._drawn:
+                episodes = np.arange(self._episode, self._episode + self._lookahead)
+                self._drawn = self.task.prompts_from_keys(key_at(self._stream, episodes))[::-1]
+            self.prompt = self._drawn.pop()
             self._episode += 1
         self._columns[: self.prompt_length] = self.task.encode_prompt(self.prompt)
         self._columns[self.prompt_length :] = self.tokenizer.pad_id

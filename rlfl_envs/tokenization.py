@@ -130,6 +130,17 @@ class Tokenizer:
             text = text.replace(f" {symbol}", symbol)
         return text.rstrip(" ") if self._symbols else text
 
+    def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """`decode` for many at once."""
+        if not self._closed:  # not the backend's own batch, which starts threads
+            return [self.decode(row) for row in rows]
+        alone = self._alone
+        return [alone[row[0]] if len(row) == 1 else self.decode(row) for row in rows]
+
+    @cached_property
+    def _alone(self) -> list[str]:
+        return [self.decode([i]) for i in range(self.vocab_size)]
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores a pickled tokenizer; the backend forgets this one setting."""
         self.__dict__.update(state)

@@ -22,6 +22,7 @@ from rlfl_envs.keys import Keys, key_at
 from rlfl_envs.masks import make_mask
 from rlfl_envs.task import ArrayTask, Outcome, OutcomeArrays, Prompt, Task, check_value, make_task
 from rlfl_envs.token_env import TokenEnv, check_options, check_render_mode, describe_episode, new_stream
+from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["TokenVectorEnv"]
 
@@ -319,7 +320,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         for name, values in outcome.parts.items():
             parts[name], parts[f"_{name}"] = spread(values), present.copy()
         completions = np.empty(len(ended), dtype=object)
-        completions[:] = [self._completion(row) for row in ended.tolist()]
+        completions[:] = _texts(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
         infos = {
             "is_success": spread(outcome.is_success),
             "reward_parts": parts,
@@ -471,9 +472,7 @@ class _TextBatch:
     def evaluate_arrays(
         self, data: NDArray[Any], completions: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> OutcomeArrays:
-        decode = self._task.tokenizer.decode
-        texts = [decode(row[:length]) for row, length in zip(completions.tolist(), lengths.tolist(), strict=True)]
-        outcomes = self._task.evaluate(data.tolist(), texts)
+        outcomes = self._task.evaluate(data.tolist(), _texts(self._task.tokenizer, completions, lengths))
         return OutcomeArrays(
             reward=np.array([outcome.reward for outcome in outcomes], dtype=np.float64),
             is_success=np.array([outcome.is_success for outcome in outcomes], dtype=np.bool_),
@@ -483,6 +482,12 @@ class _TextBatch:
             },
             status=np.array([outcome.status for outcome in outcomes], dtype=object),
         )
+
+
+def _texts(tokenizer: Tokenizer, completions: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
+    """Decodes rows of tokens, [n, C], up to their lengths, [n]."""
+    rows = zip(completions.tolist(), lengths.tolist(), strict=True)
+    return tokenizer.decode_batch([row[:length] for row, length in rows])
 
 
 def _overwrite(outcomes: OutcomeArrays, rows: NDArray[np.bool_], outcome: Outcome) -> None:
