@@ -121,12 +121,13 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
 
         Args:
             seed: s gives environment i the seed s + i; a list has one seed (or None) each; None lets the streams go on.
-            options: Any of
-                "reset_mask": bool [N], which environments to reset (all by default);
-                "group_size": k, which must divide N: environment i takes the prompts of environment k * (i // k), at
-                    every reset from now
-                on, until a reset without it; each environment's own stream is counted on as if it had been used;
-                "prompt": a prompt's text, or a list of N, to play instead; the streams stay where they are.
+            options: Any of these keys.
+
+                * `reset_mask`: bool [N], which environments to reset; all by default.
+                * `group_size`: k, which must divide N. Environment i takes the prompts of environment k * (i // k), at
+                  every reset from now on, until a reset without it; each environment's own stream is counted on as if
+                  it had been used.
+                * `prompt`: a prompt's text, or a list of N, to play instead; the streams stay where they are.
 
         Returns:
             Observations, int64 [N, P + C], and infos with `action_mask`.
