@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
+from accelerate import PartialState
 from tyro.conf import Positional
 
 import rlfl_envs
@@ -65,11 +67,13 @@ def train(words: Sequence[str]) -> None:
             raise ConfigError(f"env_id={config.env_id!r}, but the run is asked for {env_id!r}.")
         merged = dataclasses.replace(config, env_kwargs={**default.env_kwargs, **config.env_kwargs})
         target = run_dir or Path("runs") / f"{_short(env_id)}-seed{config.seed}"
+        quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
         if not quiet:
             print(f"{env_id} -> {target}")
         ppo.train(merged, target, resume=resume, quiet=quiet)
         if not quiet:
             print(f"\nlearning curves: {target / 'curves.png'}\nevaluate it:     rlfl eval {target}")
+        PartialState().destroy_process_group()
 
     parse(run, "train ID", rest)
 

@@ -119,7 +119,7 @@ class Policy(nn.Module):
         """Wraps a model.
 
         Args:
-            model: The language model (or a `peft` model around one); its dropout is switched off.
+            model: The language model (or a `peft` model around one); it is put into evaluation mode (no dropout).
             vocabulary: V and the special tokens.
             value: "none", "shared" (a linear head on the model's last hidden state) or "separate" (on a copy of the
                 backbone).
@@ -152,9 +152,8 @@ class Policy(nn.Module):
         takes = inspect.signature(self.language_model.forward).parameters
         self._takes_positions = "position_ids" in takes
         self._takes_keep = "logits_to_keep" in takes
-        for module in self.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+        # For good: with dropout the policy that learns would not be the one that sampled, and the ratio no ratio.
+        self.eval()
 
     @property
     def language_model(self) -> PreTrainedModel:

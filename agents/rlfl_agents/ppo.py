@@ -29,11 +29,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from torch import Tensor
 
 from rlfl_agents import advantages, checkpoint, losses
 from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
-from rlfl_agents.metrics import RunLog, Sample, before_and_after, columns
+from rlfl_agents.metrics import RunLog, Sample, before_and_after, columns, read_metrics
 from rlfl_agents.policy import Policy, build_policy
 from rlfl_agents.rollout import Rollout, collect, gathered, make_envs
 from rlfl_agents.schedules import Coefficient, KLController, scheduled
@@ -269,8 +270,14 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
     run = Path(run_dir)
     if config.threads:
         torch.set_num_threads(config.threads)
+    unknown = [name for name in config.report_to if name not in {str(known) for known in get_available_trackers()}]
+    if unknown:
+        raise ConfigError(f"report_to={unknown[0]!r} is not a tracker that Accelerate knows and finds installed.")
     accelerator = Accelerator(
-        cpu=config.device == "cpu", mixed_precision=config.mixed_precision, log_with=list(config.report_to) or None
+        cpu=config.device == "cpu",
+        mixed_precision=config.mixed_precision,
+        log_with=list(config.report_to) or None,
+        project_dir=run,
     )
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     if config.prompts % (config.minibatches * config.accumulation * processes):
@@ -492,7 +499,9 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
         plot_runs([run], run / "curves.png")
         if not quiet:
             print(before_and_after(run))
-    return row
+    # A run that was complete already did nothing; its result is the last row it wrote.
+    last = {name: column[-1] for name, column in read_metrics(run).items()}
+    return row or {name: value for name, value in last.items() if not math.isnan(value)}
 
 
 def _improve(

@@ -133,7 +133,7 @@ def collect(
     # Drawn at once, so that the generator moves on by the same amount on every process, however early this one's
     # episodes end.
     noise = torch.rand(length, rows * processes, generator=generator, dtype=torch.float64)
-    noise = noise[:, index * rows : (index + 1) * rows].to(device)
+    noise = noise[:, index * rows : (index + 1) * rows].to(device, torch.float32 if device.type == "mps" else None)
     completions = torch.full((rows, length), policy.pad_id, dtype=torch.int64, device=device)
     log_probs = torch.zeros(rows, length, device=device)
     values = torch.zeros(rows, length, device=device)

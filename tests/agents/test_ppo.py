@@ -219,6 +219,15 @@ def test_a_directory_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
         train(small_config(learning_rate=0.5), tmp_path / "run", resume=True, quiet=True)
     row = train(small_config(), tmp_path / "run", resume=True, quiet=True)
     assert row["update"] == 6
+    assert train(small_config(), tmp_path / "run", resume=True, quiet=True) == row
+
+
+def test_trackers_get_the_metrics_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    """Accelerate would leave out silently what is not installed."""
+    with pytest.raises(ConfigError, match="report_to='no such tracker'"):
+        train(small_config(report_to=("no such tracker",)), tmp_path / "a", quiet=True)
+    train(small_config(report_to=("tensorboard",)), tmp_path / "b", quiet=True)
+    assert list((tmp_path / "b" / "rlfl").rglob("events.*"))
 
 
 def test_settings_survive_json() -> None:
