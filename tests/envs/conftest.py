@@ -1,0 +1,156 @@
+"""What the environments' tests share: settings to sweep over, a task with a stopping rule, small vocabularies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
+
+import rlfl_envs
+from rlfl_envs import Outcome, Prompt, PromptError, Task, Tokenizer, character_tokenizer
+from rlfl_envs.token_env import TokenEnv
+
+IDS = [id for id in rlfl_envs.list_ids() if id.startswith("rlfl/")]
+
+STEPS, GIVEN, ANSWER, COPY = (
+    "rlfl/ArithmeticSteps-v0",
+    "rlfl/Arithmetic-v0",
+    "rlfl/ArithmeticAnswer-v0",
+    "rlfl/Copy-v0",
+)
+
+# Every id as it is, then what changes operators, vocabulary, mask, budget and reward.
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    *((id, {}) for id in IDS),
+    (GIVEN, {"operators": "+*", "mask": "syntax"}),
+    (GIVEN, {"vocabulary": "characters", "operators": "+-", "split": "test"}),
+    (STEPS, {"mask": "syntax"}),
+    (STEPS, {"operators": "+*", "reward": "strict"}),
+    (STEPS, {"operators": "+-*", "mask": "syntax", "reward": "strict"}),
+    (STEPS, {"operators": "+-*", "vocabulary": "characters", "mask": "syntax", "expression_length": 6}),
+    (STEPS, {"vocabulary": "characters", "max_value": 25, "reward_scale": 2.5, "max_completion_tokens": 9}),
+    (STEPS, {"min_completion_tokens": 3, "max_completion_tokens": 40}),
+    (STEPS, {"mask": "syntax", "max_completion_tokens": 4, "min_completion_tokens": 2}),
+    (ANSWER, {"operators": "+-", "mask": "syntax"}),
+    (ANSWER, {"vocabulary": "characters", "operators": "*"}),
+    (COPY, {"min_completion_tokens": 2, "max_completion_tokens": 7}),
+    (COPY, {"mask": "syntax", "alphabet": "éab漢", "length": 3, "split": "all"}),
+    (COPY, {"length": 1, "split": "test"}),
+]
+
+
+def name_of(setting: tuple[str, dict[str, Any]]) -> str:
+    """Names a setting in a test's id."""
+    id, arguments = setting
+    return "-".join([id.removeprefix("rlfl/"), *(str(value) for value in arguments.values())])
+
+
+def sweep(settings: list[tuple[str, dict[str, Any]]] = SETTINGS) -> pytest.MarkDecorator:
+    """Parametrises a test over settings."""
+    return pytest.mark.parametrize(("id", "arguments"), settings, ids=map(name_of, settings))
+
+
+class Brackets(Task):
+    """Close what the prompt opens: a task in text alone, with a stopping rule of its own and no array path."""
+
+    part_names = ("closed",)
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Takes the common arguments."""
+        super().__init__(**kwargs)
+        self.tokenizer: Tokenizer = character_tokenizer("()")
+        self.reward_range = (-1.0, 1.0)
+        self.max_prompt_tokens = 6
+        self.default_budget = 8
+
+    def draw(self, rng: np.random.Generator) -> Prompt:
+        """Draws one to five opening brackets."""
+        return self.parse_prompt("(" * int(rng.integers(1, 6)))
+
+    def parse_prompt(self, text: str) -> Prompt:
+        """Accepts opening brackets."""
+        if not 1 <= text.count("(") == len(text) <= 5:
+            raise PromptError(f"prompt={text!r} is not allowed; allowed: '(' up to five times.")
+        return Prompt(text, len(text))
+
+    def stops(self, prompt: Prompt, completion: str) -> bool:
+        """When all are closed."""
+        return prompt.data + completion.count("(") - completion.count(")") == 0
+
+    def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Full reward for balance."""
+        closed = [completion.count(")") for completion in completions]
+        return [
+            Outcome(
+                1.0 if self.stops(prompt, completion) else -0.5,
+                self.stops(prompt, completion),
+                {"closed": float(n)},
+                "balanced" if self.stops(prompt, completion) else "open",
+            )
+            for prompt, completion, n in zip(prompts, completions, closed, strict=True)
+        ]
+
+    def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str:
+        """Closes."""
+        return ")" * prompt.data
+
+
+def read_prompt(env: TokenEnv) -> str:
+    """The text of the prompt in play."""
+    assert env.prompt is not None
+    return env.prompt.text
+
+
+# --- vocabularies --------------------------------------------------------------------------------------------------
+
+
+def _train_bpe(specials: list[str]) -> Backend:
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    rng = np.random.default_rng(0)
+    sums = ["+".join(map(str, rng.integers(0, 11, size=4))) + "=" for _ in range(300)]
+    words = ["".join(rng.choice([*"abcdefgh"], size=4)) for _ in range(300)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=specials,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator([*sums, *words, "the quick brown fox, 1 + 2 = 3"], trainer)
+    return backend
+
+
+@pytest.fixture(scope="session")
+def bpe_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE with specials of its own, named in a tokenizer_config.json."""
+    folder = tmp_path_factory.mktemp("bpe")
+    _train_bpe(["[FILL]", "[GO]", "[END]"]).save(str(folder / "tokenizer.json"))
+    config = {"pad_token": "[FILL]", "bos_token": {"content": "[GO]"}, "eos_token": "[END]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gpt2_like_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE whose only special token is <|endoftext|>, as in GPT-2, without a tokenizer_config.json."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    _train_bpe(["<|endoftext|>"]).save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def save_vocabulary(folder: Path, tokens: Sequence[str]) -> str:
+    """Saves a vocabulary of exactly these tokens, longest match first, and returns its path."""
+    vocabulary = {"<pad>": 0, "<bos>": 1, "<eos>": 2} | {token: i + 3 for i, token in enumerate(tokens)}
+    backend = Backend(models.WordPiece(vocabulary, unk_token="<unk>", continuing_subword_prefix=""))
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens([AddedToken(name, special=True) for name in ("<pad>", "<bos>", "<eos>")])
+    path = folder / "tokenizer.json"
+    backend.save(str(path))
+    return str(path)
