@@ -288,6 +288,10 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
     accelerator.wait_for_everyone()  # nobody writes before all have looked
     latest = checkpoint.latest(run)
     restored = checkpoint.load(latest) if latest is not None else None
+    if restored is not None and len(restored["envs"]) != processes:
+        raise ConfigError(
+            f"The run was begun with {len(restored['envs'])} processes and cannot go on with {processes}."
+        )
 
     # Everything random comes from here on from these seeds, or from the checkpoint.
     random.seed(config.seed)
