@@ -236,7 +236,8 @@ class Arithmetic(Task):
         if (
             statements is None
             or not text.endswith("=")
-            or any(symbol not in self.config.operators for symbol in set(text) & {*"*-"})
+            or not set(self.config.operators).issuperset({*text.partition("=")[0]} & {*SYMBOLS})
+            or not set(self.config.operators + "+").issuperset({*text} & {*SYMBOLS})
         ):
             raise PromptError(
                 f"prompt={text!r} is not allowed; allowed: an expression with {self.config.operators!r}, then '='."
