@@ -17,7 +17,7 @@ demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random wei
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.stamp-lint  ## Check style and format.
 	$(BIN)/ruff check .

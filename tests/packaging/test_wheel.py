@@ -12,8 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
 
-pytestmark = pytest.mark.xdist_group("wheel")  # one process builds it, once
-
 PLAY = """
 import importlib.util
 import sys
