@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from rlfl_envs.errors import RLFLError
 from rlfl_envs.masks import make_mask
-from rlfl_envs.task import Outcome, Prompt, Task
+from rlfl_envs.task import ArrayTask, Outcome, Prompt, Task
 
 __all__ = ["check_task"]
 
@@ -38,7 +39,8 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0) -> None:
     Prompts are the same for the same seed, do not depend on how many are drawn at once, fit into P tokens, can be
     parsed back from their text, and those of "train" and "test" share no problem. References fit the budget, succeed,
     earn the upper end of `reward_range` and are legal under the mask. Any completion, garbage included, gets an
-    outcome: reward in range, the declared parts, the same twice. The task can be pickled.
+    outcome: reward in range, the declared parts, the same twice. An array path gives what the text path gives. The task
+    can be pickled.
 
     Args:
         task: The task to check.
@@ -58,11 +60,14 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0) -> None:
     noise = [task.tokenizer.decode(rng.integers(task.tokenizer.vocab_size, size=8).tolist()) for _ in prompts]
     for completions in (noise, *([text] * min(4, num_prompts) for text in _GARBAGE)):
         _check_outcomes(task, prompts[: len(completions)], completions)
+    if isinstance(task, ArrayTask):
+        _check_arrays(task, seed, num_prompts)
     illegal = task.illegal_outcome()
     expected = Outcome(low, False, illegal.parts, illegal.status)
     assert illegal == expected, f"illegal_outcome() is {illegal}; its reward should be {low}, and no success."
     assert set(illegal.parts) == set(task.part_names), f"illegal_outcome() has parts {sorted(illegal.parts)}."
-    copy = pickle.loads(pickle.dumps(task))
+    with _no_error("the task cannot be pickled"):
+        copy = pickle.loads(pickle.dumps(task))
     again = copy.sample_prompts(np.random.default_rng(seed), num_prompts)
     assert [prompt.text for prompt in again] == [prompt.text for prompt in prompts], (
         "A pickled copy draws other prompts."
@@ -76,11 +81,13 @@ def _check_prompts(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
     singly = [task.sample_prompts(rng, 1)[0] for _ in prompts]
     assert singly == list(prompts), "sample_prompts(rng, n) differs from n draws of one prompt."
     for prompt in prompts:
-        columns = task.encode_prompt(prompt)
+        with _no_error(f"prompt {prompt.text!r} cannot be encoded"):
+            columns = task.encode_prompt(prompt)
         assert columns.shape == (task.max_prompt_tokens,), (
             f"prompt {prompt.text!r} is encoded to shape {columns.shape}."
         )
-        parsed = task.parse_prompt(prompt.text)
+        with _no_error(f"prompt {prompt.text!r} was drawn, but parse_prompt refuses it"):
+            parsed = task.parse_prompt(prompt.text)
         assert parsed == prompt, f"parse_prompt({prompt.text!r}) gives {parsed}, not the prompt that was drawn."
 
 
@@ -116,7 +123,8 @@ def _check_references(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
         assert math.isclose(outcome.reward, task.reward_range[1]), (
             f"{where} earns {outcome.reward}, not {task.reward_range[1]}."
         )
-        tokens = tokenizer.encode(reference)
+        with _no_error(f"{where} cannot be encoded"):
+            tokens = tokenizer.encode(reference)
         assert len(tokens) <= task.max_completion_tokens, (
             f"{where} has {len(tokens)} tokens; C is {task.max_completion_tokens}."
         )
@@ -131,10 +139,8 @@ def _check_references(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
 
 
 def _check_outcomes(task: Task, prompts: Sequence[Prompt], completions: Sequence[str]) -> None:
-    try:
+    with _no_error(f"evaluate raises for a completion such as {completions[0][:80]!r}"):
         outcomes = task.evaluate(prompts, completions)
-    except Exception as error:
-        raise AssertionError(f"evaluate raises {error!r} for a completion such as {completions[0][:80]!r}.") from error
     assert len(outcomes) == len(prompts), f"evaluate returns {len(outcomes)} outcomes for {len(prompts)} completions."
     low, high = task.reward_range
     for completion, outcome in zip(completions, outcomes, strict=True):
@@ -147,3 +153,35 @@ def _check_outcomes(task: Task, prompts: Sequence[Prompt], completions: Sequence
     assert task.evaluate(prompts, completions) == outcomes, (
         f"evaluate gives other outcomes the second time for {completions[0][:80]!r}."
     )
+
+
+def _check_arrays(task: Task, seed: int, num_prompts: int) -> None:
+    """Compares the array path with the text path, on noise and on references, some of them cut short."""
+    assert isinstance(task, ArrayTask)
+    rng = np.random.default_rng(seed)
+    keys = rng.integers(0, 2**64, size=num_prompts, dtype=np.uint64)
+    prompts, tokenizer, budget = task.prompts_from_keys(keys), task.tokenizer, task.max_completion_tokens
+    columns, data = task.arrays_from_keys(keys)
+    expected = np.stack([task.encode_prompt(prompt) for prompt in prompts])
+    assert np.array_equal(columns, expected), "arrays_from_keys gives other columns than prompts_from_keys."
+    ordinary = np.setdiff1d(np.arange(tokenizer.vocab_size), [*task.tokenizer.special_ids])
+    completions = rng.choice(ordinary, size=(num_prompts, budget))
+    lengths = rng.integers(budget + 1, size=num_prompts)
+    for row in range(0, num_prompts, 2):
+        tokens = tokenizer.encode(task.reference_completion(prompts[row], rng) or "")[:budget]
+        completions[row, : len(tokens)] = tokens
+        lengths[row] = len(tokens) if row % 4 else min(lengths[row], len(tokens))
+    texts = [tokenizer.decode(completions[row, : lengths[row]].tolist()) for row in range(num_prompts)]
+    arrays = task.evaluate_arrays(data, completions, lengths)
+    for row, outcome in enumerate(task.evaluate(prompts, texts)):
+        parts = {name: float(arrays.parts[name][row]) for name in task.part_names}
+        found = Outcome(float(arrays.reward[row]), bool(arrays.is_success[row]), parts, arrays.status[row])
+        assert found == outcome, f"evaluate_arrays gives {found} for {texts[row]!r}, evaluate gives {outcome}."
+
+
+@contextlib.contextmanager
+def _no_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise AssertionError(f"{what}: {error!r}.") from error
