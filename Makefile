@@ -8,10 +8,10 @@ BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types imports docs docs-pages bench-envs bench-agent clean
+.PHONY: help demo test lint types imports docs docs-pages bench-envs bench-agent bench-learning clean
 
 help:  ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random weights; samples before and after, curves.png.
 	$(BIN)/python examples/demo.py
@@ -41,6 +41,9 @@ bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
 
 bench-agent: $(VENV)/.stamp-agent  ## Measure episodes per second, and where the agent's time goes.
 	$(BIN)/python examples/benchmarks/bench_agent.py
+
+bench-learning: $(VENV)/.stamp-agent  ## Train with several seeds: plain PPO against batch entropy, and the demo's preset.
+	$(BIN)/python examples/benchmarks/bench_learning.py
 
 clean:  ## Remove the environment, builds and caches; runs stay.
 	rm -rf $(VENV) dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

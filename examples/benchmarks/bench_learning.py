@@ -2,7 +2,7 @@
 
 answer  Plain PPO against PPO with batch entropy on rlfl/ArithmeticAnswer-v0, the same settings but for the
         coefficient, 3 seeds each, 153,600 completions a run. Budget: 6 runs of about 4 minutes on one core.
-demo    The preset of rlfl/Arithmetic-v0, which `make demo` runs, seeds 0-2. Budget: 3 runs of about 8 minutes on one
+demo    The preset of rlfl/Arithmetic-v0, which `make demo` runs, seeds 0-2. Budget: 3 runs of about 4 minutes on one
         core.
 
     python examples/benchmarks/bench_learning.py [answer] [demo] [--jobs 2] [--plot-only]
@@ -24,11 +24,11 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from rlfl_agents.presets import preset
 
 import rlfl_envs
 from rlfl_agents.metrics import read_metrics
 from rlfl_agents.ppo import PPOConfig, train
+from rlfl_agents.presets import preset
 
 RESULTS = Path(__file__).parent / "results" / "learning"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"
@@ -53,7 +53,7 @@ PAPER = PPOConfig(
 )
 EXPERIMENTS: dict[str, dict[str, PPOConfig]] = {
     "answer": {"PPO": PAPER, "PPO + batch entropy": dataclasses.replace(PAPER, batch_entropy_coef=0.3)},
-    "demo": {"preset": dataclasses.replace(preset("rlfl/Arithmetic-v0"), eval_prompts=2000)},
+    "demo": {"preset": preset("rlfl/Arithmetic-v0", eval_prompts=2000)},
 }
 
 
