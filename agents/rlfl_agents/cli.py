@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import tyro
 from tyro.conf import Positional
@@ -120,7 +121,8 @@ def _list(words: Sequence[str]) -> None:
         for env_id in rlfl_envs.list_ids():
             try:
                 card = type(rlfl_envs.load_task(env_id)).__doc__ or ""
-                print(f"{env_id:28} {card.strip().splitlines()[0]}")
+                own = {name: value for name, value in gymnasium.spec(env_id).kwargs.items() if name != "task"}
+                print(f"{env_id:28} {card.strip().splitlines()[0]} {' '.join(f'{k}={v}' for k, v in own.items())}")
             except MissingDependencyError as error:
                 print(f"{env_id:28} not available: {error}")
 

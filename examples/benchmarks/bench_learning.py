@@ -120,14 +120,16 @@ def plot(experiment: str) -> None:
             for n, result in enumerate(found):
                 curve = result["curve"]
                 label = variant if n == 0 else None
-                axis.plot(curve["samples"], curve[column], color=f"C{i}", alpha=0.8, linewidth=1.4, label=label)
+                thousands = [samples / 1000 for samples in curve["samples"]]
+                axis.plot(thousands, curve[column], color=f"C{i}", alpha=0.8, linewidth=1.4, label=label)
         axis.set_title(title, fontsize=10)
-        axis.set_xlabel("completions sampled", fontsize=9)
+        axis.set_xlabel("thousand completions sampled", fontsize=9)
         axis.grid(alpha=0.3)
     constant = best_constant(next(iter(EXPERIMENTS[experiment].values())).env_id)
     for axis, level in zip(axes, (constant.success, constant.reward, 0.0), strict=True):
         axis.axhline(level, color="grey", linestyle=":", label=f"always answering {constant.example}")
     axes[0].set_ylim(0, 1.02)
+    axes[1].set_ylim(0.6, 1.01)
     axes[0].legend(fontsize=8)
     PICTURES.mkdir(parents=True, exist_ok=True)
     figure.savefig(PICTURES / f"{experiment}.png", dpi=130)
