@@ -93,21 +93,27 @@ class Expressions:
         n, m = len(keys), self.max_operators
         chosen = Statements(*(np.zeros(shape, dtype=np.int64) for shape in ((n, m + 1), (n, m), (n,))))
         values, accepted = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.uint64)
-        rows = np.arange(n)
-        for attempt in range(_MAX_ATTEMPTS):
-            if not len(rows):
-                return Drawn(chosen, values, accepted)
-            attempt_keys = key_at(keys[rows], np.full(len(rows), attempt))
+        rows, attempt = np.arange(n), 0
+        while len(rows) and attempt < _MAX_ATTEMPTS:
+            # For few rows several attempts at once, which cost hardly more than one; the first that is accepted counts.
+            block = max(1, 64 // len(rows))
+            attempt_keys = key_at(keys[rows, None], attempt + np.arange(block)).ravel()
             drawn = self._attempt(attempt_keys)
             value = _values(drawn)
             keep = (drawn.counts >= 1) & (np.abs(value) <= self.max_value) & in_split(_hash(drawn), self.split)
             if self.operators != "+":  # the steps of a plain sum never exceed its value
-                keep &= self.derive(attempt_keys, drawn)[1]
-            done = rows[keep]
+                kept = np.flatnonzero(keep)
+                keep[kept] = self.derive(attempt_keys[kept], Statements(*(part[kept] for part in drawn)))[1]
+            accepted_here = keep.reshape(len(rows), block)
+            is_done = accepted_here.any(axis=1)
+            done = rows[is_done]
+            first = (np.arange(len(rows)) * block + accepted_here.argmax(axis=1))[is_done]
             for target, source in zip(chosen, drawn, strict=True):
-                target[done] = source[keep]
-            values[done], accepted[done] = value[keep], attempt_keys[keep]
-            rows = rows[~keep]
+                target[done] = source[first]
+            values[done], accepted[done] = value[first], attempt_keys[first]
+            rows, attempt = rows[~is_done], attempt + block
+        if not len(rows):
+            return Drawn(chosen, values, accepted)
         raise ConfigError(
             f"max_value={self.max_value}, operators={self.operators!r}, max_operand={self.max_operand}, "
             f"expression_length={self.length} and split={self.split!r} together accept none of {_MAX_ATTEMPTS} "
