@@ -29,26 +29,28 @@ from rlfl_agents.ppo import PPOConfig, train
 from rlfl_agents.rollout import collect, make_envs
 
 RESULTS = Path(__file__).parent / "results" / "bench_agent.json"
-GPT2 = {"layers": 12, "width": 768, "heads": 12}
+GPT2_LAYERS, GPT2_WIDTH = 12, 768
+CORES = torch.get_num_threads()
 PARTS = ("sample", "env", "learn")
 REPEATS = 5
 
 
-def seconds(run: Callable[[], Any], repeats: int = REPEATS) -> list[float]:
-    """Times a call, after one that does not count."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
+def seconds(*runs: Callable[[], Any], repeats: int = REPEATS) -> list[list[float]]:
+    """Times calls in turns, so that a busy moment hits all alike, after a round that does not count."""
+    times: list[list[float]] = [[] for _ in runs]
+    for repeat in range(repeats + 1):
+        for run, taken in zip(runs, times, strict=True):
+            start = time.perf_counter()
+            run()
+            if repeat:
+                taken.append(time.perf_counter() - start)
     return times
 
 
 def matmul_peak() -> float:
     """The machine's float32 matrix product, floating-point operations per second: the best of ten, 2048 x 2048."""
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    return 2 * 2048**3 / min(seconds(lambda: a @ b, repeats=10))
+    return 2 * 2048**3 / min(seconds(lambda: a @ b, repeats=10)[0])
 
 
 def training(name: str, updates: int, **settings: Any) -> dict[str, Any]:
@@ -94,9 +96,11 @@ def sampling() -> list[dict[str, Any]]:
         observation, _ = envs.reset(seed=0, options={"group_size": group_size})
         prompts = torch.as_tensor(observation[:, :prompt_tokens])
 
-        our_times = seconds(partial(collect, policy, envs, generator, group_size=group_size))
         settings = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "min_new_tokens": tokens}
-        their_times = seconds(partial(model.generate, prompts, attention_mask=torch.ones_like(prompts), **settings))
+        our_times, their_times = seconds(
+            partial(collect, policy, envs, generator, group_size=group_size),
+            partial(model.generate, prompts, attention_mask=torch.ones_like(prompts), **settings),
+        )
         found.append(
             {
                 "batch": batch,
@@ -105,7 +109,7 @@ def sampling() -> list[dict[str, Any]]:
                 "tokens": tokens,
                 "seconds": our_times,
                 "generate_seconds": their_times,
-                "speedup": statistics.median(their_times) / statistics.median(our_times),
+                "speedup": statistics.median(t / o for o, t in zip(our_times, their_times, strict=True)),
             }
         )
     return found
@@ -115,31 +119,24 @@ def main() -> None:
     """Measures, prints and writes."""
     peak = matmul_peak()
     print(f"matrix product peak: {peak / 1e9:.0f} GFLOP/s in float32 on {torch.get_num_threads()} threads\n")
-    small = {"advantage": "group_norm", "group_size": 32, "epochs": 1, "minibatches": 2, "layers": 2, "width": 64}
+    steps, steps_kwargs = "rlfl/ArithmeticSteps-v0", {"mask": "syntax"}
+    small = {"advantage": "group_norm", "group_size": 64, "prompts": 64, "epochs": 1, "layers": 2, "width": 64}
+    large = {"prompts": 16, "epochs": 1, "layers": GPT2_LAYERS, "width": GPT2_WIDTH, "heads": 12}
     runs = [
-        training("2 layers x 64, Arithmetic-v0, 256 x 32", 12, env_id="rlfl/Arithmetic-v0", prompts=256, **small),
+        training("2 x 64, Arithmetic-v0, 64 x 64", 30, env_id="rlfl/Arithmetic-v0", threads=1, **small),
+        training("2 x 64, ArithmeticSteps-v0, 64 x 64", 6, env_id=steps, env_kwargs=steps_kwargs, threads=1, **small),
         training(
-            "2 layers x 64, ArithmeticSteps-v0, 64 x 32", 12, env_id="rlfl/ArithmeticSteps-v0", prompts=64, **small
-        ),
-        training(
-            "GPT-2 size, ArithmeticSteps-v0, 16 x 1, 1 epoch",
-            4,
-            env_id="rlfl/ArithmeticSteps-v0",
-            env_kwargs={"mask": "syntax"},
-            prompts=16,
-            epochs=1,
-            advantage="gae",
-            **GPT2,
+            "GPT-2 size, ArithmeticSteps-v0, 16 x 1", 4, env_id=steps, env_kwargs=steps_kwargs, threads=CORES, **large
         ),
     ]
-    print(f"{'training':50} {'episodes/s':>10} {'sample':>7} {'env':>7} {'learn':>7}")
+    torch.set_num_threads(CORES)
+    print(f"{'training':42} {'episodes/s':>10} {'sample':>7} {'env':>7} {'learn':>7}")
     for run in runs:
         shares = " ".join(f"{run['share'][part]:7.1%}" for part in PARTS)
-        print(f"{run['name']:50} {run['episodes_per_second']:10.1f} {shares}")
+        print(f"{run['name']:42} {run['episodes_per_second']:10.1f} {shares}")
     # Forward and backward of a transformer cost about six operations per weight and token.
-    weights = 12 * GPT2["layers"] * GPT2["width"] ** 2
-    steps = make_envs("rlfl/ArithmeticSteps-v0", 1)
-    operations = 6 * weights * 16 * (steps.prompt_length + runs[-1]["length"])
+    weights = 12 * GPT2_LAYERS * GPT2_WIDTH**2
+    operations = 6 * weights * 16 * (make_envs(steps, 1).prompt_length + runs[-1]["length"])
     utilisation = operations / runs[-1]["seconds_learn"] / peak
     print(f"\nThe update at GPT-2's size reaches {utilisation:.0%} of the matrix product peak.\n")
     samples = sampling()
