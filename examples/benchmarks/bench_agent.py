@@ -138,9 +138,7 @@ def main() -> None:
     operations = 6 * weights * 16 * (make_envs(steps, 1).prompt_length + runs[-1]["length"])
     peak = max(peak, matmul_peak())  # of two moments, in case something else was running in one
     utilisation = operations / runs[-1]["seconds_learn"] / peak
-    print(
-        f"\nThe update at GPT-2's size reaches {utilisation:.0%} of the matrix product peak, {peak / 1e9:.0f} GFLOP/s.\n"
-    )
+    print(f"\nThe update at GPT-2's size: {utilisation:.0%} of the matrix product peak ({peak / 1e9:.0f} GFLOP/s).\n")
     samples = sampling()
     print(f"{'sampling at GPT-2 size':50} {'ours':>9} {'generate':>9} {'speed-up':>9}")
     for row in samples:
