@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer as Backend
 
 from rlfl_envs import ConfigError, Prompt, Task, TokenEnv, load_task
 from rlfl_envs.masks import make_mask
@@ -255,6 +256,22 @@ def test_eos_that_is_pad_stays_legal(gpt2_like_folder: Path) -> None:
     assert info["action_mask"].all()
     *_, info = env.step(task.tokenizer.eos_id)
     assert info["finish_reason"] == "eos"
+
+
+def test_other_special_tokens(tmp_path: Path) -> None:
+    """Any other special token of a vocabulary writes nothing: ordinary under "none", never legal under "syntax"."""
+    path = save_vocabulary(tmp_path, [*"abcdefgh"])
+    backend = Backend.from_file(path)
+    backend.add_special_tokens(["<sep>"])
+    backend.save(path)
+    separator = backend.token_to_id("<sep>")
+    env = TokenEnv(load_task(COPY, vocabulary=path))
+    _, info = env.reset(options={"prompt": "abba"})
+    assert info["action_mask"][separator]
+    env.step(separator)
+    assert env.completion == ""
+    _, info = TokenEnv(load_task(COPY, vocabulary=path, mask="syntax")).reset(seed=0)
+    assert np.flatnonzero(info["action_mask"]).tolist() == [3, 4, 5, 6, 7, 8, 9, 10]
 
 
 def test_the_mask_depends_on_the_completion_alone() -> None:
