@@ -36,20 +36,25 @@ _ONE_TOKEN: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "rlfl/Arithmetic-v0": _ONE_TOKEN,
     "rlfl/ArithmeticAnswer-v0": _ONE_TOKEN | {"width": 128},
+    # Whole derivations are far harder to stumble upon: under the syntax mask this learns, slowly (mean strict reward 0.002
+    # to 0.5 in three minutes). A warm start helps most: `rlfl sft`, then `rlfl train --model`.
     "rlfl/ArithmeticSteps-v0": {
         "env_kwargs": {"mask": "syntax", "reward": "strict"},
-        "advantage": "rloo",
+        "advantage": "group_norm",
         "group_size": 16,
-        "prompts": 64,
-        "minibatches": 1,
+        "prompts": 32,
         "epochs": 1,
         "layers": 2,
-        "width": 128,
+        "width": 64,
         "heads": 4,
-        "learning_rate": 1e-3,
+        "learning_rate": 2e-3,
         "lr_schedule": "linear",
+        "entropy_coef": 0.02,
+        "entropy_coef_final": 0.0,
         "batch_entropy_coef": 0.1,
+        "batch_entropy_coef_final": 0.02,
         "total_samples": 1_000_000,
+        "threads": 1,
     },
     "rlfl/Copy-v0": {
         "advantage": "rloo",
@@ -63,6 +68,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr_schedule": "linear",
         "batch_entropy_coef": 0.05,
         "total_samples": 200_000,
+        "threads": 1,
     },
 }
 
