@@ -36,8 +36,8 @@ _ONE_TOKEN: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "rlfl/Arithmetic-v0": _ONE_TOKEN,
     "rlfl/ArithmeticAnswer-v0": _ONE_TOKEN | {"width": 128},
-    # Whole derivations are far harder to stumble upon: under the syntax mask this learns, slowly (mean strict reward 0.002
-    # to 0.5 in three minutes). A warm start helps most: `rlfl sft`, then `rlfl train --model`.
+    # Whole derivations are far harder to stumble upon: under the syntax mask this learns, slowly (mean strict reward
+    # 0.002 to 0.5 in three minutes). A warm start helps most: `rlfl sft`, then `rlfl train --model`.
     "rlfl/ArithmeticSteps-v0": {
         "env_kwargs": {"mask": "syntax", "reward": "strict"},
         "advantage": "group_norm",
