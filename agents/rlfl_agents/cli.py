@@ -231,7 +231,8 @@ def _ask_model(task: Task, rng: np.random.Generator, model: Path, env_id: str, e
 
     policy = load_policy(model, env_id, env_kwargs).policy
     envs = make_envs(env_id, 1, **env_kwargs)
-    print("Type a prompt, or an empty line for a drawn one; Ctrl-D ends.\n")
+    example = task.sample_prompts(rng, 1)[0].text
+    print(f"Type a prompt, or an empty line for one of those it was trained for, such as {example!r}; Ctrl-D ends.\n")
     while True:
         try:
             text = input("prompt: ") or task.sample_prompts(rng, 1)[0].text

@@ -38,11 +38,18 @@ def plot_runs(runs: Sequence[Path], target: Path, labels: Sequence[str] | None =
     for i, run in enumerate(runs):
         metrics = read_metrics(run)
         for axis, (_, lines) in zip(axes, _PANELS, strict=True):
-            for column, label, style in lines:
+            for n, (column, label, style) in enumerate(lines):
                 points = [(x, y) for x, y in zip(metrics["samples"], metrics[column], strict=True) if not math.isnan(y)]
                 if points:
-                    legend = label if len(runs) == 1 else f"{names[i]}, {label}"
-                    axis.plot(*zip(*points, strict=True), style, color=f"C{i}", label=legend, linewidth=1.3)
+                    # One run: a colour for each line. Several: a colour for each run, the second line dashed.
+                    alone = len(runs) == 1
+                    axis.plot(
+                        *zip(*points, strict=True),
+                        "-" if alone else style,
+                        color=f"C{n if alone else i}",
+                        label=label if alone else f"{names[i]}, {label}",
+                        linewidth=0.6 if len(points) > 500 else 1.5,
+                    )
     for axis, (title, lines) in zip(axes, _PANELS, strict=True):
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("completions sampled", fontsize=9)
