@@ -36,6 +36,7 @@ class Decoding:
         pending: Int64 [N, L], tokens the model reads next; N = B / k until the rows of a group part.
         keep_cache: False where completions have one token, so that nothing is read after the prompt.
         attention: Bool [N, columns read so far]; None before the prompt is read.
+        has_padding: Whether any of it is False. Where none is, the model is spared the mask.
         cache: The model's keys and values of what it has read.
         critic_cache: The separate critic's.
     """
@@ -44,6 +45,7 @@ class Decoding:
     pending: Tensor
     keep_cache: bool
     attention: Tensor | None = None
+    has_padding: bool = True
     cache: Any = None
     critic_cache: Any = None
 
@@ -234,6 +236,7 @@ class Policy(nn.Module):
         """Reads tokens [N, L]; returns logits [N, keep, V] and values float32 [N, keep] of the last `keep` columns."""
         if state.attention is None:
             state.attention = attended(tokens, self.pad_id, self.bos_id)
+            state.has_padding = not bool(state.attention.all())
         else:
             repeats = len(tokens) // len(state.attention)
             if repeats > 1:  # the rows of a group part here
@@ -242,7 +245,9 @@ class Policy(nn.Module):
                     if cache is not None:
                         cache.batch_repeat_interleave(repeats)
             state.attention = torch.cat([state.attention, torch.ones_like(tokens, dtype=torch.bool)], dim=1)
-        inputs: dict[str, Any] = {"input_ids": tokens, "attention_mask": state.attention, "use_cache": state.keep_cache}
+        inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": state.keep_cache}
+        if state.has_padding:
+            inputs["attention_mask"] = state.attention
         columns, read = state.attention.shape[1], tokens.shape[1]
         if self._takes_positions and self.position_ids == "columns":
             inputs["position_ids"] = (
