@@ -86,6 +86,22 @@ class OutcomeArrays:
     parts: Mapping[str, NDArray[np.float64]]
     status: NDArray[np.object_]
 
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome], part_names: Sequence[str]) -> OutcomeArrays:
+        """Turns outcomes into arrays."""
+        return cls(
+            reward=np.array([outcome.reward for outcome in outcomes], dtype=np.float64),
+            is_success=np.array([outcome.is_success for outcome in outcomes], dtype=np.bool_),
+            parts={name: np.array([o.parts[name] for o in outcomes], dtype=np.float64) for name in part_names},
+            status=np.array([outcome.status for outcome in outcomes], dtype=object),
+        )
+
+    def put(self, rows: NDArray[np.bool_], others: OutcomeArrays) -> None:
+        """Replaces the outcomes of some rows, bool [n], by others: one each, or one for all."""
+        self.reward[rows], self.is_success[rows], self.status[rows] = others.reward, others.is_success, others.status
+        for name, values in self.parts.items():
+            values[rows] = others.parts[name]
+
 
 class Automaton(Protocol):
     """Recognises the prefixes of well-formed completions, character by character; `mask="syntax"` is made from it.

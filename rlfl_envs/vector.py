@@ -305,7 +305,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         )
         is_illegal = reasons[ended] == _ILLEGAL
         if is_illegal.any():
-            _overwrite(outcome, is_illegal, self.task.illegal_outcome())
+            outcome.put(is_illegal, OutcomeArrays.of([self.task.illegal_outcome()], self.task.part_names))
         rewards[ended] = outcome.reward
         if self.render_mode is not None:
             self._keep_endings(ended, reasons, outcome)
@@ -474,31 +474,13 @@ class _TextBatch:
         self, data: NDArray[Any], completions: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> OutcomeArrays:
         outcomes = self._task.evaluate(data.tolist(), _texts(self._task.tokenizer, completions, lengths))
-        return OutcomeArrays(
-            reward=np.array([outcome.reward for outcome in outcomes], dtype=np.float64),
-            is_success=np.array([outcome.is_success for outcome in outcomes], dtype=np.bool_),
-            parts={
-                name: np.array([outcome.parts[name] for outcome in outcomes], dtype=np.float64)
-                for name in self._task.part_names
-            },
-            status=np.array([outcome.status for outcome in outcomes], dtype=object),
-        )
+        return OutcomeArrays.of(outcomes, self._task.part_names)
 
 
 def _texts(tokenizer: Tokenizer, completions: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
     """Decodes rows of tokens, [n, C], up to their lengths, [n]."""
     rows = zip(completions.tolist(), lengths.tolist(), strict=True)
     return tokenizer.decode_batch([row[:length] for row, length in rows])
-
-
-def _overwrite(outcomes: OutcomeArrays, rows: NDArray[np.bool_], outcome: Outcome) -> None:
-    outcomes.reward[rows], outcomes.is_success[rows], outcomes.status[rows] = (
-        outcome.reward,
-        outcome.is_success,
-        outcome.status,
-    )
-    for name, values in outcomes.parts.items():
-        values[rows] = outcome.parts[name]
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:

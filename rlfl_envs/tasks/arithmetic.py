@@ -462,11 +462,8 @@ class Arithmetic(Task):
         )
         has_product = well_formed & (within & (completions == times)).any(axis=1)
         if has_product.any():
-            _overwrite(
-                outcome,
-                has_product,
-                self._evaluate_rows(data, completions, lengths, np.flatnonzero(has_product).tolist()),
-            )
+            rows = np.flatnonzero(has_product).tolist()
+            outcome.put(has_product, self._evaluate_rows(data, completions, lengths, rows))
         return outcome
 
     def _evaluate_rows(
@@ -477,22 +474,10 @@ class Arithmetic(Task):
             self._judge(Problem(*data[row].item()), self.tokenizer.decode(completions[row, : lengths[row]].tolist()))
             for row in rows
         ]
-        return OutcomeArrays(
-            reward=np.array([outcome.reward for outcome in outcomes]),
-            is_success=np.array([outcome.is_success for outcome in outcomes], dtype=np.bool_),
-            parts={name: np.array([outcome.parts[name] for outcome in outcomes]) for name in self.part_names},
-            status=np.array([outcome.status for outcome in outcomes], dtype=object),
-        )
+        return OutcomeArrays.of(outcomes, self.part_names)
 
 
 _PROBLEM = np.dtype([("value", np.int64), ("operators", np.int64)])
-
-
-def _overwrite(outcome: OutcomeArrays, rows: NDArray[np.bool_], part: OutcomeArrays) -> None:
-    """Replaces the outcomes of some rows."""
-    outcome.reward[rows], outcome.is_success[rows], outcome.status[rows] = part.reward, part.is_success, part.status
-    for name, values in outcome.parts.items():
-        values[rows] = part.parts[name]
 
 
 class ArithmeticAutomaton:
