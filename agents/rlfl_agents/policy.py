@@ -36,7 +36,7 @@ class Decoding:
         pending: Int64 [N, L], tokens the model reads next; N = B / k until the rows of a group part.
         keep_cache: False where completions have one token, so that nothing is read after the prompt.
         attention: Bool [N, columns read so far]; None before the prompt is read.
-        has_padding: Whether any of it is False. Where none is, the model is spared the mask.
+        needs_mask: False where every column is attended and every token is a real one: the model is spared the mask.
         cache: The model's keys and values of what it has read.
         critic_cache: The separate critic's.
     """
@@ -45,7 +45,7 @@ class Decoding:
     pending: Tensor
     keep_cache: bool
     attention: Tensor | None = None
-    has_padding: bool = True
+    needs_mask: bool = True
     cache: Any = None
     critic_cache: Any = None
 
@@ -193,6 +193,8 @@ class Policy(nn.Module):
             Tokens int64 [B], their log-probabilities float32 [B], and values float32 [B] of the states they were
             chosen in (0 without a value head).
         """
+        if state.attention is None:
+            state.needs_mask = not bool(attended(state.pending, self.pad_id, self.bos_id).all())
         logits, values = self.read(state, state.pending, keep=1)
         n = logits.shape[0]
         if masks is not None and masks.shape[0] > n:
@@ -236,7 +238,6 @@ class Policy(nn.Module):
         """Reads tokens [N, L]; returns logits [N, keep, V] and values float32 [N, keep] of the last `keep` columns."""
         if state.attention is None:
             state.attention = attended(tokens, self.pad_id, self.bos_id)
-            state.has_padding = not bool(state.attention.all())
         else:
             repeats = len(tokens) // len(state.attention)
             if repeats > 1:  # the rows of a group part here
@@ -246,7 +247,7 @@ class Policy(nn.Module):
                         cache.batch_repeat_interleave(repeats)
             state.attention = torch.cat([state.attention, torch.ones_like(tokens, dtype=torch.bool)], dim=1)
         inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": state.keep_cache}
-        if state.has_padding:
+        if state.needs_mask:
             inputs["attention_mask"] = state.attention
         columns, read = state.attention.shape[1], tokens.shape[1]
         if self._takes_positions and self.position_ids == "columns":
