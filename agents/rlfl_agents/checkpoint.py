@@ -111,6 +111,9 @@ def save(run: Path, update: int, state: dict[str, Any], keep: int) -> Path:
 
     Returns:
         The new checkpoint's folder.
+
+    Raises:
+        OSError: It could not be written; the older ones are as they were.
     """
     folder = run / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +121,11 @@ def save(run: Path, update: int, state: dict[str, Any], keep: int) -> Path:
     if not final.exists():
         temporary = folder / (_TEMPORARY + final.name)
         temporary.mkdir()
-        torch.save({"update": update, **state}, temporary / "state.pt")
+        try:
+            torch.save({"update": update, **state}, temporary / "state.pt")
+        except RuntimeError as error:  # so torch reports a full disk
+            shutil.rmtree(temporary)
+            raise OSError(f"{final} could not be written; is the disk full? ({error})") from error
         _flush(temporary / "state.pt")
         _flush(temporary)
         temporary.rename(final)

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows `rlfl`; the process's own arguments by default.
 
     Returns:
-        The exit status: 0, or 2 after an error that the library explains in one line.
+        The exit status: 0, or 2 after an error of ours or of the operating system, which gets one line.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             known = ", ".join(_COMMANDS)
             raise ConfigError(f"command={words[0]!r} is not known; allowed: {known}.")
         command(words[1:])
-    except RLFLError as error:
+    except (RLFLError, OSError) as error:
         print(f"rlfl: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

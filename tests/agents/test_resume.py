@@ -115,6 +115,19 @@ def test_a_crash_inside_a_checkpoint_leaves_the_older_one(tmp_path: Path, monkey
         assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["update-000001"]
 
 
+def test_a_full_disk_is_named_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch raises then becomes an OSError, and the older checkpoint stays the newest."""
+    checkpoint.save(tmp_path, 1, {"x": torch.ones(3)}, keep=2)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("unexpected pos 572160 vs 572052")
+
+    monkeypatch.setattr("torch.save", fail)
+    with pytest.raises(OSError, match="is the disk full"):
+        checkpoint.save(tmp_path, 2, {"x": torch.zeros(3)}, keep=2)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["update-000001"]
+
+
 def test_the_last_few_checkpoints_are_kept(tmp_path: Path) -> None:
     """Older ones go, after the new one is there."""
     for update in range(1, 6):
