@@ -14,6 +14,7 @@ Example:
 """
 
 from rlfl_envs.baselines import Baseline, baselines
+from rlfl_envs.cache import cache_folder, digest
 from rlfl_envs.checker import check_task
 from rlfl_envs.errors import (
     ActionError,
@@ -53,9 +54,11 @@ __all__ = [
     "UnknownIdError",
     "__version__",
     "baselines",
+    "cache_folder",
     "character_tokenizer",
     "check_task",
     "check_value",
+    "digest",
     "list_ids",
     "load_task",
     "load_tokenizer",

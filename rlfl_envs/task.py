@@ -263,6 +263,10 @@ class Task(ABC):
         """Candidates for the best constant answer: what a model could say to every prompt."""
         return []
 
+    def corpus(self) -> Sequence[str]:
+        """Texts of this split in the task's language, to pretrain a model on; none where the task has no such texts."""
+        return ()
+
     def illegal_outcome(self) -> Outcome:
         """What an episode earns that ends in an illegal token: the lowest reward."""
         return Outcome(self.reward_range[0], False, dict.fromkeys(self.part_names, 0.0), "illegal")

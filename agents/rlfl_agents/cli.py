@@ -1,4 +1,4 @@
-"""The command line: `rlfl list | show | play | sft | train | eval | plot`.
+"""The command line: `rlfl list | show | play | pretrain | from-gguf | sft | train | eval | plot`.
 
 The first three need no torch. The others import it when they are called, and say what to install where it is missing.
 """
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage() -> str:
     lines = ["usage: rlfl COMMAND [...]; `rlfl COMMAND --help` explains a command", ""]
-    lines += [f"  {name:6} {(command.__doc__ or '').splitlines()[0]}" for name, command in _COMMANDS.items()]
+    lines += [f"  {name:9} {(command.__doc__ or '').splitlines()[0]}" for name, command in _COMMANDS.items()]
     return "\n".join(lines)
 
 
@@ -226,7 +226,7 @@ def _ask_model(task: Task, rng: np.random.Generator, model: Path, env_id: str, e
     _need_agent("play --model")
     import torch
 
-    from rlfl_agents.evaluate import load_policy
+    from rlfl_agents.models import load_policy
     from rlfl_agents.rollout import collect, make_envs
 
     policy = load_policy(model, env_id, env_kwargs).policy
@@ -286,6 +286,8 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "list": _list,
     "show": _show,
     "play": _play,
+    "pretrain": _lazily("pretrain", "Train a small language model on an id's own texts."),
+    "from-gguf": _lazily("from_gguf", "Convert a GGUF file, SmolLM2's by default, into a model that can be trained."),
     "sft": _lazily("sft", "Warm a model up on reference completions."),
     "train": _lazily("train", "Train a policy on an id, by its preset unless flags say otherwise."),
     "eval": _lazily("evaluate", "Measure a run or a model on held-out prompts."),

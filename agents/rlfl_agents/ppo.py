@@ -35,8 +35,9 @@ from torch import Tensor
 from rlfl_agents import advantages, checkpoint, losses
 from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
 from rlfl_agents.metrics import RunLog, Sample, before_and_after, columns, read_metrics
+from rlfl_agents.models import resolve
 from rlfl_agents.policy import Policy, build_policy
-from rlfl_agents.rollout import Rollout, collect, gathered, make_envs
+from rlfl_agents.rollout import Rollout, collect, distinct, gathered, make_envs, reference_log_probs
 from rlfl_agents.schedules import Coefficient, KLController, scheduled
 from rlfl_envs import ConfigError, RLFLError, TokenVectorEnv
 
@@ -59,8 +60,9 @@ class PPOConfig:
     """Seeds weights, prompts, sampling and minibatches. The same seed gives the same run on the same machine."""
 
     model: str | None = None
-    """A Hugging Face name, or a folder such as `rlfl sft` writes. Without one, a GPT-2 of the size below starts
-    from random weights."""
+    """A Hugging Face name, a folder such as `rlfl sft` writes, "pretrained" (what `rlfl pretrain` left in the cache) or
+    "smollm2" (likewise `rlfl from-gguf`). Without one, a GPT-2 of the size below starts from random weights. Unless
+    `env_kwargs` names a vocabulary, the environment takes the model's."""
     layers: int = 2
     """Transformer blocks of a model from random weights."""
     width: int = 128
@@ -270,6 +272,9 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
     run = Path(run_dir)
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.model is not None:
+        model_path, env_kwargs = resolve(config.model, config.env_id, config.env_kwargs)
+        config = dataclasses.replace(config, model=model_path, env_kwargs=env_kwargs)
     unknown = [name for name in config.report_to if name not in {str(known) for known in get_available_trackers()}]
     if unknown:
         raise ConfigError(f"report_to={unknown[0]!r} is not a tracker that Accelerate knows and finds installed.")
@@ -365,7 +370,7 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
     row: dict[str, float] = {}
     try:
         if done == 0:
-            evaluation = _evaluate(policy, held_out, config, seen, accelerator)
+            evaluation = _evaluate(policy, reference, held_out, config, seen, accelerator)
             if log is not None:
                 log.row({"update": 0, "samples": 0, "prompts": 0, **evaluation.row})
                 log.samples(0, "greedy", evaluation.samples)
@@ -391,7 +396,8 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
                 )
                 env_seed = None
                 if reference is not None:
-                    local.ref_log_probs = _reference_log_probs(reference, local, config)
+                    parts = config.minibatches * config.accumulation
+                    local.ref_log_probs = reference_log_probs(reference, local, config.temperature, parts)
             asked = [envs.prompt(row) for row in range(0, rows, config.group_size)]
             hashes = accelerator.gather(torch.from_numpy(novelty_hashes(envs.task, asked).copy()).to(device))
             seen.update(hashes.tolist())
@@ -451,7 +457,7 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
                 )
             )
             if is_last or (config.eval_every and update % config.eval_every == 0):
-                evaluation = _evaluate(policy, held_out, config, seen, accelerator)
+                evaluation = _evaluate(policy, reference, held_out, config, seen, accelerator)
                 row |= evaluation.row
                 is_last |= config.stop_at_success is not None and row["eval/success"] >= config.stop_at_success
                 is_best = (row["eval/success"], row["eval/reward"]) > best
@@ -601,13 +607,25 @@ class _Evaluated(NamedTuple):
 
 
 def _evaluate(
-    policy: Policy, held_out: TokenVectorEnv, config: PPOConfig, seen: set[int], accelerator: Accelerator
+    policy: Policy,
+    reference: Policy | None,
+    held_out: TokenVectorEnv,
+    config: PPOConfig,
+    seen: set[int],
+    accelerator: Accelerator,
 ) -> _Evaluated:
     """Plays the held-out prompts, greedily and sampled; every process does the same."""
     keys = np.fromiter(seen, dtype=np.int64, count=len(seen))
     with accelerator.autocast():
         greedy = evaluate_policy(policy, held_out, config.eval_prompts, seen=keys)
-        sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False, temperature=config.temperature)
+        sampled = evaluate_policy(
+            policy,
+            held_out,
+            config.eval_prompts,
+            greedy=False,
+            temperature=config.temperature,
+            reference=reference,
+        )
     row = {
         "eval/success": greedy.success.mean,
         "eval/success_low": greedy.success.low,
@@ -615,6 +633,9 @@ def _evaluate(
         "eval/reward": greedy.reward,
         "eval/sampled_success": sampled.success.mean,
         "eval/sampled_reward": sampled.reward,
+        "eval/sampled_distinct_1": sampled.distinct_1,
+        "eval/sampled_distinct_2": sampled.distinct_2,
+        "eval/sampled_ref_kl": float(sampled.ref_kl.mean()),
         "eval/unseen_n": greedy.unseen.n,
     }
     if greedy.unseen.n:
@@ -634,21 +655,6 @@ def _on_any(flag: bool, accelerator: Accelerator) -> bool:
     return bool(accelerator.gather(torch.tensor([float(flag)], device=accelerator.device)).max() > 0)
 
 
-@torch.no_grad()
-def _reference_log_probs(reference: Policy, rollout: Rollout, config: PPOConfig) -> Tensor:
-    """The chosen tokens' log-probabilities under the frozen reference, float32 [B, T]."""
-    adapters_off = reference.model.disable_adapter() if reference.has_adapters else contextlib.nullcontext()
-    found = []
-    with adapters_off:
-        for groups in torch.arange(len(rollout.prompts), device=rollout.prompts.device).chunk(
-            config.minibatches * config.accumulation
-        ):
-            part = rollout.take(groups)
-            log_dist, _ = reference(part.prompts, part.completions, part.masks, config.temperature)
-            found.append(losses.gather_log_probs(log_dist, part.completions))
-    return torch.cat(found) * rollout.active
-
-
 def _rollout_metrics(rollout: Rollout) -> dict[str, float]:
     episode_rewards = rollout.episode_rewards
     unexplained = (rollout.returns - rollout.values)[rollout.active].var(correction=0)
@@ -658,6 +664,8 @@ def _rollout_metrics(rollout: Rollout) -> dict[str, float]:
         "reward_std": float(episode_rewards.std(correction=0)),
         "success": float(rollout.is_success.float().mean()),
         "length": float(rollout.active.sum() / len(rollout.active)),
+        "distinct_1": distinct(rollout.completions, rollout.active, 1),
+        "distinct_2": distinct(rollout.completions, rollout.active, 2),
         "explained_variance": float(1 - unexplained / spread) if spread > 0 else 0.0,
         **{f"part/{name}": float(part.mean()) for name, part in rollout.parts.items()},
     }

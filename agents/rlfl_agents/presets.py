@@ -1,13 +1,14 @@
-"""The recipe of each id: what `rlfl train ID` does without further flags, on a 2-core CPU."""
+"""The recipe of each id: what `rlfl train ID` does without further flags, on a 2-core CPU; and the paper's."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from rlfl_agents.ppo import PPOConfig
+from rlfl_envs import ConfigError
 
-__all__ = ["PRESETS", "preset"]
+__all__ = ["PAPER", "PRESETS", "preset"]
 
 # A small model, learning from groups of completions. One thread: at this size a second one gains little, and loses much
 # where the machine is busy.
@@ -64,14 +65,58 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_entropy_coef": 0.05,
         "total_samples": 200_000,
     },
+    # The model of `rlfl pretrain rlfl/Sentiment-v0`, held near itself by the adaptive KL penalty. Sampling is cheaper
+    # than learning here: every completion is learned from once.
+    "rlfl/Sentiment-v0": {
+        "model": "pretrained",
+        "advantage": "rloo",
+        "group_size": 8,
+        "prompts": 32,
+        "epochs": 1,
+        "minibatches": 4,
+        "learning_rate": 3e-4,
+        "lr_schedule": "linear",
+        "kl": "adaptive",
+        "kl_coef": 0.03,
+        "kl_target": 8.0,
+        "total_samples": 200 * 32 * 8,
+        "eval_every": 20,
+        "threads": 1,
+    },
+}
+
+# Padula & Soemers 2024: TRL's defaults but for the batch (two minibatches of TRL's default 128). They need a model from
+# the hub, and a GPU for comfort. One pass over the 24,888 reviews.
+PAPER: dict[str, dict[str, Any]] = {
+    "rlfl/Sentiment-v0": {
+        "model": "lvwerra/gpt2-imdb",
+        "advantage": "gae",
+        "prompts": 256,
+        "epochs": 4,
+        "minibatches": 2,
+        "learning_rate": 1.41e-5,
+        "vf_coef": 0.1,
+        "kl": "adaptive",
+        "kl_coef": 0.2,
+        "kl_target": 6.0,
+        "kl_horizon": 10_000,
+        "total_samples": 24_888,
+    },
 }
 
 
-def preset(env_id: str, **changes: Any) -> PPOConfig:
+def preset(env_id: str, recipe: Literal["ours", "paper"] = "ours", **changes: Any) -> PPOConfig:
     """The settings that suit an id; the defaults of `PPOConfig` where nobody has tuned it.
 
     Args:
         env_id: Such as "rlfl/Arithmetic-v0".
+        recipe: "paper" for those of Padula & Soemers 2024, where they have such a task.
         **changes: Settings of one's own on top.
+
+    Raises:
+        ConfigError: There is no such recipe for this id.
     """
-    return dataclasses.replace(PPOConfig(env_id=env_id, **PRESETS.get(env_id, {})), **changes)
+    if recipe not in ("ours", "paper") or (recipe == "paper" and env_id not in PAPER):
+        raise ConfigError(f"recipe={recipe!r} is not allowed; allowed: 'ours', and 'paper' for {', '.join(PAPER)}.")
+    settings = PRESETS.get(env_id, {}) if recipe == "ours" else PAPER[env_id]
+    return dataclasses.replace(PPOConfig(env_id=env_id, **settings), **changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -12,10 +13,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from rlfl_agents.losses import gather_log_probs
 from rlfl_agents.policy import Policy
 from rlfl_envs import TokenVectorEnv, list_ids, load_task
 
-__all__ = ["Rollout", "collect", "gathered", "make_envs"]
+__all__ = ["Rollout", "collect", "distinct", "gathered", "make_envs", "reference_log_probs"]
 
 
 @dataclass
@@ -185,6 +187,47 @@ def collect(
         seconds_model=clock.seconds_model,
         seconds_env=clock.seconds_env,
     )
+
+
+@torch.no_grad()
+def reference_log_probs(reference: Policy, rollout: Rollout, temperature: float, parts: int = 1) -> Tensor:
+    """The chosen tokens' log-probabilities under a frozen reference.
+
+    Args:
+        reference: Another policy, or the same one where it has adapters: they are switched off.
+        rollout: What was sampled.
+        temperature: What it was sampled with.
+        parts: Into how many pieces the rollout is cut, to save memory.
+
+    Returns:
+        Float32 [B, T]; 0 where not active.
+    """
+    found = []
+    with reference.model.disable_adapter() if reference.has_adapters else contextlib.nullcontext():
+        for groups in torch.arange(len(rollout.prompts), device=rollout.prompts.device).chunk(parts):
+            part = rollout.take(groups)
+            log_dist, _ = reference(part.prompts, part.completions, part.masks, temperature)
+            found.append(gather_log_probs(log_dist, part.completions))
+    return torch.cat(found) * rollout.active
+
+
+def distinct(completions: Tensor, active: Tensor, n: int) -> float:
+    """Distinct-n (Li et al. 2016, arXiv 1510.03055): the share of different n-grams among all of a batch's.
+
+    It falls as the batch grows: compare batches of one size.
+
+    Args:
+        completions: Int64 [B, T].
+        active: Bool [B, T], which tokens count.
+        n: Tokens in a row.
+
+    Returns:
+        A share in (0, 1], or 0 where no completion has n tokens.
+    """
+    if completions.shape[1] < n:
+        return 0.0
+    grams = completions.unfold(1, n, 1)[active.unfold(1, n, 1).all(dim=2)]
+    return len(grams.unique(dim=0)) / len(grams) if len(grams) else 0.0
 
 
 def gathered(rollout: Rollout, accelerator: Accelerator) -> Rollout:

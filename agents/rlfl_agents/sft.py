@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rlfl_agents import checkpoint
 from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
+from rlfl_agents.models import resolve
 from rlfl_agents.policy import build_policy, masked_log_dist
 from rlfl_agents.rollout import make_envs
 from rlfl_envs import ConfigError, TokenVectorEnv
@@ -47,7 +48,8 @@ class SFTConfig:
     prompt_loss: bool = True
     """Learn to write the prompts too, as a language model of whole texts does (the paper), or the completions alone."""
     model: str | None = None
-    """A Hugging Face name or folder; without one, a GPT-2 of the size below starts from random weights."""
+    """As in `rlfl train`: a Hugging Face name, a folder, "pretrained" or "smollm2"; without one, a GPT-2 of the size
+    below starts from random weights."""
     layers: int = 2
     """Transformer blocks of a model from random weights."""
     width: int = 128
@@ -90,6 +92,9 @@ def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) ->
         raise ConfigError(f"output={str(target)!r} already holds a model; choose another folder.")
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.model is not None:
+        model, env_kwargs = resolve(config.model, config.env_id, config.env_kwargs)
+        config = dataclasses.replace(config, model=model, env_kwargs=env_kwargs)
     accelerator = Accelerator(cpu=config.device == "cpu")
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlfl_agents.evaluate import Share, evaluate_policy, load_policy, novelty_hashes
+from rlfl_agents.evaluate import Share, evaluate_policy, novelty_hashes
+from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.rollout import make_envs
 from rlfl_envs import ConfigError

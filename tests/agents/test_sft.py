@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlfl_agents.evaluate import load_policy
+from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.rollout import make_envs
 from rlfl_agents.sft import SFTConfig, _examples, warm_start

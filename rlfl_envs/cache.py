@@ -1,0 +1,44 @@
+"""The user's cache folder: what takes minutes to make is made once.
+
+A cached file is named by everything that it depends on, so that none is ever out of date; deleting the folder loses
+nothing but time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import platformdirs
+
+__all__ = ["cache_folder", "digest", "keep"]
+
+
+def cache_folder() -> Path:
+    """Where the cache is: the environment variable RLFL_CACHE, else the operating system's usual place."""
+    named = os.environ.get("RLFL_CACHE")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("rlfl-envs")
+
+
+def digest(texts: Iterable[str]) -> str:
+    """Twelve hexadecimal digits for a sequence of texts; lone surrogates count as "?"."""
+    total = hashlib.blake2b(digest_size=6)
+    for text in texts:
+        total.update(text.encode(errors="replace") + b"\0")
+    return total.hexdigest()
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Writes a file atomically; where that fails (a full disk, say), it warns and leaves nothing."""
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        warnings.warn(f"{path.name} could not be cached, and will have to be made again: {error}", stacklevel=2)
+        if temporary.exists():
+            temporary.unlink()
