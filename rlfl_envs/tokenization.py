@@ -238,8 +238,8 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
             backend = Backend.from_file(str(path))
             declared = _declared_specials(path.parent / "tokenizer_config.json")
         else:
-            backend = _packaged_gpt2() if name_or_path == "gpt2" else None
-            backend = backend or Backend.from_pretrained(name_or_path)
+            packaged = _packaged_gpt2() if name_or_path == "gpt2" else None
+            backend = packaged or Backend.from_pretrained(name_or_path)
             declared = {}
     except Exception as error:  # the backend raises plain Exception, and the hub's client many kinds
         raise ConfigError(

@@ -181,8 +181,8 @@ def evaluate(words: Sequence[str]) -> None:
         misses = greedy.worst(worst)
         print(f"\nWorst misses, greedy ({greedy.success.n - round(greedy.success.mean * greedy.success.n)} in all):")
         for miss in misses:
-            reference = envs.task.reference_completion(envs.task.parse_prompt(miss.prompt), rng)
-            right = f"  right: {reference!r}" if reference is not None else ""
+            answer = envs.task.reference_completion(envs.task.parse_prompt(miss.prompt), rng)
+            right = f"  right: {answer!r}" if answer is not None else ""
             print(f"    {miss.reward:6.3f}  {miss.prompt!r} -> {miss.completion!r}{right}")
 
     parse(run, "eval", words)

@@ -1,7 +1,7 @@
 """A small language model of a task's own texts, from random weights: something to align where no model can be had.
 
-A GPT-2 learns to continue the texts of the training split (for Sentiment, movie reviews). It is kept in the user's cache
-folder, where `model="pretrained"` finds it.
+A GPT-2 learns to continue the texts of the training split (for Sentiment, movie reviews). It is kept in the user's
+cache folder, where `model="pretrained"` finds it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class PretrainConfig:
     """Arguments of the environment, such as `corpus=FILE vocabulary=gpt2`."""
     seed: int = 0
     """Seeds weights and the order of the texts."""
-    tokens: int = 4_000_000
+    tokens: int = 3_000_000
     """How many tokens are read in all, padding included."""
     context: int = 32
     """The longest text the model can read, prompt and completion together; longer texts are cut into pieces."""

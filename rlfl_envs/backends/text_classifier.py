@@ -1,4 +1,4 @@
-"""Text classifiers: how probably is a text positive? A Hugging Face model, or one that is trained here in half a minute.
+"""Text classifiers: how probably is a text positive? A Hugging Face model, or one that is trained here.
 
 The offline one is logistic regression on TF-IDF features of words and word pairs, fitted on the labelled reviews of the
 training split, and cached as plain arrays.
@@ -10,7 +10,6 @@ import importlib.util
 import io
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -102,12 +101,13 @@ class _HubClassifier:
             self._tokenizer = AutoTokenizer.from_pretrained(name)
             self._model = AutoModelForSequenceClassification.from_pretrained(name).eval()
         except (OSError, ValueError, KeyError) as error:
-            where = (
-                "holds no text classifier" if Path(name).exists() else "is no folder, and not to be had from the hub"
-            )
             raise ConfigError(
-                f"classifier={name!r} {where}; allowed: 'tfidf', a folder or a hub name: {error}"
+                f"classifier={name!r} is not 'tfidf', no folder with a text classifier, and could not be loaded from "
+                f"the Hugging Face hub ({type(error).__name__}: {error})."
             ) from error
+        kinds = self._model.config.architectures or []
+        if not any(kind.endswith("ForSequenceClassification") for kind in kinds):  # its head would be random
+            raise ConfigError(f"classifier={name!r} is a {', '.join(kinds) or 'bare model'}, not a text classifier.")
         labels = {i: str(label).lower() for i, label in self._model.config.id2label.items()}
         positive = [i for i, label in labels.items() if label.startswith("pos")]
         if not positive and set(labels.values()) == {"label_0", "label_1"}:

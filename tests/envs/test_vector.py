@@ -17,7 +17,19 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import rlfl_envs
 from rlfl_envs import ActionError, ConfigError, PromptError, Task, TokenEnv, TokenVectorEnv, load_task
 
-from .conftest import ANSWER, COPY, GIVEN, IDS, SETTINGS, STEPS, Brackets, read_prompt, save_vocabulary, sweep
+from .conftest import (
+    ANSWER,
+    COPY,
+    GIVEN,
+    IDS,
+    SETTINGS,
+    STEPS,
+    Brackets,
+    answer_to,
+    read_prompt,
+    save_vocabulary,
+    sweep,
+)
 
 NUM_ENVS = 5
 
@@ -35,9 +47,8 @@ class Player:
         """Plans an episode."""
         tokenizer, plan = self.task.tokenizer, []
         kind = self.rng.choice(["reference", "spoilt", "early", "random", "illegal"], p=[0.35, 0.2, 0.1, 0.25, 0.1])
-        reference = self.task.reference_completion(prompt, self.rng)
-        if reference is not None and kind in ("reference", "spoilt", "early", "illegal"):
-            plan = [*tokenizer.encode(reference), tokenizer.eos_id]
+        if kind in ("reference", "spoilt", "early", "illegal"):
+            plan = [*tokenizer.encode(answer_to(self.task, prompt, self.rng)), tokenizer.eos_id]
         if kind == "spoilt" and plan:
             plan[self.rng.integers(len(plan))] = int(self.rng.integers(tokenizer.vocab_size))
         if kind in ("early", "illegal") and plan:
