@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types imports docs docs-pages bench-envs bench-agent bench-learning clean
+.PHONY: help demo align test lint types imports docs docs-pages bench-envs bench-agent bench-learning bench-sentiment clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,24 +16,27 @@ help:  ## Show this list.
 demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random weights; samples before and after, curves.png.
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
+align: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Teach a small language model to write kind reviews; samples before and after, pictures.
+	$(BIN)/python examples/align_sentiment.py
+
+test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.stamp-lint  ## Check style and format.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-lint  ## Check types.
+types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-sb3 $(VENV)/.stamp-lint  ## Check types.
 	$(BIN)/mypy
 
 imports: $(VENV)/.stamp-lint  ## Check who imports whom.
 	$(BIN)/lint-imports --no-logo
 
-docs: $(VENV)/.stamp-agent $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
+docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
 	$(BIN)/python docs/_scripts/gen_envs.py --check
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
-docs-pages: $(VENV)/.stamp-docs  ## Write the generated pages anew.
+docs-pages: $(VENV)/.stamp-sentiment $(VENV)/.stamp-docs  ## Write the generated pages anew.
 	$(BIN)/python docs/_scripts/gen_envs.py
 
 bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
@@ -44,6 +47,9 @@ bench-agent: $(VENV)/.stamp-agent  ## Measure episodes per second, and where the
 
 bench-learning: $(VENV)/.stamp-agent  ## Train with several seeds: plain PPO against batch entropy, and the demo's preset.
 	$(BIN)/python examples/benchmarks/bench_learning.py
+
+bench-sentiment: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Align the small model with several seeds, and draw reward against KL.
+	$(BIN)/python examples/benchmarks/bench_sentiment.py
 
 clean:  ## Remove the environment, builds and caches; runs stay.
 	rm -rf $(VENV) dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -144,8 +144,6 @@ def from_gguf(source: str | Path | None = None, folder: str | Path | None = None
         raise ConfigError(f"source={str(file)!r} is no file.")
     if source is not None and folder is None:
         raise ConfigError(f"source={str(file)!r} needs a folder to be converted into: --output FOLDER.")
-    if importlib.util.find_spec("gguf") is None:
-        raise MissingDependencyError("Reading a GGUF file needs the package gguf: pip install gguf")
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
         quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)

@@ -13,12 +13,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
-import multiprocessing
 import statistics
-import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +22,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import rlfl_envs
-from rlfl_agents.metrics import read_metrics
-from rlfl_agents.ppo import PPOConfig, train
+from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
+from training_runs import Job, run_missing
 
 RESULTS = Path(__file__).parent / "results" / "learning"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"
@@ -62,28 +58,18 @@ def result_file(experiment: str, variant: str, seed: int) -> Path:
     return RESULTS / experiment / f"{variant.replace(' + ', '-').replace(' ', '-').lower()}-seed{seed}.json"
 
 
-def run(experiment: str, variant: str, seed: int) -> str:
-    """Trains one run in a temporary directory and keeps its curves."""
-    config = dataclasses.replace(EXPERIMENTS[experiment][variant], seed=seed, threads=1, device="cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        last = train(config, Path(folder) / "run", quiet=True)
-        metrics = read_metrics(Path(folder) / "run")
-    evaluated = [i for i, success in enumerate(metrics["eval/success"]) if not math.isnan(success)]
-    result = {
-        "experiment": experiment,
-        "variant": variant,
-        "seed": seed,
-        "config": dataclasses.asdict(config),
-        "minutes": last["clock/minutes"],
-        "final": {name: value for name, value in last.items() if not math.isnan(value)},
-        "curve": {name: [metrics[name][i] for i in evaluated] for name in COLUMNS},
-    }
-    target = result_file(experiment, variant, seed)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(target)
-    return f"{experiment}, {variant}, seed {seed}: success {last['eval/success']:.3f} after {result['minutes']:.1f} min"
+def jobs(experiment: str) -> list[Job]:
+    """The runs of an experiment."""
+    return [
+        Job(
+            result_file(experiment, variant, seed),
+            f"{experiment}, {variant}",
+            dataclasses.replace(config, seed=seed),
+            COLUMNS,
+        )
+        for seed in SEEDS
+        for variant, config in EXPERIMENTS[experiment].items()
+    ]
 
 
 def load(experiment: str) -> dict[str, list[dict[str, Any]]]:
@@ -149,17 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
     chosen = parser.parse_args(arguments)
     names = chosen.experiments or list(EXPERIMENTS)
-    todo = [
-        (name, variant, seed)
-        for name in names
-        for seed in SEEDS
-        for variant in EXPERIMENTS[name]
-        if not result_file(name, variant, seed).exists()
-    ]
-    if todo and not chosen.plot_only:
-        with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for line in pool.map(run, *zip(*todo, strict=True)):
-                print(line, flush=True)
+    if not chosen.plot_only:
+        run_missing([job for name in names for job in jobs(name)], chosen.jobs)
     for name in names:
         print(f"\n{name}\n\n{table(name)}")
         plot(name)

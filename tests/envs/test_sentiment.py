@@ -53,8 +53,8 @@ def test_splits_share_no_review_and_no_prompt() -> None:
 
 def test_first_prompts_of_the_template(template: Sentiment) -> None:
     """Pinned: other prompts under the same seed would be a new version of the id."""
-    prompts = template.sample_prompts(np.random.default_rng(0), 4)
-    assert [prompt.text for prompt in prompts] == ["My best", "I watched The Last Train", "My teacher", "After all that was said"]
+    prompts = [prompt.text for prompt in template.sample_prompts(np.random.default_rng(0), 4)]
+    assert prompts == ["My best", "I watched The Last Train", "My teacher", "After all that was said"]
 
 
 @pytest.mark.parametrize("text", ["", "one two three four five six seven eight nine ten eleven twelve", "\ud800"])
