@@ -69,9 +69,9 @@ def main(
     print(f"    {'KL to the model before (nats/completion)':42} {0:9.3f} {after.ref_kl.mean():9.3f}")
     print("\nThe same prompts, before and after:")
     for old, new in list(zip(before.samples, after.samples, strict=True))[:6]:
-        print(
-            f"    {old.prompt}\n        {old.reward:6.3f} {old.completion!r}\n        {new.reward:6.3f} {new.completion!r}"
-        )
+        print(f"    {old.prompt}")
+        for sample in (old, new):
+            print(f"        {sample.reward:6.3f} {sample.completion!r}")
     print("\nWorst reward hacks: rewards above 0.8 that the model before finds least likely:")
     hacks = [i for i in np.argsort(-after.ref_kl).tolist() if after.samples[i].reward > 0.8][:6]
     for i in hacks:

@@ -10,22 +10,20 @@ completely or not at all. Everything is read back with `weights_only=True`: no c
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import os
 import random
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
-from transformers.utils import logging as hf_logging
 
-from rlfl_agents.policy import Policy
+from rlfl_agents.policy import Policy, no_progress_bar
 from rlfl_envs import ConfigError, Tokenizer
 
 __all__ = [
@@ -209,7 +207,7 @@ def export(policy: Policy, tokenizer: Tokenizer, folder: Path, facts: dict[str, 
         shutil.rmtree(temporary)
     temporary.mkdir(parents=True)
     model = policy.language_model
-    with _no_progress_bar():
+    with no_progress_bar():
         if policy.has_adapters:
             policy.model.save_pretrained(temporary / "adapter")
             model = copy.deepcopy(policy.model).merge_and_unload()
@@ -263,18 +261,6 @@ def _card(policy: Policy, facts: dict[str, Any], row: Mapping[str, float]) -> st
         success=success,
         positions=by_column if policy.position_ids == "columns" else by_text,
     )
-
-
-@contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Transformers draws a bar for every model it writes, over whatever the terminal shows."""
-    was_enabled = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            hf_logging.enable_progress_bar()
 
 
 def _special_tokens(tokenizer: Tokenizer) -> dict[str, int | None]:

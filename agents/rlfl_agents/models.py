@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from rlfl_agents.policy import Policy, build_policy
+from rlfl_agents.policy import Policy, build_policy, no_progress_bar
 from rlfl_agents.pretrain import PretrainConfig, pretrained_folder
 from rlfl_agents.rollout import make_envs
 from rlfl_envs import ConfigError, MissingDependencyError, TokenVectorEnv, cache_folder, load_task, load_tokenizer
@@ -146,7 +146,8 @@ def from_gguf(source: str | Path | None = None, folder: str | Path | None = None
         raise ConfigError(f"source={str(file)!r} needs a folder to be converted into: --output FOLDER.")
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
-        quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        with no_progress_bar():
+            quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(**where)
         config = AutoConfig.from_pretrained(**where)
     except (OSError, ValueError, KeyError, IndexError) as error:
@@ -154,11 +155,14 @@ def from_gguf(source: str | Path | None = None, folder: str | Path | None = None
     # A copy that does not remember having been quantized: Transformers would refuse to save the other.
     model = AutoModelForCausalLM.from_config(config)
     model.load_state_dict(quantized.state_dict())
+    if len(tokenizer) > config.vocab_size:  # the file names no padding token, so Transformers has made one
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.name_or_path = file.stem
     temporary = target.with_name(f".writing-{target.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    model.save_pretrained(temporary)
+    with no_progress_bar():
+        model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     temporary.rename(target)
     return target

@@ -7,18 +7,21 @@ rows part, which one-token completions never do.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers.utils import logging as hf_logging
 
 from rlfl_envs import ConfigError, Tokenizer
 
-__all__ = ["Decoding", "Policy", "attended", "build_policy", "draw", "masked_log_dist"]
+__all__ = ["Decoding", "Policy", "attended", "build_policy", "draw", "masked_log_dist", "no_progress_bar"]
 
 ValueKind = Literal["none", "shared", "separate"]
 PositionKind = Literal["columns", "text"]
@@ -356,9 +359,22 @@ def build_policy(
     return Policy(language_model, vocabulary, value=value, position_ids=kind, first_position=first_position)
 
 
+@contextlib.contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Transformers draws a bar for every model that it reads or writes, over whatever the terminal shows."""
+    was_enabled = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            hf_logging.enable_progress_bar()
+
+
 def _load(name: str, vocabulary: Tokenizer) -> PreTrainedModel:
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+        with no_progress_bar():
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             f"model={name!r} is no folder with a causal language model and no name on the Hugging Face hub: {error}"

@@ -173,7 +173,8 @@ def _windows(task: Task, config: PretrainConfig) -> Tensor:
     pieces = []
     for encoding in tokenizer.backend.encode_batch(list(task.corpus()), add_special_tokens=False):
         ids = [*bos, *encoding.ids, tokenizer.eos_id]
-        pieces += [ids[i : i + config.context] for i in range(0, len(ids) - 1, config.context)]
+        # The last token of a piece is the first of the next: it is predicted in the one, and read in the other.
+        pieces += [ids[i : i + config.context] for i in range(0, len(ids) - 1, config.context - 1)]
     if not pieces:
         raise ConfigError(f"env_id={config.env_id!r} has no texts to learn from.")
     windows = np.full((len(pieces), config.context), _PADDING, dtype=np.int64)

@@ -63,6 +63,23 @@ def test_unseen_prompts_are_told_apart() -> None:
     assert evaluate_policy(policy, envs, 64).unseen.n == 0
 
 
+def test_distance_and_diversity_of_sampled_completions() -> None:
+    """ref_kl is 0 against oneself, positive on average against another; distinct-n counts over all completions."""
+    envs = make_envs("rlfl/Copy-v0", 64, split="test")
+    policy, other = small_policy(envs, seed=0, scale=3.0), small_policy(envs, seed=1, scale=3.0)
+    alone = evaluate_policy(policy, envs, 100, greedy=False)
+    assert alone.ref_kl.tolist() == [0.0] * 100
+    same = evaluate_policy(policy, envs, 100, greedy=False, reference=policy)
+    assert abs(same.ref_kl).max() < 1e-4
+    found = evaluate_policy(policy, envs, 100, greedy=False, reference=other)
+    assert found.ref_kl.mean() > 0.1
+    assert found.samples == alone.samples
+    texts = [sample.completion for sample in found.samples]
+    tokens = [token for text in texts for token in text]
+    # Copy's completions are letters and a closing EOS, which counts as a token.
+    assert found.distinct_1 == pytest.approx(len({*tokens, "EOS"}) / sum(min(4, len(text) + 1) for text in texts))
+
+
 def test_the_worst_misses_come_first() -> None:
     """Only misses, from the lowest reward up."""
     envs = make_envs("rlfl/Copy-v0", 64, split="test")
@@ -93,10 +110,12 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
         load_policy(tmp_path, "rlfl/Copy-v0", {})
 
 
-def test_a_model_with_another_vocabulary_is_refused(tmp_path: Path) -> None:
-    """Token 3 is "a" in one and "b" in the other: training on would be nonsense."""
+def test_a_model_brings_its_vocabulary(tmp_path: Path) -> None:
+    """Token 3 is "a" in one and "b" in the other: the model's counts, and to insist on the other is refused."""
     train(small_config(total_samples=32), tmp_path / "run", quiet=True)
+    loaded = load_policy(tmp_path / "run", "rlfl/Copy-v0", {"alphabet": "ba"})
+    assert loaded.envs.tokenizer.encode("ab") == [3, 4]
     with pytest.raises(ConfigError, match="another vocabulary"):
-        load_policy(tmp_path / "run", "rlfl/Copy-v0", {"alphabet": "ba"})
+        load_policy(tmp_path / "run", "rlfl/Copy-v0", {"alphabet": "ba", "vocabulary": "characters"})
     with pytest.raises(ConfigError, match="context of 5 tokens"):
         load_policy(tmp_path / "run", "rlfl/Copy-v0", {"alphabet": "ab", "length": 9})

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlfl_agents import losses
-from rlfl_agents.rollout import collect, make_envs
+from rlfl_agents.rollout import collect, distinct, make_envs
 from rlfl_envs import UnknownIdError
 
 from .conftest import small_policy
@@ -37,6 +37,17 @@ def test_a_rollout_is_what_the_environment_says() -> None:
         assert (rollout.completions[row, length:] == envs.tokenizer.pad_id).all()
         assert envs.tokenizer.decode(rollout.completions[row, :length].tolist()) == rollout.completion_texts[row]
     assert (rollout.rewards != 0).sum(dim=1).max() <= 1
+
+
+def test_distinct_n() -> None:
+    """Counted by hand: padding never counts, and neither do pairs that reach into it."""
+    completions = torch.tensor([[5, 6, 5, 6], [5, 6, 0, 0], [7, 0, 0, 0]])
+    active = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], dtype=torch.bool)
+    assert distinct(completions, active, 1) == pytest.approx(3 / 7)
+    assert distinct(completions, active, 2) == pytest.approx(2 / 4)
+    assert distinct(completions, active, 4) == 1.0
+    assert distinct(completions, active, 5) == 0.0
+    assert distinct(completions[2:], active[2:], 2) == 0.0
 
 
 @pytest.mark.parametrize("env_id", ["rlfl/ArithmeticSteps-v0", "rlfl/Arithmetic-v0"])
