@@ -79,7 +79,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "kl": "adaptive",
         "kl_coef": 0.03,
         "kl_target": 8.0,
-        "total_samples": 200 * 32 * 8,
+        "total_samples": 120 * 32 * 8,
         "eval_every": 20,
         "threads": 1,
     },

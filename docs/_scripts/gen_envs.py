@@ -23,8 +23,8 @@ import rlfl_envs
 FOLDER = Path(__file__).parents[1] / "environments"
 NOTE = "<!-- Written by docs/_scripts/gen_envs.py. Edit the task's docstring instead, then run `make docs-pages`. -->"
 SAMPLES = 5
-# The page must not depend on which packages are installed, nor quote other people's reviews.
-SHOWN_WITH = {"rlfl/Sentiment-v0": {"corpus": "template"}}
+# A page must not depend on which packages are installed, nor quote other people's reviews.
+SHOWN_WITH: dict[str, dict[str, object]] = {"rlfl/Sentiment-v0": {"corpus": "template"}}
 
 
 def split_card(cls: type) -> tuple[str, dict[str, str]]:
@@ -51,6 +51,11 @@ def code(text: object) -> str:
     return f"`{escaped}`" if plain else f"`` {escaped} ``"
 
 
+def written(arguments: dict[str, object]) -> str:
+    """Writes arguments as one would type them."""
+    return ", ".join(code(f"{name}={value!r}") for name, value in arguments.items())
+
+
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Writes a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -73,16 +78,15 @@ def facts(id: str, task: rlfl_envs.Task) -> str:
         ["Reward range", f"[{low:.4g}, {high:.4g}]"],
         ["Reward parts", ", ".join(map(code, task.part_names))],
     ]
-    return table(["", "By default"], rows)
+    return table(["", f"With {written(SHOWN_WITH[id])}" if id in SHOWN_WITH else "By default"], rows)
 
 
-def argument_table(task: rlfl_envs.Task) -> str:
+def argument_table(id: str, task: rlfl_envs.Task) -> str:
     """Writes the arguments with their defaults under this id."""
     meanings = field_meanings(task.Config)
     fields = dataclasses.fields(task.Config)
-    rows = [
-        [code(f.name), code(repr(getattr(task.config, f.name))), meanings[f.name].replace("|", "\\|")] for f in fields
-    ]
+    defaults = {f.name: f.default for f in fields} | gymnasium.spec(id).kwargs
+    rows = [[code(f.name), code(repr(defaults[f.name])), meanings[f.name].replace("|", "\\|")] for f in fields]
     return table(["Argument", "Default", "Meaning"], rows)
 
 
@@ -102,11 +106,11 @@ def sample_table(task: rlfl_envs.Task) -> str:
     for prompt in task.sample_prompts(rng, SAMPLES):
         reference = task.reference_completion(prompt, rng)
         if reference is None:
-            rows.append([code(prompt.text), "", ""])
+            rows.append([code(prompt.text)])
         else:
             (outcome,) = task.evaluate([prompt], [reference])
             rows.append([code(prompt.text), code(reference), f"{outcome.reward:.4g}"])
-    return table(["Prompt", "Reference completion", "Reward"], rows)
+    return table(["Prompt", "Reference completion", "Reward"][: len(rows[0])], rows)
 
 
 def page(id: str, task: rlfl_envs.Task) -> str:
@@ -117,10 +121,11 @@ def page(id: str, task: rlfl_envs.Task) -> str:
         text = f"```pycon\n{body}\n```" if name == "Example" else body
         parts += [f"## {name}", text]
         if name == "Arguments":
-            parts.append(argument_table(task))
+            parts.append(argument_table(id, task))
         elif name == "Example":
             parts += ["## Sample prompts", sample_table(task)]
-            parts += ["## Baselines", "Over 500 prompts of the training split.", baseline_table(task)]
+            arguments = f", with {written(SHOWN_WITH[id])}" if id in SHOWN_WITH else ""
+            parts += ["## Baselines", f"Over 500 prompts of the training split{arguments}.", baseline_table(task)]
     return "\n\n".join(parts) + "\n"
 
 
