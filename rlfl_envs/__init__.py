@@ -25,6 +25,7 @@ from rlfl_envs.errors import (
     TokenizationError,
     UnknownIdError,
 )
+from rlfl_envs.hub import check_hub
 from rlfl_envs.registration import list_ids, load_task, register_all, register_task
 from rlfl_envs.task import ArrayTask, Automaton, Outcome, OutcomeArrays, Prompt, Task, TaskConfig, check_value
 from rlfl_envs.token_env import TokenEnv
@@ -56,6 +57,7 @@ __all__ = [
     "baselines",
     "cache_folder",
     "character_tokenizer",
+    "check_hub",
     "check_task",
     "check_value",
     "digest",

@@ -17,6 +17,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
 from rlfl_envs.errors import ConfigError, TokenizationError
+from rlfl_envs.hub import check_hub
 
 __all__ = [
     "BOS",
@@ -239,12 +240,16 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
             declared = _declared_specials(path.parent / "tokenizer_config.json")
         else:
             packaged = _packaged_gpt2() if name_or_path == "gpt2" else None
+            if packaged is None:
+                check_hub("vocabulary", name_or_path, "tokenizer.json")
             backend = packaged or Backend.from_pretrained(name_or_path)
             declared = {}
-    except Exception as error:  # the backend raises plain Exception, and the hub's client many kinds
+    except ConfigError:
+        raise
+    except Exception as error:  # the backend raises plain Exception
+        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"vocabulary={name_or_path!r} is no built-in vocabulary, no tokenizer.json or folder with one, and could "
-            f"not be loaded from the Hugging Face hub ({type(error).__name__}: {error})."
+            f"vocabulary={name_or_path!r} holds no tokenizer.json that can be read ({reason})."
         ) from error
     specials = {role: _first_known(backend, declared.get(role), known) for role, known in _KNOWN_SPECIALS.items()}
     eos = specials["eos_token"]

@@ -21,7 +21,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from rlfl_agents.policy import Policy, build_policy, no_progress_bar
 from rlfl_agents.pretrain import PretrainConfig, pretrained_folder
 from rlfl_agents.rollout import make_envs
-from rlfl_envs import ConfigError, MissingDependencyError, TokenVectorEnv, cache_folder, load_task, load_tokenizer
+from rlfl_envs import (
+    ConfigError,
+    MissingDependencyError,
+    TokenVectorEnv,
+    cache_folder,
+    check_hub,
+    load_task,
+    load_tokenizer,
+)
 
 __all__ = ["Loaded", "from_gguf", "load_policy", "resolve", "smollm2_folder"]
 
@@ -70,13 +78,31 @@ def resolve(model: str, env_id: str, env_kwargs: dict[str, Any]) -> tuple[str, d
         if not (smollm2_folder() / "config.json").exists():
             raise ConfigError("model='smollm2' is not made yet; this makes it, in half a minute: rlfl from-gguf")
         model = str(smollm2_folder())
+    if not Path(model).is_dir():
+        check_hub("model", model, "config.json")
     if "vocabulary" in env_kwargs:
         return model, env_kwargs
     with contextlib.suppress(ConfigError):  # a model saved without a tokenizer: nothing to compare
-        theirs, ours = load_tokenizer(model), load_task(env_id, **env_kwargs).tokenizer
+        vocabulary = _vocabulary(model)
+        theirs, ours = load_tokenizer(vocabulary), load_task(env_id, **env_kwargs).tokenizer
         if theirs.backend.get_vocab() != ours.backend.get_vocab():
-            return model, {**env_kwargs, "vocabulary": model}
+            return model, {**env_kwargs, "vocabulary": vocabulary}
     return model, env_kwargs
+
+
+def _vocabulary(model: str) -> str:
+    """Where the model's tokenizer.json is: with the model, or in the cache where only Transformers can make one."""
+    try:
+        load_tokenizer(model)
+    except ConfigError as error:
+        folder = cache_folder() / "vocabularies" / model.replace("/", "--")
+        if not folder.exists():
+            try:
+                AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+            except (OSError, ValueError, KeyError):
+                raise error from None
+        return str(folder)
+    return model
 
 
 def load_policy(name: str | Path, env_id: str | None, env_kwargs: Mapping[str, Any]) -> Loaded:

@@ -376,9 +376,8 @@ def _load(name: str, vocabulary: Tokenizer) -> PreTrainedModel:
         with no_progress_bar():
             model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"model={name!r} is no folder with a causal language model and no name on the Hugging Face hub: {error}"
-        ) from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"model={name!r} holds no causal language model that can be read ({reason}).") from error
     try:
         theirs = AutoTokenizer.from_pretrained(name).get_vocab()
     except (OSError, ValueError, KeyError):

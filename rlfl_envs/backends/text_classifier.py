@@ -10,6 +10,7 @@ import importlib.util
 import io
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from rlfl_envs.cache import cache_folder, keep
 from rlfl_envs.corpora import Corpus, load_corpus
 from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.hub import check_hub
 
 __all__ = ["Classifier", "load_classifier"]
 
@@ -97,14 +99,14 @@ class _HubClassifier:
             )
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+        if not Path(name).is_dir():
+            check_hub("classifier", name, "config.json")
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name)
             self._model = AutoModelForSequenceClassification.from_pretrained(name).eval()
         except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(
-                f"classifier={name!r} is not 'tfidf', no folder with a text classifier, and could not be loaded from "
-                f"the Hugging Face hub ({type(error).__name__}: {error})."
-            ) from error
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"classifier={name!r} holds no text classifier that can be read ({reason}).") from error
         kinds = self._model.config.architectures or []
         if not any(kind.endswith("ForSequenceClassification") for kind in kinds):  # its head would be random
             raise ConfigError(f"classifier={name!r} is a {', '.join(kinds) or 'bare model'}, not a text classifier.")

@@ -31,8 +31,9 @@ def test_show_prints_the_card_the_baselines_and_samples(env_id: str, capsys: pyt
     """For every id."""
     assert main(["show", env_id, "--baseline-prompts", "20", "--prompts", "2"]) == 0
     out = capsys.readouterr().out
-    for part in ("Description:", "Version history:", "Discrete(", "random legal tokens", "reference", "->"):
+    for part in ("Description:", "Version history:", "Discrete(", "random legal tokens", "Sample prompts"):
         assert part in out
+    assert "->" in out or env_id == "rlfl/Sentiment-v0"  # which has no references
 
 
 def test_env_kwargs_reach_the_task(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,10 +60,13 @@ def test_play_judges_what_a_person_types(capsys: pytest.CaptureFixture[str], mon
         (["show", "rlfl/Copi-v0"], "Did you mean 'rlfl/Copy-v0'"),
         (["train", "rlfl/Copi-v0"], "Did you mean 'rlfl/Copy-v0'"),
         (["train"], "an id must come first"),
+        (["train", "rlfl/Copy-v0", "--recipe", "paper"], "recipe='paper' is not allowed; allowed: 'ours'"),
+        (["pretrain", "rlfl/Copy-v0"], "env_id='rlfl/Copy-v0' has no texts to learn from"),
+        (["from-gguf", "nowhere.gguf"], "source='nowhere.gguf' is no file"),
         (["show", "rlfl/Copy-v0", "--env-kwargs", "lenght=2"], "Did you mean 'length'"),
         (["eval", "nowhere"], "does not say what it was trained on"),
         (["plot", "nowhere"], "is no run directory"),
-        (["dance"], "allowed: list, show, play, sft, train, eval, plot"),
+        (["dance"], "allowed: list, show, play, pretrain, from-gguf, sft, train, eval, plot"),
     ],
 )
 def test_errors_are_one_line_and_status_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

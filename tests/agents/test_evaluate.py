@@ -106,7 +106,7 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     """With an id or without."""
     with pytest.raises(ConfigError, match="does not say what it was trained on"):
         load_policy(tmp_path, None, {})
-    with pytest.raises(ConfigError, match="no folder with a causal language model"):
+    with pytest.raises(ConfigError, match="holds no causal language model that can be read"):
         load_policy(tmp_path, "rlfl/Copy-v0", {})
 
 

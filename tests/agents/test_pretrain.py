@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from rlfl_agents.metrics import read_metrics
 from rlfl_agents.models import from_gguf, load_policy, resolve
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import PAPER, PRESETS, preset
@@ -19,8 +21,16 @@ pytest.importorskip("nltk", reason="rlfl/Sentiment-v0 needs nltk")
 pytest.importorskip("vaderSentiment", reason="rlfl/Sentiment-v0 needs vaderSentiment")
 
 ENV_ID = "rlfl/Sentiment-v0"
-KWARGS = {"corpus": "template", "vocabulary_size": 400}
-SMALL: dict[str, Any] = {"env_kwargs": KWARGS, "layers": 1, "width": 48, "heads": 2, "context": 40, "device": "cpu"}
+SMALL: dict[str, Any] = {"layers": 1, "width": 32, "heads": 2, "context": 16, "device": "cpu"}
+
+
+@pytest.fixture
+def kwargs(tmp_path: Path) -> dict[str, Any]:
+    """Texts of a language so small that it is learned in seconds: `the cast is great and the plot is bad`."""
+    parts = [f"the {what} is {how}" for what in ("cast", "plot", "film") for how in ("great", "bad", "long", "awful")]
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(f"{one} and {two}" for one in parts for two in parts), encoding="utf-8")
+    return {"corpus": str(path), "min_characters": 10, "vocabulary_size": 300, "max_completion_tokens": 6}
 
 
 @pytest.fixture(autouse=True)
@@ -29,13 +39,13 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLFL_CACHE", str(tmp_path / "cache"))
 
 
-def test_pretraining_then_alignment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model learns the template grammar in seconds; PPO makes it kind, by its reward alone, and stays near it."""
-    config = PretrainConfig(ENV_ID, tokens=150_000, **SMALL)
+def test_pretraining_then_alignment(tmp_path: Path, kwargs: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """A model learns a small language in seconds; PPO makes it kind, by its reward alone, and stays near it."""
+    config = PretrainConfig(ENV_ID, kwargs, tokens=150_000, **SMALL)
     folder = pretrain(config)
     assert folder == pretrained_folder(config)
     loss = float(capsys.readouterr().out.partition("held-out loss ")[2].split()[0])
-    assert loss < 4.5  # log 400 is 6.0
+    assert loss < 1.0  # log 300 is 5.7
     weights = (folder / "model.safetensors").read_bytes()
     assert pretrain(config) == folder
     assert (folder / "model.safetensors").read_bytes() == weights
@@ -47,34 +57,32 @@ def test_pretraining_then_alignment(tmp_path: Path, capsys: pytest.CaptureFixtur
         "eval_every": 0,
         "device": "cpu",
     }
-    row = train(preset(ENV_ID, env_kwargs=KWARGS, model=str(folder), **changes), tmp_path / "run", quiet=True)
-    loaded = load_policy(tmp_path / "run", None, {})
-    assert loaded.reference is not None
-    before = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[:2]
-    first = dict(zip(*(line.split(",") for line in before), strict=True))
-    assert row["eval/sampled_reward"] > float(first["eval/sampled_reward"]) + 0.25
-    assert 0.5 < row["eval/sampled_ref_kl"] < 20
-    assert row["eval/sampled_distinct_2"] > 0.3 * float(first["eval/sampled_distinct_2"])
+    row = train(preset(ENV_ID, env_kwargs=kwargs, model=str(folder), **changes), tmp_path / "run", quiet=True)
+    assert load_policy(tmp_path / "run", None, {}).reference is not None
+    metrics = read_metrics(tmp_path / "run")
+    assert row["eval/sampled_reward"] > metrics["eval/sampled_reward"][0] + 0.25
+    assert 0.1 < row["eval/sampled_ref_kl"] < 10
+    assert row["eval/sampled_distinct_2"] > 0.2 * metrics["eval/sampled_distinct_2"][0]
 
 
-def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_model(tmp_path: Path, kwargs: dict[str, Any]) -> None:
     """Bit for bit; another seed does not."""
-    settings = SMALL | {"tokens": 20_000}
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        pretrain(PretrainConfig(ENV_ID, seed=seed, **settings), tmp_path / name, quiet=True)
+        pretrain(PretrainConfig(ENV_ID, kwargs, seed=seed, tokens=10_000, **SMALL), tmp_path / name, quiet=True)
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
 
-def test_windows_hold_the_texts() -> None:
+def test_windows_hold_the_texts(kwargs: dict[str, Any]) -> None:
     """BOS, the text, EOS, cut into pieces; every token after BOS is to be predicted once, and what fills up is none."""
-    task = load_task(ENV_ID, **KWARGS)
-    windows = _windows(task, PretrainConfig(ENV_ID, **SMALL)).numpy()
+    task = load_task(ENV_ID, **kwargs)
+    windows = _windows(task, PretrainConfig(ENV_ID, kwargs, **SMALL | {"context": 6})).numpy()
     tokenizer, targets = task.tokenizer, windows[:, 1:]
     assert (windows[:, 0] == tokenizer.bos_id).sum() == len(task.corpus())
     texts = np.split(targets[targets >= 0], np.flatnonzero(targets[targets >= 0] == tokenizer.eos_id) + 1)[:-1]
     assert [tokenizer.decode(text.tolist()) for text in texts] == task.corpus()
+    assert max(map(len, texts)) > windows.shape[1]
     assert (windows[:, :2] >= 0).all()
 
 
@@ -93,7 +101,29 @@ def test_models_by_name() -> None:
         resolve("pretrained", ENV_ID, {"corpus": "template"})
     with pytest.raises(ConfigError, match=r"^model='smollm2' is not made yet.*: rlfl from-gguf$"):
         resolve("smollm2", ENV_ID, {})
-    assert resolve("no/such", "rlfl/Copy-v0", {}) == ("no/such", {})
+    with pytest.raises(ConfigError, match=r"^model='no/such' is no file or folder, and cannot be had from the Hugging"):
+        resolve("no/such", "rlfl/Copy-v0", {})
+
+
+def test_a_model_without_tokenizer_json(tmp_path: Path, kwargs: dict[str, Any]) -> None:
+    """Older ones of the hub have vocab.json and merges.txt: Transformers turns them into one, kept in the cache."""
+    folder = tmp_path / "old"
+    pretrain(PretrainConfig(ENV_ID, kwargs, tokens=1000, **SMALL), folder, quiet=True)
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<eos>"}
+        )
+    )
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    found, extended = resolve(str(folder), ENV_ID, {"corpus": "template"})
+    assert found == str(folder)
+    assert extended["vocabulary"].startswith(str(cache_folder()))
+    tokenizers = [load_task(ENV_ID, **arguments).tokenizer for arguments in (extended, kwargs)]
+    assert tokenizers[0].encode("the film is great") == tokenizers[1].encode("the film is great")
 
 
 def test_recipes() -> None:
@@ -156,6 +186,7 @@ def write_gguf(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
 def test_a_gguf_file_becomes_a_model_that_can_be_trained(tmp_path: Path) -> None:
     """Weights and vocabulary arrive, the environment speaks the model's tokens, and adapters learn."""
     pytest.importorskip("gguf", reason="needs gguf")

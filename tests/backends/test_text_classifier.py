@@ -74,7 +74,7 @@ def test_what_is_no_classifier(tmp_path: Path) -> None:
     """A name nobody knows, labels without a positive one, and a model of another kind get one sentence each."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    with pytest.raises(ConfigError, match=r"^classifier='no/such' is not 'tfidf', no folder with a text classifier"):
+    with pytest.raises(ConfigError, match=r"^classifier='no/such' is no file or folder, and cannot be had from"):
         load_classifier("no/such")
     wrong = _save_classifier(tmp_path / "topics", {0: "sports", 1: "films"})
     with pytest.raises(ConfigError, match=r"has the labels \['sports', 'films'\]; none is positive"):
