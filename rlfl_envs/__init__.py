@@ -27,7 +27,17 @@ from rlfl_envs.errors import (
 )
 from rlfl_envs.hub import check_hub
 from rlfl_envs.registration import list_ids, load_task, register_all, register_task
-from rlfl_envs.task import ArrayTask, Automaton, Outcome, OutcomeArrays, Prompt, Task, TaskConfig, check_value
+from rlfl_envs.task import (
+    ArrayTask,
+    Automaton,
+    Outcome,
+    OutcomeArrays,
+    Prompt,
+    Task,
+    TaskConfig,
+    check_value,
+    task_class,
+)
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import Tokenizer, character_tokenizer, load_tokenizer, number_tokenizer
 from rlfl_envs.vector import TokenVectorEnv
@@ -66,6 +76,7 @@ __all__ = [
     "load_tokenizer",
     "number_tokenizer",
     "register_task",
+    "task_class",
 ]
 
 register_all()

@@ -34,6 +34,7 @@ __all__ = [
     "TaskConfig",
     "check_value",
     "make_task",
+    "task_class",
 ]
 
 Split = Literal["train", "test", "all"]
@@ -168,11 +169,13 @@ class Task(ABC):
         max_prompt_tokens: P, the columns a prompt may fill, BOS included.
         default_budget: The longest reference completion in tokens.
         part_names: The names of the reward parts.
+        packages: Optional packages, by import name, that the task cannot do without.
         automaton: For `mask="syntax"`; None where the task has no syntax.
     """
 
     Config: ClassVar[type[TaskConfig]] = TaskConfig
     part_names: ClassVar[tuple[str, ...]] = ()
+    packages: ClassVar[tuple[str, ...]] = ()
     automaton: Automaton | None = None
 
     config: TaskConfig
@@ -314,7 +317,7 @@ class ArrayTask(Protocol):
 
 
 def make_task(task: str | Task, arguments: Mapping[str, Any]) -> Task:
-    """Resolves "module:Class" and constructs the task.
+    """Constructs the task that "module:Class" names.
 
     Raises:
         ConfigError: The reference leads to no task, or an argument is wrong.
@@ -323,6 +326,15 @@ def make_task(task: str | Task, arguments: Mapping[str, Any]) -> Task:
         if arguments:
             raise ConfigError(f"task={task!r} is made already and takes no more arguments: {', '.join(arguments)}.")
         return task
+    return task_class(task)(**arguments)
+
+
+def task_class(task: str) -> type[Task]:
+    """Resolves "module:Class".
+
+    Raises:
+        ConfigError: The reference leads to no task.
+    """
     module_name, _, class_name = task.partition(":")
     try:
         cls = getattr(importlib.import_module(module_name), class_name)
@@ -330,7 +342,7 @@ def make_task(task: str | Task, arguments: Mapping[str, Any]) -> Task:
         raise ConfigError(f"task={task!r} cannot be loaded ({error}); allowed: 'package.module:Class'.") from error
     if not (isinstance(cls, type) and issubclass(cls, Task)):
         raise ConfigError(f"task={task!r} is not a subclass of rlfl_envs.Task.")
-    return cls(**arguments)
+    return cls
 
 
 def check_value(name: str, value: object, is_allowed: bool, allowed: str) -> None:

@@ -119,12 +119,12 @@ def _list(words: Sequence[str]) -> None:
     def run() -> None:
         """Show every id and what it is."""
         for env_id in rlfl_envs.list_ids():
-            try:
-                card = type(rlfl_envs.load_task(env_id)).__doc__ or ""
-                own = {name: value for name, value in gymnasium.spec(env_id).kwargs.items() if name != "task"}
-                print(f"{env_id:28} {card.strip().splitlines()[0]} {' '.join(f'{k}={v}' for k, v in own.items())}")
-            except MissingDependencyError as error:
-                print(f"{env_id:28} not available: {error}")
+            own = dict(gymnasium.spec(env_id).kwargs)
+            cls = rlfl_envs.task_class(own.pop("task"))
+            words = [(cls.__doc__ or "").strip().splitlines()[0], *(f"{name}={value}" for name, value in own.items())]
+            missing = [package for package in cls.packages if importlib.util.find_spec(package) is None]
+            words += [f"(not installed: {', '.join(missing)})"] if missing else []
+            print(f"{env_id:28} {' '.join(words)}")
 
     parse(run, "list", words)
 

@@ -65,8 +65,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_entropy_coef": 0.05,
         "total_samples": 200_000,
     },
-    # The model of `rlfl pretrain rlfl/Sentiment-v0`, held near itself by the adaptive KL penalty; a touch of batch entropy
-    # keeps its completions different. Sampling is cheaper than learning here: every completion is learned from once.
+    # The model of `rlfl pretrain rlfl/Sentiment-v0`, held near itself by the adaptive KL penalty; a touch of batch
+    # entropy keeps its completions different. Sampling is cheaper than learning here: each is learned from once.
     "rlfl/Sentiment-v0": {
         "model": "pretrained",
         "advantage": "rloo",

@@ -4,10 +4,11 @@ targets   The preset of rlfl/Sentiment-v0 from the small pretrained model, for "
           Budget: 6 runs of about 3 minutes on one core.
 frontier  What a fixed KL coefficient buys: reward against KL to the reference, with best-of-n of the reference model
           beside it. Budget: 6 coefficients, one seed, 6 runs of about 3 minutes on one core.
+cost      What judging 256 completions costs beside NLTK's own time for them. A few seconds.
 smollm2   One short alignment of SmolLM2-135M with LoRA. Budget: 1 run of 20 minutes on one core. Needs the converted
           model (`rlfl from-gguf`).
 
-    python examples/benchmarks/bench_sentiment.py [targets] [frontier] [smollm2] [--jobs 2] [--plot-only]
+    python examples/benchmarks/bench_sentiment.py [targets] [frontier] [cost] [smollm2] [--jobs 2] [--plot-only]
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import dataclasses
 import json
 import math
 import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,14 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+import rlfl_envs
 from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
 from rlfl_agents.pretrain import PretrainConfig, pretrain
 from rlfl_agents.rollout import collect, make_envs
-from training_runs import Job, run_missing
+from rlfl_envs.backends import vader
+from training_runs import Job, keep, run_missing
 
 RESULTS = Path(__file__).parent / "results" / "sentiment"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"
@@ -113,9 +117,31 @@ def best_of_n() -> list[dict[str, float]]:
     for n in BEST_OF:
         best = rewards.reshape(len(rewards), -1, n).max(axis=2)
         rows.append({"n": n, "reward": float(best.mean()), "ref_kl_bound": math.log(n) - (n - 1) / n})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    keep(path, rows)
     return rows
+
+
+def reward_cost() -> str:
+    """Measures `Task.evaluate` against NLTK's analyser alone, on the same 256 texts, in turns."""
+    task = rlfl_envs.load_task("rlfl/Sentiment-v0")
+    rng = np.random.default_rng(0)
+    prompts, texts = task.sample_prompts(rng, 256), task.corpus()
+    completions = [" " + " ".join(texts[i].split()[5:17]) for i in rng.integers(len(texts), size=256)]
+    score = vader.analyzer().polarity_scores
+    ours, theirs = [], []
+    for _ in range(41):
+        begun = time.process_time()
+        task.evaluate(prompts, completions)
+        between = time.process_time()
+        for prompt, completion in zip(prompts, completions, strict=True):
+            score(prompt.text + completion)
+        ours.append(between - begun)
+        theirs.append(time.process_time() - between)
+    ratio = statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
+    report = {"milliseconds": 1000 * statistics.median(ours), "nltk_milliseconds": 1000 * statistics.median(theirs)}
+    keep(RESULTS / "cost.json", report | {"ratio": ratio})
+    times = f"{report['milliseconds']:.1f} ms; NLTK alone {report['nltk_milliseconds']:.1f} ms"
+    return f"judging 256 completions: {times}; median ratio {ratio:.3f}"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -214,12 +240,17 @@ def plot_frontier() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what is missing, then writes tables and pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiments", nargs="*", choices=[[], *EXPERIMENTS], help="which (default: all but smollm2)")
+    parser.add_argument(
+        "experiments", nargs="*", choices=[[], *EXPERIMENTS, "cost"], help="which (default: all but smollm2)"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
     chosen = parser.parse_args(arguments)
-    names = chosen.experiments or ["targets", "frontier"]
-    if not chosen.plot_only:
+    names = chosen.experiments or ["targets", "frontier", "cost"]
+    if "cost" in names:
+        print(reward_cost())
+        names = [name for name in names if name != "cost"]
+    if names and not chosen.plot_only:
         if names != ["smollm2"]:
             pretrain(PretrainConfig(threads=1))
         run_missing([job for name in names for job in jobs(name)], chosen.jobs)

@@ -15,7 +15,7 @@ from typing import Any
 from rlfl_agents.metrics import read_metrics
 from rlfl_agents.ppo import PPOConfig, train
 
-__all__ = ["Job", "run_missing"]
+__all__ = ["Job", "keep", "run_missing"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,14 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
                 print(line, flush=True)
 
 
+def keep(path: Path, result: Any) -> None:
+    """Writes a result as JSON, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
 def _run(job: Job) -> str:
     config = dataclasses.replace(job.config, threads=1, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
@@ -58,8 +66,5 @@ def _run(job: Job) -> str:
         "final": {name: value for name, value in last.items() if not math.isnan(value)},
         "curve": {name: [metrics[name][i] for i in evaluated] for name in job.columns},
     }
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = job.target.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(job.target)
+    keep(job.target, result)
     return f"{job.name}, seed {config.seed}: reward {last['eval/reward']:.3f} after {result['minutes']:.1f} min"

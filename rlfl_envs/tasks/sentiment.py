@@ -124,6 +124,7 @@ class Sentiment(Task):
 
     Config: ClassVar[type[SentimentConfig]] = SentimentConfig
     part_names: ClassVar[tuple[str, ...]] = ("compound", "pos", "neg", "neu", "repetition")
+    packages: ClassVar[tuple[str, ...]] = ("nltk", "vaderSentiment")
     config: SentimentConfig
 
     def __init__(self, **kwargs: Any) -> None:

