@@ -18,10 +18,11 @@ from rlfl_envs.token_env import TokenEnv
 
 IDS = [id for id in rlfl_envs.list_ids() if id.startswith("rlfl/")]
 
-STEPS, GIVEN, ANSWER, COPY = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
+    "rlfl/Brackets-v0",
     "rlfl/Copy-v0",
 )
 
@@ -39,6 +40,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (STEPS, {"mask": "syntax", "max_completion_tokens": 4, "min_completion_tokens": 2}),
     (ANSWER, {"operators": "+-", "mask": "syntax"}),
     (ANSWER, {"vocabulary": "characters", "operators": "*"}),
+    (BRACKETS, {"mask": "syntax", "max_completion_tokens": 6}),
+    (BRACKETS, {"kinds": 4, "depth": 6, "length": 6, "mask": "syntax", "split": "test"}),
     (COPY, {"min_completion_tokens": 2, "max_completion_tokens": 7}),
     (COPY, {"mask": "syntax", "alphabet": "éab漢", "length": 3, "split": "all"}),
     (COPY, {"length": 1, "split": "test"}),
@@ -56,7 +59,7 @@ def sweep(settings: list[tuple[str, dict[str, Any]]] = SETTINGS) -> pytest.MarkD
     return pytest.mark.parametrize(("id", "arguments"), settings, ids=map(name_of, settings))
 
 
-class Brackets(Task):
+class Parentheses(Task):
     """Close what the prompt opens: a task in text alone, with a stopping rule of its own and no array path."""
 
     part_names = ("closed",)

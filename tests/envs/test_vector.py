@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import rlfl_envs
 from rlfl_envs import ActionError, ConfigError, PromptError, Task, TokenEnv, TokenVectorEnv, load_task
 
-from .conftest import ANSWER, COPY, GIVEN, IDS, SETTINGS, STEPS, Brackets, read_prompt, save_vocabulary, sweep
+from .conftest import ANSWER, COPY, GIVEN, IDS, SETTINGS, STEPS, Parentheses, read_prompt, save_vocabulary, sweep
 
 NUM_ENVS = 5
 
@@ -147,7 +147,7 @@ def test_equals_scalars_in_a_hugging_face_vocabulary(id: str, mask: str, mode: s
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 def test_equals_scalars_with_a_stopping_rule(mode: str) -> None:
     """The same for a task in text alone whose episodes end by a rule of its own."""
-    reasons = play_both(*both(Brackets, mode), 150, 0)
+    reasons = play_both(*both(Parentheses, mode), 150, 0)
     assert min(reasons[reason] for reason in ("stop", "eos", "illegal")) > 5
 
 
