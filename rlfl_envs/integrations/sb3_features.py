@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from rlfl_envs.errors import MissingDependencyError
-from rlfl_envs.integrations.sb3 import TokenSpace
-from rlfl_envs.task import check_value
+# First, because it says what to install where SB3 is missing.
+from rlfl_envs.integrations.sb3 import TokenSpace  # isort: split
 
-try:
-    import torch
-    from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-    from torch import Tensor, nn
-except ImportError as error:
-    raise MissingDependencyError(
-        "rlfl_envs.integrations.sb3_features needs Stable-Baselines3: pip install 'rlfl-envs[sb3]'"
-    ) from error
+import torch
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from rlfl_envs.task import check_value
 
 __all__ = ["GRUFeatures", "MeanFeatures", "TokenFeatures", "TransformerFeatures"]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from rlfl_envs.integrations.sb3 import TokenSpace, TokenVecEnv, make_sb3
 from rlfl_envs.integrations.sb3_features import GRUFeatures, MeanFeatures, TokenFeatures, TransformerFeatures
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 IDS = [id for id in list_ids() if id.startswith("rlfl/")]
 COPY = "rlfl/Copy-v0"
 TINY: dict[str, Any] = {"alphabet": "ab", "length": 2, "split": "all"}
@@ -317,3 +321,40 @@ def test_maskable_ppo_learns() -> None:
 def test_make_sb3_monitors() -> None:
     """What make_sb3 returns needs no wrapper of the reader's own; evaluate_policy would warn."""
     assert isinstance(make_sb3(COPY), VecMonitor)
+
+
+# --- without Stable-Baselines3, and from the outside ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["sb3", "sb3_features"])
+def test_what_to_install(module: str) -> None:
+    """Without Stable-Baselines3, importing the bridge says how to get it."""
+    code = f"""
+import sys
+sys.modules["stable_baselines3"] = None
+import rlfl_envs
+try:
+    import rlfl_envs.integrations.{module}
+except rlfl_envs.MissingDependencyError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "rlfl_envs.integrations.sb3 needs Stable-Baselines3: pip install 'rlfl-envs[sb3]'\n"
+
+
+def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting of examples/benchmarks/sb3_settings.py makes its algorithm, which plays."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "benchmarks"))
+    module = importlib.import_module("sb3_settings")
+    for algorithm, id in module.SETTINGS:
+        model = module.make_model(algorithm, id)
+        assert type(model).__name__ == algorithm
+        assert 0 <= module.success(model, make_sb3(id, 10, split="test")) <= 1
+    del sys.modules["sb3_settings"]
+
+
+def test_the_example_runs() -> None:
+    """examples/sb3_maskable_ppo.py trains, evaluates and shows five completions."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "sb3_maskable_ppo.py"), "--steps", "4096"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [len(line.split(" -> ")[0]) for line in run.stdout.splitlines() if " -> " in line] == [4] * 5
