@@ -33,7 +33,7 @@ _PPO: dict[str, Any] = {
 }
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("MaskablePPO", "rlfl/Copy-v0"): _PPO | {"steps": 100_000},
-    ("MaskablePPO", "rlfl/Brackets-v0"): _PPO | {"steps": 150_000},
+    ("MaskablePPO", "rlfl/Brackets-v0"): _PPO | {"steps": 200_000},
     # An episode is one token, so Q-learning is regression of the reward on (prompt, answer): no noise, and each sample
     # is used again and again. That is what tells apart answers whose rewards differ by 0.05, one off from right.
     ("DQN", "rlfl/Arithmetic-v0"): {

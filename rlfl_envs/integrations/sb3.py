@@ -53,9 +53,11 @@ def make_sb3(
         UnknownIdError: No such id.
         ConfigError: An argument is unknown or has a value that is not allowed.
     """
-    envs = TokenVecEnv(
-        TokenVectorEnv(load_task(id, **arguments), num_envs, render_mode=render_mode, autoreset_mode="SameStep")
-    )
+    is_seed = seed is None or (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0)
+    check_value("seed", seed, is_seed, "an integer, 0 or more, or None")
+    mode = arguments.pop("autoreset_mode", "SameStep")  # no choice, but refused by name rather than ignored
+    task = load_task(id, **arguments)
+    envs = TokenVecEnv(TokenVectorEnv(task, num_envs, render_mode=render_mode, autoreset_mode=mode))
     if seed is not None:
         envs.seed(seed)
     return VecMonitor(envs)

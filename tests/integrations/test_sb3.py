@@ -143,6 +143,10 @@ def test_wrong_arguments() -> None:
         make_sb3(COPY, 0)
     with pytest.raises(ConfigError, match=r"^autoreset_mode='NextStep' is not allowed; allowed: 'SameStep'.$"):
         TokenVecEnv(TokenVectorEnv(load_task(COPY), 2))
+    with pytest.raises(ConfigError, match=r"^autoreset_mode='Disabled' is not allowed; allowed: 'SameStep'.$"):
+        make_sb3(COPY, autoreset_mode="Disabled")
+    with pytest.raises(ConfigError, match=r"^seed=-1 is not allowed; allowed: an integer, 0 or more, or None.$"):
+        make_sb3(COPY, seed=-1)
     envs = make_sb3(COPY, 2).unwrapped
     with pytest.raises(ConfigError, match=r"^indices=0 is not allowed; allowed: None, as the environments share"):
         envs.set_attr("note", "a", indices=0)
