@@ -31,6 +31,7 @@ except ImportError as error:
 
 __all__ = ["TokenSpace", "TokenVecEnv", "make_sb3"]
 
+_END_KEYS = ("is_success", "completion", "finish_reason", "status")
 _METHODS = ("action_masks", "render")  # what the native environment answers for all at once
 
 
@@ -136,17 +137,13 @@ class TokenVecEnv(VecEnv):
         observations, rewards, ended, _, native = self.envs.step(self._actions)
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         if ended.any():
-            final = native["final_info"]
-            parts = {name: final["reward_parts"][name] for name in self.envs.task.part_names}
-            for i in np.flatnonzero(ended).tolist():
-                infos[i] |= {
-                    "is_success": bool(final["is_success"][i]),
-                    "reward_parts": {name: float(values[i]) for name, values in parts.items()},
-                    "completion": final["completion"][i],
-                    "finish_reason": final["finish_reason"][i],
-                    "status": final["status"][i],
-                    "terminal_observation": native["final_obs"][i],
-                }
+            rows, final = np.flatnonzero(ended), native["final_info"]
+            ends = {key: final[key][rows].tolist() for key in _END_KEYS}
+            parts = {name: final["reward_parts"][name][rows].tolist() for name in self.envs.task.part_names}
+            for j, i in enumerate(rows.tolist()):
+                infos[i] |= {key: values[j] for key, values in ends.items()}
+                infos[i]["reward_parts"] = {name: values[j] for name, values in parts.items()}
+                infos[i]["terminal_observation"] = native["final_obs"][i]
         return observations, rewards.astype(np.float32), ended, infos
 
     def close(self) -> None:

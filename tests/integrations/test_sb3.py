@@ -24,6 +24,7 @@ from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_m
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import preprocess_obs
@@ -80,6 +81,15 @@ def test_equal_to_dummy_vec_env(id: str, mask: str) -> None:
             assert [p.text for p in ours.get_attr("prompt")] == [p.text for p in theirs.get_attr("prompt")]
             endings += int(mine[2].sum())
         assert endings > 10
+
+
+def test_what_sb3_makes_by_itself() -> None:
+    """SB3 makes an id without the bridge as well, one-hot; it asks for images first, of which Gymnasium warns."""
+    with pytest.warns(UserWarning, match="render_mode='rgb_array' that is not in the possible render_modes"):
+        envs = make_vec_env(COPY, 2)
+    assert isinstance(envs.observation_space, gymnasium.spaces.MultiDiscrete)
+    with pytest.warns(UserWarning, match="render_mode='rgb_array' that is not in the possible render_modes"):
+        PPO("MlpPolicy", COPY, n_steps=8, batch_size=8, n_epochs=1, device="cpu").learn(8)
 
 
 def test_the_end_of_an_episode() -> None:
