@@ -8,7 +8,8 @@ BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo align test lint types imports docs docs-pages bench-envs bench-agent bench-learning bench-sentiment clean
+.PHONY: help demo align test lint types imports docs docs-pages clean
+.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ docs-pages: $(VENV)/.stamp-sentiment $(VENV)/.stamp-docs  ## Write the generated
 
 bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
 	$(BIN)/python examples/benchmarks/bench_envs.py
+
+bench-sb3: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3  ## Measure token steps per second under Stable-Baselines3.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_sb3.py
 
 bench-agent: $(VENV)/.stamp-agent  ## Measure episodes per second, and where the agent's time goes.
 	$(BIN)/python examples/benchmarks/bench_agent.py

@@ -35,6 +35,7 @@ def register_all() -> None:
     register_task("rlfl/Arithmetic-v0", "rlfl_envs.tasks.arithmetic:Arithmetic", work="given")
     register_task("rlfl/ArithmeticSteps-v0", "rlfl_envs.tasks.arithmetic:Arithmetic", work="required")
     register_task("rlfl/ArithmeticAnswer-v0", "rlfl_envs.tasks.arithmetic:Arithmetic", work="skipped")
+    register_task("rlfl/Brackets-v0", "rlfl_envs.tasks.brackets:Brackets")
     register_task("rlfl/Copy-v0", "rlfl_envs.tasks.copy:Copy")
     register_task("rlfl/Sentiment-v0", "rlfl_envs.tasks.sentiment:Sentiment")
 

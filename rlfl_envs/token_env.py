@@ -184,10 +184,14 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             print(self._description())
 
 
+class _RenderModeError(ConfigError, TypeError):
+    """A TypeError too: Stable-Baselines3 asks every id for "rgb_array" first, and goes without at a TypeError."""
+
+
 def check_render_mode(render_mode: str | None) -> None:
     """Raises a ConfigError for a render mode that is none of ours."""
     if render_mode not in (None, *TokenEnv.metadata["render_modes"]):
-        raise ConfigError(f"render_mode={render_mode!r} is not allowed; allowed: None, 'ansi' or 'human'.")
+        raise _RenderModeError(f"render_mode={render_mode!r} is not allowed; allowed: None, 'ansi' or 'human'.")
 
 
 def check_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> dict[str, Any]:

@@ -29,10 +29,11 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, COPY, SENTIMENT = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, SENTIMENT = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
+    "rlfl/Brackets-v0",
     "rlfl/Copy-v0",
     "rlfl/Sentiment-v0",
 )
@@ -51,6 +52,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (STEPS, {"mask": "syntax", "max_completion_tokens": 4, "min_completion_tokens": 2}),
     (ANSWER, {"operators": "+-", "mask": "syntax"}),
     (ANSWER, {"vocabulary": "characters", "operators": "*"}),
+    (BRACKETS, {"mask": "syntax", "max_completion_tokens": 6}),
+    (BRACKETS, {"kinds": 4, "depth": 6, "length": 6, "mask": "syntax", "split": "test"}),
     (COPY, {"min_completion_tokens": 2, "max_completion_tokens": 7}),
     (COPY, {"mask": "syntax", "alphabet": "éab漢", "length": 3, "split": "all"}),
     (COPY, {"length": 1, "split": "test"}),
@@ -83,7 +86,7 @@ def sweep(settings: list[tuple[str, dict[str, Any]]] = SETTINGS) -> pytest.MarkD
     return pytest.mark.parametrize(("id", "arguments"), settings, ids=map(name_of, settings))
 
 
-class Brackets(Task):
+class Parentheses(Task):
     """Close what the prompt opens: a task in text alone, with a stopping rule of its own and no array path."""
 
     part_names = ("closed",)

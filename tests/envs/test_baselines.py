@@ -6,7 +6,7 @@ import pytest
 
 from rlfl_envs import baselines, load_task
 
-from .conftest import ANSWER, COPY, IDS, STEPS, Brackets, has_references
+from .conftest import ANSWER, COPY, IDS, STEPS, Parentheses, has_references
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -47,7 +47,7 @@ def test_a_mask_helps_random_tokens() -> None:
 
 def test_what_a_task_has_not() -> None:
     """Without candidates there is no best constant answer."""
-    assert [baseline.name for baseline in baselines(Brackets(), num_prompts=20)] == [
+    assert [baseline.name for baseline in baselines(Parentheses(), num_prompts=20)] == [
         "random tokens",
         "random legal tokens",
         "reference",

@@ -14,7 +14,7 @@ from rlfl_envs import Outcome, Prompt, PromptError, Task, check_task, load_task
 from rlfl_envs.tasks.arithmetic import Arithmetic
 from rlfl_envs.tasks.copy import Copy, CopyAutomaton
 
-from .conftest import Brackets
+from .conftest import Parentheses
 
 
 def worse(outcomes: list[Outcome], **changes: Any) -> list[Outcome]:
@@ -219,7 +219,7 @@ class OutcomesDiffer(Copy):
         return worse(super().evaluate(prompts, completions), status=f"asked {self.asked} times")
 
 
-class IllegalIsNotTheLowest(Brackets):
+class IllegalIsNotTheLowest(Parentheses):
     """Pays for illegal tokens what it pays for a wrong answer."""
 
     def illegal_outcome(self) -> Outcome:
@@ -300,7 +300,7 @@ def test_each_break_is_found(broken: type[Task]) -> None:
     assert BROKEN[broken] in str(error.value)
 
 
-@pytest.mark.parametrize("task", [Brackets(), load_task("rlfl/Copy-v0", alphabet="ab", length=1, split="all")])
+@pytest.mark.parametrize("task", [Parentheses(), load_task("rlfl/Copy-v0", alphabet="ab", length=1, split="all")])
 def test_sound_tasks_pass(task: Task) -> None:
     """A stopping rule, or too few problems for two splits, is no fault."""
     check_task(task)
@@ -308,5 +308,5 @@ def test_sound_tasks_pass(task: Task) -> None:
 
 def test_other_seeds_and_sizes() -> None:
     """The arguments choose what is tried."""
-    check_task(Brackets(), num_prompts=1, seed=3)
+    check_task(Parentheses(), num_prompts=1, seed=3)
     check_task(load_task("rlfl/ArithmeticSteps-v0"), num_prompts=3, seed=3)

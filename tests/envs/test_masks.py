@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Backend
 from rlfl_envs import ConfigError, Prompt, Task, TokenEnv, load_task
 from rlfl_envs.masks import make_mask
 
-from .conftest import ANSWER, COPY, GIVEN, STEPS, Brackets, name_of, save_vocabulary
+from .conftest import ANSWER, COPY, GIVEN, STEPS, Parentheses, name_of, save_vocabulary
 
 SYNTAX: list[tuple[str, dict[str, Any]]] = [
     (GIVEN, {}),
@@ -238,12 +238,12 @@ def test_least_length(mask: str) -> None:
 
 def test_without_a_syntax() -> None:
     """Every token but PAD and BOS is legal; under "syntax" such a task is refused."""
-    env = TokenEnv(Brackets())
+    env = TokenEnv(Parentheses())
     _, info = env.reset(seed=0)
     assert info["action_mask"].tolist() == [0, 0, 1, 1, 1]
     with pytest.raises(ConfigError) as error:
-        TokenEnv(Brackets(mask="syntax"))
-    assert str(error.value) == "mask='syntax' is not allowed; allowed for Brackets, which has no syntax: 'none'."
+        TokenEnv(Parentheses(mask="syntax"))
+    assert str(error.value) == "mask='syntax' is not allowed; allowed for Parentheses, which has no syntax: 'none'."
 
 
 def test_eos_that_is_pad_stays_legal(gpt2_like_folder: Path) -> None:

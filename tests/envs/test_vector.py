@@ -24,7 +24,7 @@ from .conftest import (
     IDS,
     SETTINGS,
     STEPS,
-    Brackets,
+    Parentheses,
     answer_to,
     read_prompt,
     save_vocabulary,
@@ -158,7 +158,7 @@ def test_equals_scalars_in_a_hugging_face_vocabulary(id: str, mask: str, mode: s
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 def test_equals_scalars_with_a_stopping_rule(mode: str) -> None:
     """The same for a task in text alone whose episodes end by a rule of its own."""
-    reasons = play_both(*both(Brackets, mode), 150, 0)
+    reasons = play_both(*both(Parentheses, mode), 150, 0)
     assert min(reasons[reason] for reason in ("stop", "eos", "illegal")) > 5
 
 

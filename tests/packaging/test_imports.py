@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 AGENT = Path(__file__).parents[2] / "agents/rlfl_agents"
-HEAVY = ["accelerate", "jax", "jpype", "ludax", "matplotlib", "peft", "torch", "transformers"]
+HEAVY = ["accelerate", "jax", "jpype", "ludax", "matplotlib", "peft", "stable_baselines3", "torch", "transformers"]
 
 
 @pytest.mark.parametrize("module", ["rlfl_envs", "rlfl_agents", "rlfl_agents.cli"])

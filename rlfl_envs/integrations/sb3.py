@@ -1,0 +1,195 @@
+"""Stable-Baselines3: the environments as a `VecEnv`, with the tokens as ids.
+
+SB3 turns the `MultiDiscrete` observations of `gymnasium.make` into one-hot floats, V for each column, and its
+`DummyVecEnv` steps one environment after the other. Here observations stay ids, for the extractors in `sb3_features` to
+embed, and all environments step at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.registration import load_task
+from rlfl_envs.task import check_value
+from rlfl_envs.token_env import check_options
+from rlfl_envs.tokenization import Tokenizer
+from rlfl_envs.vector import TokenVectorEnv
+
+try:
+    from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+    from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+except ImportError as error:
+    raise MissingDependencyError(
+        "rlfl_envs.integrations.sb3 needs Stable-Baselines3: pip install 'rlfl-envs[sb3]'"
+    ) from error
+
+__all__ = ["TokenSpace", "TokenVecEnv", "make_sb3"]
+
+_END_KEYS = ("is_success", "completion", "finish_reason", "status")
+_METHODS = ("action_masks", "render")  # what the native environment answers for all at once
+
+
+def make_sb3(
+    id: str, num_envs: int = 1, *, seed: int | None = None, render_mode: str | None = None, **arguments: Any
+) -> VecMonitor:
+    """Makes the environments of an id, ready for any of SB3's algorithms.
+
+    Args:
+        id: Such as "rlfl/Copy-v0".
+        num_envs: N, 1 or more.
+        seed: s seeds environment i with s + i at the first reset; None seeds them at random.
+        render_mode: None, "ansi" or "human".
+        **arguments: The task's, as `gymnasium.make(id, **arguments)` takes them.
+
+    Returns:
+        A `TokenVecEnv` within a `VecMonitor`, which tells SB3 the return and the length of each episode.
+
+    Raises:
+        UnknownIdError: No such id.
+        ConfigError: An argument is unknown or has a value that is not allowed.
+    """
+    is_seed = seed is None or (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0)
+    check_value("seed", seed, is_seed, "an integer, 0 or more, or None")
+    mode = arguments.pop("autoreset_mode", "SameStep")  # no choice, but refused by name rather than ignored
+    task = load_task(id, **arguments)
+    envs = TokenVecEnv(TokenVectorEnv(task, num_envs, render_mode=render_mode, autoreset_mode=mode))
+    if seed is not None:
+        envs.seed(seed)
+    return VecMonitor(envs)
+
+
+class TokenSpace(gymnasium.spaces.Box):
+    """Token ids as SB3 leaves them alone: a `Box` of int64 [P + C], 0..V-1.
+
+    Attributes:
+        vocab_size: V.
+        pad_id: The token that stands where there is no text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, columns: int) -> None:
+        """Takes the vocabulary and the number of columns, P + C."""
+        super().__init__(0, tokenizer.vocab_size - 1, (columns,), np.int64)
+        self.vocab_size = tokenizer.vocab_size
+        self.pad_id = tokenizer.pad_id
+
+
+class TokenVecEnv(VecEnv):
+    """A `TokenVectorEnv` under SB3's interface; equal to `DummyVecEnv` over `gymnasium.make`, observation space aside.
+
+    Observations are int64 [N, P + C] token ids, actions [N] token ids, rewards float32 [N], endings bool [N]. An
+    episode's last step has, in its info, what `gymnasium.make` gives (`is_success`, `reward_parts`, `completion`,
+    `finish_reason`, `status`) and SB3's `terminal_observation`. No episode is ever cut off: `TimeLimit.truncated` is
+    False throughout. Masks are not in the infos; `env_method("action_masks")` has them, where sb3-contrib looks.
+
+    Attributes:
+        envs: The native environment.
+    """
+
+    def __init__(self, envs: TokenVectorEnv) -> None:
+        """Takes the native environment, in autoreset mode SAME_STEP, which is SB3's.
+
+        Raises:
+            ConfigError: It is in another mode.
+        """
+        mode = envs.autoreset_mode
+        check_value("autoreset_mode", mode.value, mode is AutoresetMode.SAME_STEP, "'SameStep'")
+        self.envs = envs
+        self._actions = np.zeros(0, dtype=np.int64)
+        columns = envs.prompt_length + envs.completion_length
+        super().__init__(envs.num_envs, TokenSpace(envs.tokenizer, columns), envs.single_action_space)
+
+    def reset(self) -> NDArray[np.int64]:
+        """Starts an episode everywhere, with what `seed` and `set_options` left for it.
+
+        Raises:
+            ConfigError: An option is unknown, or a prompt is given for some environments and not for others.
+        """
+        options = [check_options(options, ("prompt",)) for options in self._options]
+        prompts = [options["prompt"] for options in options if "prompt" in options]
+        if len(prompts) not in (0, self.num_envs):
+            raise ConfigError(
+                f"options={self._options!r} is not allowed; allowed: a prompt for each environment, or for none."
+            )
+        observations, _ = self.envs.reset(seed=self._seeds, options={"prompt": prompts} if prompts else None)
+        self._reset_seeds()
+        self._reset_options()
+        return observations
+
+    def step_async(self, actions: NDArray[np.int64]) -> None:
+        """Keeps the actions, [N] token ids, for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Appends a token to each episode; those that end begin anew.
+
+        Returns:
+            Observations int64 [N, P + C], rewards float32 [N], endings bool [N] and a list of N infos.
+
+        Raises:
+            ActionError: An action is no token id, or their shape is not [N].
+        """
+        observations, rewards, ended, _, native = self.envs.step(self._actions)
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        if ended.any():
+            rows, final = np.flatnonzero(ended), native["final_info"]
+            ends = {key: final[key][rows].tolist() for key in _END_KEYS}
+            parts = {name: final["reward_parts"][name][rows].tolist() for name in self.envs.task.part_names}
+            for j, i in enumerate(rows.tolist()):
+                infos[i] |= {key: values[j] for key, values in ends.items()}
+                infos[i]["reward_parts"] = {name: values[j] for name, values in parts.items()}
+                infos[i]["terminal_observation"] = native["final_obs"][i]
+        return observations, rewards.astype(np.float32), ended, infos
+
+    def close(self) -> None:
+        """Closes the native environment."""
+        self.envs.close()
+
+    def render(self, mode: str | None = None) -> None:
+        """Prints each episode, prompt and completion, on a line; with render mode "human" every step does so anyway."""
+        if self.render_mode == "ansi":
+            print("\n".join(self.env_method("render")))
+
+    # --- one environment's share ------------------------------------------------------------------------------------
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Calls a method for all environments at once and returns what it says of each: `action_masks` or `render`.
+
+        Raises:
+            ConfigError: It is another method.
+        """
+        check_value("method_name", method_name, method_name in _METHODS, " or ".join(map(repr, _METHODS)))
+        answers = getattr(self.envs, method_name)(*method_args, **method_kwargs)
+        return [None if answers is None else answers[i] for i in self._get_indices(indices)]
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Returns an attribute once for each environment: its own `prompt`, or what all of them share.
+
+        Raises:
+            AttributeError: There is no such attribute.
+        """
+        rows = self._get_indices(indices)
+        if attr_name == "prompt":
+            return [self.envs.prompt(i) for i in rows]
+        value = getattr(self.envs, attr_name)
+        return [value for _ in rows]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of all environments.
+
+        Raises:
+            ConfigError: Indices are given: the environments share their attributes.
+        """
+        check_value("indices", indices, indices is None, "None, as the environments share their attributes")
+        setattr(self.envs, attr_name, value)
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
+        """Returns False for each environment: a native one has no wrappers."""
+        return [False for _ in self._get_indices(indices)]

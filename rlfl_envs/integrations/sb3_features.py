@@ -1,0 +1,155 @@
+"""Feature extractors for SB3's policies: token ids in, one vector for each text out.
+
+Give one to any algorithm on a `TokenVecEnv`:
+`PPO("MlpPolicy", envs, policy_kwargs={"features_extractor_class": TransformerFeatures})`. Without one, SB3's policies
+read the ids as numbers.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+# First, because it says what to install where SB3 is missing.
+from rlfl_envs.integrations.sb3 import TokenSpace  # isort: split
+
+import torch
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from rlfl_envs.task import check_value
+
+__all__ = ["GRUFeatures", "MeanFeatures", "TokenFeatures", "TransformerFeatures"]
+
+
+class TokenFeatures(BaseFeaturesExtractor):
+    """Embeds a text, and leaves out PAD: what an extractor computes does not depend on how much of it there is.
+
+    The tokens move to the front, in their order, each with the column it came from. The column says how far it is from
+    the end of the prompt, and the last token's how much of the budget is left.
+    """
+
+    def __init__(self, observation_space: TokenSpace, features_dim: int = 64) -> None:
+        """Makes the two embeddings.
+
+        Args:
+            observation_space: A `TokenVecEnv`'s.
+            features_dim: D, the width of everything.
+
+        Raises:
+            ConfigError: The space is another one.
+        """
+        is_ours = isinstance(observation_space, TokenSpace)
+        check_value("observation_space", observation_space, is_ours, "the TokenSpace of a TokenVecEnv")
+        super().__init__(observation_space, features_dim)
+        self.pad_id = observation_space.pad_id
+        self.tokens = nn.Embedding(observation_space.vocab_size, features_dim)
+        self.columns = nn.Embedding(observation_space.shape[0], features_dim)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Computes the features.
+
+        Args:
+            observations: [B, T] token ids; SB3 hands them over as float32.
+
+        Returns:
+            float32 [B, D].
+        """
+        ids = observations.long()
+        is_pad = ids == self.pad_id
+        columns = is_pad.to(torch.int8).argsort(dim=1, stable=True)
+        lengths = (~is_pad).sum(dim=1)
+        return self.summarize(self.tokens(ids.gather(1, columns)), self.columns(columns), lengths)
+
+    @abstractmethod
+    def summarize(self, tokens: Tensor, columns: Tensor, lengths: Tensor) -> Tensor:
+        """Makes one vector of a text.
+
+        Args:
+            tokens: float32 [B, T, D], embedded, PAD last.
+            columns: float32 [B, T, D], each token's column, embedded.
+            lengths: int64 [B], how many tokens are not PAD; 0 where there is no text.
+
+        Returns:
+            float32 [B, D].
+        """
+
+
+class MeanFeatures(TokenFeatures):
+    """The mean over the text of token times column, entry by entry.
+
+    A sum of the two embeddings would tell which tokens there are, but not where.
+    """
+
+    def summarize(self, tokens: Tensor, columns: Tensor, lengths: Tensor) -> Tensor:
+        """Multiplies and takes the mean."""
+        is_token = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+        return (tokens * columns * is_token[:, :, None]).sum(dim=1) / lengths.clamp(min=1)[:, None]
+
+
+class GRUFeatures(TokenFeatures):
+    """The state of a GRU after the last token."""
+
+    def __init__(self, observation_space: TokenSpace, features_dim: int = 64) -> None:
+        """Makes a GRU of one layer; see `TokenFeatures`."""
+        super().__init__(observation_space, features_dim)
+        self.gru = nn.GRU(features_dim, features_dim, batch_first=True)
+
+    def summarize(self, tokens: Tensor, columns: Tensor, lengths: Tensor) -> Tensor:
+        """Runs over the text."""
+        return _at_last(self.gru(tokens + columns)[0], lengths)
+
+
+class TransformerFeatures(TokenFeatures):
+    """What a small causal transformer makes of the last token."""
+
+    def __init__(self, observation_space: TokenSpace, features_dim: int = 64, layers: int = 2, heads: int = 4) -> None:
+        """Makes the layers.
+
+        Args:
+            observation_space: A `TokenVecEnv`'s.
+            features_dim: D, a multiple of `heads`.
+            layers: How many blocks of attention and feed-forward, 1 or more.
+            heads: Of attention, 1 or more.
+
+        Raises:
+            ConfigError: An argument has a value that is not allowed.
+        """
+        check_value("layers", layers, layers >= 1, "1 or more")
+        check_value("heads", heads, heads >= 1 and features_dim % heads == 0, f"a divisor of {features_dim}")
+        super().__init__(observation_space, features_dim)
+        self.blocks = nn.Sequential(*[_Block(features_dim, heads) for _ in range(layers)])
+        self.norm = nn.LayerNorm(features_dim)
+
+    def summarize(self, tokens: Tensor, columns: Tensor, lengths: Tensor) -> Tensor:
+        """Runs the blocks. Looking back only, no token sees the PAD behind the text."""
+        features: Tensor = self.norm(_at_last(self.blocks(tokens + columns), lengths))
+        return features
+
+
+class _Block(nn.Module):
+    """Attention, then feed-forward, each added to what it read (pre-norm, as in GPT-2)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        parts = self.queries_keys_values(self.norms[0](x)).view(batch, length, 3, self.heads, width // self.heads)
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4)
+        # Written out, as TRPO needs second derivatives, which PyTorch's own attention does not have.
+        scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+        is_later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        heard = scores.masked_fill(is_later, -torch.inf).softmax(dim=-1) @ values
+        x = x + self.mix(heard.transpose(1, 2).reshape(batch, length, width))
+        read: Tensor = self.feed_forward(self.norms[1](x))
+        return x + read
+
+
+def _at_last(x: Tensor, lengths: Tensor) -> Tensor:
+    """Picks each text's last token: [B, T, D] to [B, D]."""
+    return x[torch.arange(len(x), device=x.device), lengths.clamp(min=1) - 1]

@@ -1,0 +1,374 @@
+"""The VecEnv for Stable-Baselines3: equal to DummyVecEnv, observations as ids, every algorithm on top of it."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from rlfl_envs import ActionError, ConfigError, PromptError, TokenVectorEnv, UnknownIdError, list_ids, load_task
+
+pytest.importorskip("sb3_contrib", reason="needs the extra sb3")
+
+import torch
+from sb3_contrib import QRDQN, TRPO, MaskablePPO, RecurrentPPO
+from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
+from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_masked
+from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
+from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+from rlfl_envs.integrations.sb3 import TokenSpace, TokenVecEnv, make_sb3
+from rlfl_envs.integrations.sb3_features import GRUFeatures, MeanFeatures, TokenFeatures, TransformerFeatures
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+IDS = [id for id in list_ids() if id.startswith("rlfl/")]
+COPY = "rlfl/Copy-v0"
+TINY: dict[str, Any] = {"alphabet": "ab", "length": 2, "split": "all"}
+FEATURES = [MeanFeatures, GRUFeatures, TransformerFeatures]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    """Small networks are slower on several threads."""
+    torch.set_num_threads(1)
+
+
+def without_masks(infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Infos as lists and plain values, to compare; DummyVecEnv's have masks."""
+    return [{key: np.asarray(value).tolist() for key, value in info.items() if key != "action_mask"} for info in infos]
+
+
+# --- the VecEnv ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mask", ["none", "syntax"])
+@pytest.mark.parametrize("id", IDS)
+def test_equal_to_dummy_vec_env(id: str, mask: str) -> None:
+    """Seeded alike and given the same tokens, legal or not, it is DummyVecEnv over gymnasium.make, step for step."""
+    ours = make_sb3(id, 5, mask=mask).unwrapped
+    theirs = DummyVecEnv([lambda: gymnasium.make(id, mask=mask)] * 5)
+    rng = np.random.default_rng(0)
+    for seed in (3, None):
+        if seed is not None:
+            assert ours.seed(seed) == theirs.seed(seed)
+        np.testing.assert_array_equal(ours.reset(), theirs.reset())
+        assert ours.reset_infos == without_masks(theirs.reset_infos)
+        endings = 0
+        for _ in range(60):
+            masks = get_action_masks(ours)
+            np.testing.assert_array_equal(masks, get_action_masks(theirs))
+            assert masks.dtype == np.bool_
+            weights = rng.random(masks.shape) * np.where(rng.random((5, 1)) < 0.9, masks, 1)
+            actions = weights.argmax(axis=1)
+            mine, others = ours.step(actions), theirs.step(actions)
+            for x, y in zip(mine[:3], others[:3], strict=True):
+                np.testing.assert_array_equal(x, y)
+                assert x.dtype == y.dtype
+            assert without_masks(mine[3]) == without_masks(others[3])
+            assert [p.text for p in ours.get_attr("prompt")] == [p.text for p in theirs.get_attr("prompt")]
+            endings += int(mine[2].sum())
+        assert endings > 10
+
+
+def test_what_sb3_makes_by_itself() -> None:
+    """SB3 makes an id without the bridge as well, one-hot; it asks for images first, of which Gymnasium warns."""
+    with pytest.warns(UserWarning, match="render_mode='rgb_array' that is not in the possible render_modes"):
+        envs = make_vec_env(COPY, 2)
+    assert isinstance(envs.observation_space, gymnasium.spaces.MultiDiscrete)
+    with pytest.warns(UserWarning, match="render_mode='rgb_array' that is not in the possible render_modes"):
+        PPO("MlpPolicy", COPY, n_steps=8, batch_size=8, n_epochs=1, device="cpu").learn(8)
+
+
+def test_the_end_of_an_episode() -> None:
+    """The info of the last step says how it ended; the observation beside it is the next prompt's."""
+    envs = make_sb3(COPY, 2)
+    envs.set_options([{"prompt": "abba"}, {"prompt": "head"}])
+    envs.reset()
+    tokenizer = envs.get_attr("tokenizer")[0]
+    for actions in np.transpose([tokenizer.encode("abba"), tokenizer.encode("heed")])[:3]:
+        _, rewards, ended, infos = envs.step(actions)
+        assert (rewards.tolist(), ended.tolist()) == ([0, 0], [False, False])
+        assert infos == [{"TimeLimit.truncated": False}] * 2
+    observations, rewards, ended, infos = envs.step(np.array([tokenizer.eos_id, tokenizer.encode("d")[0]]))
+    assert (rewards.tolist(), ended.tolist()) == ([0.75, 0.75], [True, True])
+    assert rewards.dtype == np.float32
+    assert [info["completion"] for info in infos] == ["abb", "heed"]
+    assert [info["finish_reason"] for info in infos] == ["eos", "length"]
+    for observation, info in zip(observations, infos, strict=True):
+        assert info["is_success"] is False
+        assert info["reward_parts"] == {"right_characters": 3.0}
+        assert info["status"] == "ok"
+        assert info["TimeLimit.truncated"] is False
+        assert (info["episode"]["r"], info["episode"]["l"]) == (0.75, 4)
+        assert (observation[5:] == tokenizer.pad_id).all()
+        assert (info["terminal_observation"][5:] != tokenizer.pad_id).all()
+
+
+def test_seeds_and_options_count_once() -> None:
+    """`seed` and `set_options` hold for the next reset alone, as in SB3."""
+    envs = make_sb3(COPY, 3, seed=5)
+    first, second = envs.reset(), envs.reset()
+    assert (first != second).any()
+    envs.seed(5)
+    np.testing.assert_array_equal(envs.reset(), first)
+    envs.set_options({"prompt": "abba"})
+    assert len(np.unique(envs.reset(), axis=0)) == 1
+    np.testing.assert_array_equal(envs.reset(), second)
+
+
+def test_the_environments_share_their_attributes() -> None:
+    """get_attr gives one value each, set_attr sets them all, and none is wrapped."""
+    envs = make_sb3(COPY, 3, seed=0).unwrapped
+    envs.reset()
+    assert envs.get_attr("completion_length") == [4, 4, 4]
+    assert envs.get_attr("render_mode", indices=1) == [None]
+    assert envs.get_attr("prompt", indices=[2, 0]) == [envs.envs.prompt(2), envs.envs.prompt(0)]
+    assert envs.has_attr("action_masks")
+    assert not envs.has_attr("nothing")
+    envs.set_attr("note", "a")
+    assert envs.get_attr("note") == ["a"] * 3
+    assert [mask.shape for mask in envs.env_method("action_masks", indices=[1])] == [(11,)]
+    assert envs.env_is_wrapped(Monitor) == [False] * 3
+    assert is_masking_supported(envs)
+
+
+def test_wrong_arguments() -> None:
+    """Each message names the argument, its value and what is allowed."""
+    with pytest.raises(UnknownIdError):
+        make_sb3("rlfl/Cpoy-v0")
+    with pytest.raises(ConfigError, match=r"^num_envs=0 is not allowed; allowed: an integer, 1 or more.$"):
+        make_sb3(COPY, 0)
+    with pytest.raises(ConfigError, match=r"^autoreset_mode='NextStep' is not allowed; allowed: 'SameStep'.$"):
+        TokenVecEnv(TokenVectorEnv(load_task(COPY), 2))
+    with pytest.raises(ConfigError, match=r"^autoreset_mode='Disabled' is not allowed; allowed: 'SameStep'.$"):
+        make_sb3(COPY, autoreset_mode="Disabled")
+    with pytest.raises(ConfigError, match=r"^seed=-1 is not allowed; allowed: an integer, 0 or more, or None.$"):
+        make_sb3(COPY, seed=-1)
+    envs = make_sb3(COPY, 2).unwrapped
+    with pytest.raises(ConfigError, match=r"^indices=0 is not allowed; allowed: None, as the environments share"):
+        envs.set_attr("note", "a", indices=0)
+    with pytest.raises(ConfigError, match=r"^method_name='step' is not allowed; allowed: 'action_masks' or 'render'.$"):
+        envs.env_method("step")
+    envs.set_options([{"prompt": "abba"}, {}])
+    with pytest.raises(ConfigError, match=r"allowed: a prompt for each environment, or for none.$"):
+        envs.reset()
+    envs.set_options({"promt": "abba"})
+    with pytest.raises(ConfigError, match=r"Did you mean 'prompt'?"):
+        envs.reset()
+    envs.set_options({"prompt": "abbx"})
+    with pytest.raises(PromptError):
+        envs.reset()
+    envs.set_options()
+    envs.reset()
+    with pytest.raises(ActionError):
+        envs.step(np.array([0, 11]))
+
+
+def test_rendering(capsys: pytest.CaptureFixture[str]) -> None:
+    """With "ansi" `render` prints a line for each episode; without a render mode it prints nothing."""
+    envs = make_sb3(COPY, 2, render_mode="ansi")
+    envs.set_options({"prompt": "abba"})
+    envs.reset()
+    envs.render()
+    assert capsys.readouterr().out == "abba[\nabba[\n"
+    make_sb3(COPY).render()
+    assert capsys.readouterr().out == ""
+    human = make_sb3(COPY, render_mode="human")
+    human.set_options({"prompt": "abba"})
+    human.reset()
+    human.render()
+    assert capsys.readouterr().out == "abba[\n"
+
+
+def test_pickle() -> None:
+    """A copy plays on as the original does."""
+    envs = make_sb3(COPY, 4, seed=0)
+    envs.reset()
+    copy = pickle.loads(pickle.dumps(envs.unwrapped))
+    for _ in range(9):
+        ours, theirs = envs.unwrapped.step(np.full(4, 5)), copy.step(np.full(4, 5))
+        np.testing.assert_array_equal(ours[0], theirs[0])
+
+
+# --- observations and features -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_never_one_hot(id: str) -> None:
+    """What SB3 hands to a policy has one number for each column, the token's id, exactly."""
+    envs = make_sb3(id, 3, seed=0)
+    observations = envs.reset()
+    assert isinstance(envs.observation_space, TokenSpace)
+    assert envs.observation_space.contains(observations[0])
+    seen = preprocess_obs(torch.as_tensor(observations), envs.observation_space)
+    assert seen.shape == observations.shape == (3, *envs.observation_space.shape)
+    np.testing.assert_array_equal(seen.numpy(), observations)
+    task = load_task(id)
+    assert envs.observation_space.vocab_size == task.tokenizer.vocab_size
+    assert envs.observation_space.shape == (task.max_prompt_tokens + task.max_completion_tokens,)
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_padding_changes_nothing(features: type[TokenFeatures]) -> None:
+    """Rewriting PAD's embedding, or that of the columns where it stands, changes no feature; everything else does."""
+    torch.manual_seed(0)
+    space = TokenSpace(load_task(COPY).tokenizer, 9)
+    extractor = features(space, 16)
+    text = torch.tensor([[0, 0, 1, 3, 4, 5, 6, 0, 0], [0, 1, 3, 3, 4, 0, 0, 0, 0]]).float()
+    before = extractor(text)
+    assert before.shape == (2, 16)
+    assert before.dtype == torch.float32
+    with torch.no_grad():
+        extractor.tokens.weight[0] += 1
+        extractor.columns.weight[[0, 7, 8]] += 1
+    torch.testing.assert_close(extractor(text), before)
+    alone = extractor(text[1:])
+    torch.testing.assert_close(alone, before[1:])
+    for row, column, token in [(0, 3, 4), (0, 6, 3), (1, 2, 5), (1, 5, 3)]:
+        other = text.clone()
+        other[row, column] = token
+        assert not torch.allclose(extractor(other)[row], before[row])
+    swapped = text[:, [0, 1, 2, 4, 3, 5, 6, 7, 8]]
+    assert not torch.allclose(extractor(swapped)[0], before[0])
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_an_empty_text_has_features(features: type[TokenFeatures]) -> None:
+    """Where there is nothing but PAD, as with GPT-2's vocabulary before an empty prompt, nothing becomes NaN."""
+    extractor = features(TokenSpace(load_task(COPY).tokenizer, 9))
+    assert extractor(torch.zeros(2, 9)).isfinite().all()
+
+
+def test_wrong_features() -> None:
+    """An extractor takes our space, and a transformer a width that its heads divide."""
+    with pytest.raises(ConfigError, match=r"allowed: the TokenSpace of a TokenVecEnv.$"):
+        MeanFeatures(gymnasium.spaces.Box(0, 1, (3,)))
+    space = TokenSpace(load_task(COPY).tokenizer, 9)
+    with pytest.raises(ConfigError, match=r"^heads=3 is not allowed; allowed: a divisor of 64.$"):
+        TransformerFeatures(space, heads=3)
+    with pytest.raises(ConfigError, match=r"^layers=0 is not allowed; allowed: 1 or more.$"):
+        TransformerFeatures(space, layers=0)
+
+
+# --- algorithms ----------------------------------------------------------------------------------------------------
+
+ON_POLICY: dict[str, Any] = {"n_steps": 8}
+OFF_POLICY: dict[str, Any] = {"buffer_size": 256, "learning_starts": 16, "train_freq": 8, "batch_size": 16}
+ALGORITHMS: list[tuple[type, dict[str, Any]]] = [
+    (PPO, {**ON_POLICY, "n_epochs": 1, "batch_size": 16}),
+    (A2C, ON_POLICY),
+    (DQN, OFF_POLICY),
+    (MaskablePPO, {**ON_POLICY, "n_epochs": 1, "batch_size": 16}),
+    (RecurrentPPO, {**ON_POLICY, "n_epochs": 1, "batch_size": 16}),
+    (TRPO, {**ON_POLICY, "batch_size": 16}),
+    (QRDQN, OFF_POLICY),
+]
+
+
+@pytest.mark.parametrize("features", FEATURES)
+@pytest.mark.parametrize(("algorithm", "settings"), ALGORITHMS, ids=[algorithm.__name__ for algorithm, _ in ALGORITHMS])
+def test_algorithms(algorithm: type, settings: dict[str, Any], features: type[TokenFeatures], tmp_path: Path) -> None:
+    """Each learns for some steps, evaluates with a success rate, and is the same after being saved and loaded."""
+    envs, held_out = make_sb3(COPY, 4, seed=0), make_sb3(COPY, 4, seed=1, split="test")
+    callback = MaskableEvalCallback if algorithm is MaskablePPO else EvalCallback
+    evaluation = callback(held_out, n_eval_episodes=8, eval_freq=8, log_path=str(tmp_path), verbose=0)
+    extractor = {"features_extractor_class": features, "features_extractor_kwargs": {"features_dim": 16}}
+    policy = "MlpLstmPolicy" if algorithm is RecurrentPPO else "MlpPolicy"
+    model = algorithm(policy, envs, policy_kwargs=extractor, seed=0, device="cpu", **settings)
+    model.learn(64, callback=evaluation)
+    assert model.num_timesteps >= 64
+    assert np.load(tmp_path / "evaluations.npz")["successes"].shape[1] == 8
+    assert len(model.ep_info_buffer) > 0
+    assert len(model.ep_success_buffer) > 0
+
+    mean, _ = (evaluate_masked if algorithm is MaskablePPO else evaluate_policy)(model, held_out, n_eval_episodes=8)
+    assert 0 <= mean <= 1
+    model.save(tmp_path / "model")
+    again = algorithm.load(tmp_path / "model", env=envs, device="cpu")
+    observations = held_out.reset()
+    np.testing.assert_array_equal(
+        again.predict(observations, deterministic=True)[0], model.predict(observations, deterministic=True)[0]
+    )
+
+
+def test_masks_are_respected() -> None:
+    """Under mask="syntax" MaskablePPO never ends an episode by an illegal token, and never by a malformed one."""
+    envs = make_sb3("rlfl/ArithmeticSteps-v0", 8, seed=0, mask="syntax")
+    policy = {"features_extractor_class": MeanFeatures}
+    model = MaskablePPO("MlpPolicy", envs, n_steps=16, batch_size=64, n_epochs=1, policy_kwargs=policy, seed=0)
+    model.learn(256)
+    observations = envs.reset()
+    endings = []
+    for _ in range(100):
+        actions, _ = model.predict(observations, action_masks=get_action_masks(envs))
+        observations, _, _, infos = envs.step(actions)
+        endings += [(info["finish_reason"], info["status"]) for info in infos if "completion" in info]
+    assert len(endings) > 50
+    assert {reason for reason, _ in endings} <= {"eos", "length"}
+    assert {status for _, status in endings} == {"ok"}
+
+
+def test_maskable_ppo_learns() -> None:
+    """A tiny Copy is solved within seconds."""
+    envs = make_sb3(COPY, 32, seed=0, **TINY)
+    policy = {"features_extractor_class": MeanFeatures}
+    settings: dict[str, Any] = {"n_steps": 16, "batch_size": 256, "n_epochs": 4, "learning_rate": 3e-3, "gamma": 1.0}
+    model = MaskablePPO("MlpPolicy", envs, policy_kwargs=policy, seed=0, device="cpu", **settings)
+    model.learn(20_000)
+    mean, deviation = evaluate_masked(model, make_sb3(COPY, 16, seed=1, **TINY), n_eval_episodes=64)
+    assert (mean, deviation) == (1.0, 0.0)
+
+
+def test_make_sb3_monitors() -> None:
+    """What make_sb3 returns needs no wrapper of the reader's own; evaluate_policy would warn."""
+    assert isinstance(make_sb3(COPY), VecMonitor)
+
+
+# --- without Stable-Baselines3, and from the outside ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["sb3", "sb3_features"])
+def test_what_to_install(module: str) -> None:
+    """Without Stable-Baselines3, importing the bridge says how to get it."""
+    code = f"""
+import sys
+sys.modules["stable_baselines3"] = None
+import rlfl_envs
+try:
+    import rlfl_envs.integrations.{module}
+except rlfl_envs.MissingDependencyError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "rlfl_envs.integrations.sb3 needs Stable-Baselines3: pip install 'rlfl-envs[sb3]'\n"
+
+
+def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting of examples/benchmarks/sb3_settings.py makes its algorithm, which plays."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "benchmarks"))
+    module = importlib.import_module("sb3_settings")
+    for algorithm, id in module.SETTINGS:
+        model = module.make_model(algorithm, id)
+        assert type(model).__name__ == algorithm
+        assert 0 <= module.success(model, make_sb3(id, 10, split="test")) <= 1
+    del sys.modules["sb3_settings"]
+
+
+def test_the_example_runs() -> None:
+    """examples/sb3_maskable_ppo.py trains, evaluates and shows five completions."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "sb3_maskable_ppo.py"), "--steps", "4096"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [len(line.split(" -> ")[0]) for line in run.stdout.splitlines() if " -> " in line] == [4] * 5
