@@ -24,7 +24,7 @@ from rlfl_agents.evaluate import Evaluation, evaluate_policy
 from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import preset
-from rlfl_agents.pretrain import PretrainConfig, pretrain
+from rlfl_agents.pretrain import PretrainConfig, pretrain_model
 
 ENV_ID = "rlfl/Sentiment-v0"
 # What a model of a hundred million weights and more wants instead: smaller batches and steps.
@@ -51,7 +51,7 @@ def main(
     """
     run = run_dir or Path("runs") / f"sentiment-{Path(model).name}-{target}"
     if model == "pretrained":
-        pretrain(PretrainConfig(threads=1))
+        pretrain_model(PretrainConfig(threads=1))
     changes = {} if model == "pretrained" else LARGE
     config = preset(ENV_ID, model=model, env_kwargs={"target": target}, lora_rank=lora_rank, seed=seed, **changes)
     train(config, run, resume=True)

@@ -39,7 +39,13 @@ from rlfl_envs.task import (
     task_class,
 )
 from rlfl_envs.token_env import TokenEnv
-from rlfl_envs.tokenization import Tokenizer, character_tokenizer, load_tokenizer, number_tokenizer
+from rlfl_envs.tokenization import (
+    Tokenizer,
+    character_tokenizer,
+    load_tokenizer,
+    number_tokenizer,
+    train_tokenizer,
+)
 from rlfl_envs.vector import TokenVectorEnv
 
 __version__ = "0.1.0"
@@ -77,6 +83,7 @@ __all__ = [
     "number_tokenizer",
     "register_task",
     "task_class",
+    "train_tokenizer",
 ]
 
 register_all()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rlfl_agents.policy import Policy, build_policy
     from rlfl_agents.ppo import PPOConfig, train
     from rlfl_agents.presets import preset
+    from rlfl_agents.pretrain import PretrainConfig, pretrain_model
     from rlfl_agents.rollout import Rollout, collect
     from rlfl_agents.sft import SFTConfig, warm_start
 
@@ -19,12 +20,14 @@ _HOME = {
     "Evaluation": "evaluate",
     "PPOConfig": "ppo",
     "Policy": "policy",
+    "PretrainConfig": "pretrain",
     "Rollout": "rollout",
     "SFTConfig": "sft",
     "build_policy": "policy",
     "collect": "rollout",
     "evaluate_policy": "evaluate",
     "preset": "presets",
+    "pretrain_model": "pretrain",
     "train": "ppo",
     "warm_start": "sft",
 }
@@ -33,12 +36,14 @@ __all__ = [
     "Evaluation",
     "PPOConfig",
     "Policy",
+    "PretrainConfig",
     "Rollout",
     "SFTConfig",
     "build_policy",
     "collect",
     "evaluate_policy",
     "preset",
+    "pretrain_model",
     "train",
     "warm_start",
 ]

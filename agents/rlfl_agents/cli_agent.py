@@ -22,8 +22,7 @@ from rlfl_agents.models import load_policy
 from rlfl_agents.plot import plot_runs
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
-from rlfl_agents.pretrain import PretrainConfig
-from rlfl_agents.pretrain import pretrain as train_on_texts
+from rlfl_agents.pretrain import PretrainConfig, pretrain_model
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_envs import ConfigError
 
@@ -45,7 +44,7 @@ def pretrain(words: Sequence[str]) -> None:
             output: The folder to write; by default the cache, where "pretrained" finds it if it has the default size.
             quiet: Print nothing.
         """
-        folder = train_on_texts(config, output, quiet=quiet)
+        folder = pretrain_model(config, output, quiet=quiet)
         print(f"rlfl train {config.env_id} --model {'pretrained' if output is None else folder}")
 
     parse(run, "pretrain ID", rest)

@@ -26,7 +26,7 @@ from rlfl_agents.rollout import make_envs
 from rlfl_agents.schedules import scheduled
 from rlfl_envs import ConfigError, Task, Tokenizer, cache_folder, digest, load_task
 
-__all__ = ["PretrainConfig", "pretrain", "pretrained_folder"]
+__all__ = ["PretrainConfig", "pretrain_model", "pretrained_folder"]
 
 _EVAL_WINDOWS = 512
 
@@ -83,7 +83,7 @@ def pretrained_folder(config: PretrainConfig) -> Path:
     return cache_folder() / "models" / f"{config.env_id.split('/')[-1]}-{named}"
 
 
-def pretrain(config: PretrainConfig, folder: str | Path | None = None, *, quiet: bool = False) -> Path:
+def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, quiet: bool = False) -> Path:
     """Trains a model on a task's texts and saves it.
 
     Args:

@@ -32,7 +32,7 @@ import rlfl_envs
 from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
-from rlfl_agents.pretrain import PretrainConfig, pretrain
+from rlfl_agents.pretrain import PretrainConfig, pretrain_model
 from rlfl_agents.rollout import collect, make_envs
 from rlfl_envs.backends import vader
 from training_runs import Job, keep, run_missing
@@ -108,7 +108,7 @@ def best_of_n() -> list[dict[str, float]]:
         found: list[dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
         return found
     torch.set_num_threads(1)
-    policy = load_policy(pretrain(PretrainConfig(threads=1)), "rlfl/Sentiment-v0", {}).policy
+    policy = load_policy(pretrain_model(PretrainConfig(threads=1)), "rlfl/Sentiment-v0", {}).policy
     envs = make_envs("rlfl/Sentiment-v0", 8 * max(BEST_OF), split="test")
     generator = torch.Generator().manual_seed(0)
     rollouts = [collect(policy, envs, generator, group_size=max(BEST_OF), seed=512 * i) for i in range(32)]
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names = [name for name in names if name != "cost"]
     if names and not chosen.plot_only:
         if names != ["smollm2"]:
-            pretrain(PretrainConfig(threads=1))
+            pretrain_model(PretrainConfig(threads=1))
         run_missing([job for name in names for job in jobs(name)], chosen.jobs)
     for name in names:
         print(f"\n{name}\n\n{table(name)}")

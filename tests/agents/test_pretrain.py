@@ -14,7 +14,7 @@ from rlfl_agents.metrics import read_metrics
 from rlfl_agents.models import from_gguf, load_policy, resolve
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import PAPER, PRESETS, preset
-from rlfl_agents.pretrain import PretrainConfig, _windows, pretrain, pretrained_folder
+from rlfl_agents.pretrain import PretrainConfig, _windows, pretrain_model, pretrained_folder
 from rlfl_envs import ConfigError, MissingDependencyError, cache_folder, load_task
 
 pytest.importorskip("nltk", reason="rlfl/Sentiment-v0 needs nltk")
@@ -42,12 +42,12 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pretraining_then_alignment(tmp_path: Path, kwargs: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     """A model learns a small language in seconds; PPO makes it kind, by its reward alone, and stays near it."""
     config = PretrainConfig(ENV_ID, kwargs, tokens=150_000, **SMALL)
-    folder = pretrain(config)
+    folder = pretrain_model(config)
     assert folder == pretrained_folder(config)
     loss = float(capsys.readouterr().out.partition("held-out loss ")[2].split()[0])
     assert loss < 1.0  # log 300 is 5.7
     weights = (folder / "model.safetensors").read_bytes()
-    assert pretrain(config) == folder
+    assert pretrain_model(config) == folder
     assert (folder / "model.safetensors").read_bytes() == weights
     changes: dict[str, Any] = {
         "prompts": 16,
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path, kwargs: dict[str, An
     """Bit for bit; another seed does not."""
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        pretrain(PretrainConfig(ENV_ID, kwargs, seed=seed, tokens=10_000, **SMALL), tmp_path / name, quiet=True)
+        pretrain_model(PretrainConfig(ENV_ID, kwargs, seed=seed, tokens=10_000, **SMALL), tmp_path / name, quiet=True)
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
@@ -89,7 +89,7 @@ def test_windows_hold_the_texts(kwargs: dict[str, Any]) -> None:
 def test_a_task_without_texts() -> None:
     """Copy has none."""
     with pytest.raises(ConfigError, match=r"^env_id='rlfl/Copy-v0' has no texts to learn from.$"):
-        pretrain(PretrainConfig("rlfl/Copy-v0"), quiet=True)
+        pretrain_model(PretrainConfig("rlfl/Copy-v0"), quiet=True)
     with pytest.raises(ConfigError, match="tokens=0"):
         PretrainConfig(tokens=0)
 
@@ -108,7 +108,7 @@ def test_models_by_name() -> None:
 def test_a_model_without_tokenizer_json(tmp_path: Path, kwargs: dict[str, Any]) -> None:
     """Older ones of the hub have vocab.json and merges.txt: Transformers turns them into one, kept in the cache."""
     folder = tmp_path / "old"
-    pretrain(PretrainConfig(ENV_ID, kwargs, tokens=1000, **SMALL), folder, quiet=True)
+    pretrain_model(PretrainConfig(ENV_ID, kwargs, tokens=1000, **SMALL), folder, quiet=True)
     model = json.loads((folder / "tokenizer.json").read_text())["model"]
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").write_text(
