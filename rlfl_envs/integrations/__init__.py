@@ -1,0 +1,1 @@
+"""Thin bridges to other libraries, one module each; importing this package imports none of them."""
