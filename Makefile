@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types imports docs docs-pages bench-envs bench-agent bench-learning clean
+.PHONY: help demo test test-libraries lint types imports docs docs-pages bench-envs bench-agent bench-learning bench-trl clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,11 @@ demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random wei
 
 test: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+LIBRARIES := $(VENV)/.stamp-trl $(VENV)/.stamp-torchrl $(VENV)/.stamp-tianshou
+
+test-libraries: $(VENV)/.stamp-agent $(VENV)/.stamp-test $(LIBRARIES)  ## Install other libraries too (550 MB), and run what uses them.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/integrations tests/packaging/test_docs.py
 
 lint: $(VENV)/.stamp-lint  ## Check style and format.
 	$(BIN)/ruff check .
@@ -44,6 +49,9 @@ bench-agent: $(VENV)/.stamp-agent  ## Measure episodes per second, and where the
 
 bench-learning: $(VENV)/.stamp-agent  ## Train with several seeds: plain PPO against batch entropy, and the demo's preset.
 	$(BIN)/python examples/benchmarks/bench_learning.py
+
+bench-trl: $(VENV)/.stamp-agent $(VENV)/.stamp-trl  ## Measure the agent against TRL's GRPO.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_trl.py
 
 clean:  ## Remove the environment, builds and caches; runs stay.
 	rm -rf $(VENV) dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
