@@ -8,8 +8,8 @@ BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo align test lint types imports docs docs-pages clean
-.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment
+.PHONY: help demo align test test-libraries lint types imports docs docs-pages clean
+.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,11 @@ align: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Teach a small language 
 
 test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+LIBRARIES := $(VENV)/.stamp-trl $(VENV)/.stamp-torchrl $(VENV)/.stamp-tianshou
+
+test-libraries: $(VENV)/.stamp-agent $(VENV)/.stamp-test $(LIBRARIES)  ## Install other libraries too (550 MB), and run what uses them.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/integrations tests/packaging/test_docs.py
 
 lint: $(VENV)/.stamp-lint  ## Check style and format.
 	$(BIN)/ruff check .
@@ -54,6 +59,9 @@ bench-learning: $(VENV)/.stamp-agent  ## Train with several seeds: plain PPO aga
 
 bench-sentiment: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Align the small model with several seeds, and draw reward against KL.
 	$(BIN)/python examples/benchmarks/bench_sentiment.py
+
+bench-trl: $(VENV)/.stamp-agent $(VENV)/.stamp-trl  ## Measure the agent against TRL's GRPO.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_trl.py
 
 clean:  ## Remove the environment, builds and caches; runs stay.
 	rm -rf $(VENV) dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""Tests of the bridges to other libraries."""
+"""Tests of the bridges to other libraries, and of the examples that use them."""

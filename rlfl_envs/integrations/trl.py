@@ -1,0 +1,154 @@
+"""TRL: a task's reward, prompts and vocabulary in the form that `GRPOTrainer` and `RLOOTrainer` take.
+
+The trainer samples the completions by itself, so what belongs to stepping is the trainer's: it has no action masks, and
+its `max_completion_length` should be the task's `max_completion_tokens`. The reward is the environment's on the same
+text. `examples/trl_grpo.py` is a whole training run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.registration import load_task
+from rlfl_envs.task import Task, check_value
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+__all__ = ["prompt_dataset", "reward_function", "task_tokenizer"]
+
+
+def reward_function(id: str, **kwargs: Any) -> Callable[..., list[float]]:
+    """Returns a task's reward as TRL calls it; TRL logs it under the id without its namespace ("Arithmetic-v0").
+
+    It is called with `prompts` and `completions`, n of each, texts or conversations, and with the data set's columns,
+    and returns n floats within the task's `reward_range`. What is judged against is the column `task_prompt` where
+    there is one (see `prompt_dataset`), else the prompt itself, of a conversation its last message. Where TRL offers
+    `log_metric`, the share of `success` and the mean of each reward part, `part/...`, are logged too. Whatever a
+    completion is, it is judged and nothing is raised; a prompt that is none of the task's raises PromptError.
+
+    Args:
+        id: Such as "rlfl/Arithmetic-v0".
+        **kwargs: What `gymnasium.make(id, **kwargs)` takes.
+
+    Raises:
+        UnknownIdError: No such id.
+        ConfigError: An argument is unknown or has a value that is not allowed; `mask` and `min_completion_tokens`
+            must be left alone, since TRL would not keep to them.
+
+    Example:
+        >>> reward = reward_function("rlfl/Arithmetic-v0")
+        >>> reward(prompts=["2+3+4=5+4="] * 2, completions=["9", "8"])
+        [1.0, 0.9500415...]
+    """
+    task = _load(id, kwargs)
+
+    def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
+        texts = columns.get("task_prompt") or [_text(prompt) for prompt in prompts]
+        parsed = {text: task.parse_prompt(text) for text in set(texts)}  # a group's completions share their prompt
+        outcomes = task.evaluate([parsed[text] for text in texts], [_text(completion) for completion in completions])
+        log_metric = columns.get("log_metric")
+        if log_metric is not None and outcomes:
+            log_metric("success", float(np.mean([outcome.is_success for outcome in outcomes])))
+            for name in task.part_names:
+                log_metric(f"part/{name}", float(np.mean([outcome.parts[name] for outcome in outcomes])))
+        return [float(outcome.reward) for outcome in outcomes]
+
+    reward.__name__ = reward.__qualname__ = id.rpartition("/")[2]
+    return reward
+
+
+def prompt_dataset(id: str, *, num_prompts: int, seed: int = 0, **kwargs: Any) -> Dataset:
+    """Draws prompts of a task's split as a data set; the same arguments always give the same.
+
+    It has two columns of the same text: `prompt`, which the model reads, and `task_prompt`, which the reward goes by.
+    So `prompt` may be rewritten at will, into an instruction or a conversation:
+    `dataset.map(lambda row: {"prompt": [{"role": "user", "content": f"Work out {row['task_prompt']}"}]})`.
+
+    Args:
+        id: Such as "rlfl/Arithmetic-v0".
+        num_prompts: How many, 1 or more. Where a task has few, they repeat.
+        seed: 0 or more; another seed gives other prompts.
+        **kwargs: What `gymnasium.make(id, **kwargs)` takes: `split="test"` for an evaluation.
+
+    Raises:
+        UnknownIdError: No such id.
+        ConfigError: An argument is unknown or has a value that is not allowed.
+        MissingDependencyError: `datasets` is not installed.
+    """
+    check_value("num_prompts", num_prompts, type(num_prompts) is int and num_prompts >= 1, "an integer, 1 or more")
+    check_value("seed", seed, type(seed) is int and seed >= 0, "an integer, 0 or more")
+    task = _load(id, kwargs)
+    try:
+        from datasets import Dataset
+    except ImportError as error:
+        raise _missing("datasets") from error
+    texts = [prompt.text for prompt in task.sample_prompts(np.random.default_rng(seed), num_prompts)]
+    return Dataset.from_dict({"prompt": texts, "task_prompt": texts})
+
+
+def task_tokenizer(id: str, **kwargs: Any) -> PreTrainedTokenizerFast:
+    """Returns a task's vocabulary for a model from random weights, as the trainer's `processing_class`.
+
+    Token ids and texts are those of the environment: BOS is put before a prompt where the vocabulary has one, special
+    tokens are skipped when decoding, and nothing else is changed, no space added or removed.
+
+    Args:
+        id: Such as "rlfl/Arithmetic-v0".
+        **kwargs: What `gymnasium.make(id, **kwargs)` takes.
+
+    Raises:
+        UnknownIdError: No such id.
+        ConfigError: An argument is unknown or has a value that is not allowed.
+        MissingDependencyError: `transformers` is not installed.
+    """
+    vocabulary = _load(id, kwargs).tokenizer
+    try:
+        from tokenizers.processors import TemplateProcessing
+        from transformers import PreTrainedTokenizerFast
+    except ImportError as error:
+        raise _missing("transformers") from error
+    ids = {"pad_token": vocabulary.pad_id, "eos_token": vocabulary.eos_id, "bos_token": vocabulary.bos_id}
+    names = {role: vocabulary.id_to_token(token_id) for role, token_id in ids.items() if token_id is not None}
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=vocabulary.backend,  # it makes a copy
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        split_special_tokens=True,  # a text that spells "<eos>" is text, never the token
+        **names,
+    )
+    if vocabulary.bos_id is not None:
+        fast.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{names['bos_token']} $A", special_tokens=[(names["bos_token"], vocabulary.bos_id)]
+        )
+    return fast
+
+
+def _load(id: str, kwargs: dict[str, Any]) -> Task:
+    """Loads a task, and refuses what would be promised and not kept."""
+    task = load_task(id, **kwargs)
+    for name, default in (("mask", "none"), ("min_completion_tokens", 0)):
+        value = getattr(task.config, name)
+        if value != default:
+            raise ConfigError(f"{name}={value!r} is not allowed; allowed: {default!r}, since TRL knows no masks.")
+    return task
+
+
+def _text(given: Any) -> str:
+    """A text itself, or what the last message of a conversation says; nothing where there is no text."""
+    if isinstance(given, (list, tuple)):
+        last = given[-1] if given else None
+        given = last.get("content") if isinstance(last, dict) else None
+    if isinstance(given, (list, tuple)):  # a message in parts, of which some may be images
+        parts = [part.get("text") for part in given if isinstance(part, dict)]
+        given = "".join([part for part in parts if isinstance(part, str)])
+    return given if isinstance(given, str) else ""
+
+
+def _missing(package: str) -> MissingDependencyError:
+    return MissingDependencyError(f'{package} is not installed: pip install "rlfl-envs[trl]".')

@@ -1,0 +1,246 @@
+"""What TRL is given: the environment's own rewards, prompts and token ids, and a trainer that runs on them."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from rlfl_envs import ConfigError, MissingDependencyError, PromptError, UnknownIdError, list_ids, load_task
+from rlfl_envs.integrations.trl import prompt_dataset, reward_function, task_tokenizer
+
+# Sentiment asks for min_completion_tokens=4, which TRL cannot keep: there the bridge wants min_completion_tokens=0.
+IDS = [id for id in list_ids() if id.startswith("rlfl/") and id != "rlfl/Sentiment-v0"]
+# Every kind of vocabulary, and characters that tokenizers like to tidy up: spaces, n't, a full stop.
+VOCABULARIES: list[tuple[str, dict[str, Any]]] = [
+    *((id, {}) for id in IDS),
+    ("rlfl/ArithmeticSteps-v0", {"vocabulary": "characters", "operators": "+-*"}),
+    ("rlfl/Copy-v0", {"alphabet": " a.n't,", "length": 8}),
+]
+
+
+def episodes(id: str, **arguments: Any) -> tuple[list[str], list[str], list[float]]:
+    """Plays 256 episodes of random legal tokens; returns prompts, completions and rewards."""
+    envs: Any = gymnasium.make_vec(id, num_envs=256, autoreset_mode="Disabled", **arguments)
+    rng = np.random.default_rng(0)
+    _, infos = envs.reset(seed=0)
+    prompts = [prompt.text for prompt in envs.prompts]
+    completions, rewards, finished = np.full(256, "", dtype=object), np.zeros(256), np.zeros(256, dtype=bool)
+    while not finished.all():
+        noise = rng.random(infos["action_mask"].shape)
+        _, reward, finished, _, infos = envs.step((noise * infos["action_mask"]).argmax(axis=1))
+        rewards += reward
+        if "completion" in infos:
+            ended = infos["_completion"]
+            completions[ended] = infos["completion"][ended]
+    return prompts, completions.tolist(), rewards.tolist()
+
+
+# --- the reward ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_reward_is_the_environments(id: str) -> None:
+    """Random completions, and the references, earn what the environment pays for them."""
+    reward = reward_function(id)
+    prompts, completions, rewards = episodes(id)
+    assert reward(prompts=prompts, completions=completions) == rewards
+    task, rng = load_task(id), np.random.default_rng(0)
+    references = [task.reference_completion(task.parse_prompt(prompt), rng) for prompt in prompts]
+    assert reward(prompts=prompts, completions=references) == [task.reward_range[1]] * len(prompts)
+
+
+def test_reward_reads_conversations() -> None:
+    """The last message counts, its content a text or a list of parts."""
+    reward = reward_function("rlfl/ArithmeticSteps-v0")
+    prompt = [{"role": "system", "content": "Work it out."}, {"role": "user", "content": "2+3+4="}]
+    whole = [{"role": "assistant", "content": "5+4=9"}]
+    parts = [{"role": "assistant", "content": [{"type": "text", "text": "5+4"}, {"type": "text", "text": "=9"}]}]
+    assert reward(prompts=[prompt, prompt], completions=[whole, parts]) == [1.0, 1.0]
+
+
+def test_reward_goes_by_the_task_prompt_column() -> None:
+    """A rewritten prompt does no harm where the column says what was asked."""
+    reward = reward_function("rlfl/Copy-v0")
+    assert reward(prompts=["Please repeat: abba"], completions=["abba"], task_prompt=["abba"]) == [1.0]
+    with pytest.raises(PromptError, match="Please repeat"):
+        reward(prompts=["Please repeat: abba"], completions=["abba"])
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_garbage_is_judged(id: str) -> None:
+    """No completion raises, be it no text at all; all earn something within the range."""
+    garbage = ["", "\x00", "9" * 10_000, "é\ud800", None, 7, [], [None], [{}], [{"content": None}], [{"content": [3]}]]
+    task = load_task(id)
+    prompt = task.sample_prompts(np.random.default_rng(0), 1)[0].text
+    rewards = reward_function(id)(prompts=[prompt] * len(garbage), completions=garbage)
+    low, high = task.reward_range
+    assert all(type(reward) is float and low <= reward <= high for reward in rewards)
+
+
+def test_reward_has_a_name_and_logs() -> None:
+    """TRL logs the reward under `__name__`; success and parts go to its `log_metric`."""
+    logged: dict[str, float] = {}
+    reward = reward_function("rlfl/Copy-v0")
+    assert reward.__name__ == "Copy-v0"
+    reward(prompts=["abba", "abba"], completions=["abba", "ab"], log_metric=logged.__setitem__, trainer_state=None)
+    assert logged == {"success": 0.5, "part/right_characters": 3.0}
+    assert reward(prompts=[], completions=[], log_metric=logged.__setitem__) == []
+
+
+@pytest.mark.parametrize("make", [reward_function, prompt_dataset, task_tokenizer])
+def test_wrong_arguments(make: Any) -> None:
+    """What the task would refuse is refused; so is what TRL could not keep to."""
+    more = {"num_prompts": 1} if make is prompt_dataset else {}
+    with pytest.raises(UnknownIdError, match="Copy-v0"):
+        make("rlfl/Cpoy-v0", **more)
+    with pytest.raises(ConfigError, match="length='four'"):
+        make("rlfl/Copy-v0", length="four", **more)
+    with pytest.raises(ConfigError, match="mask='syntax' is not allowed; allowed: 'none'"):
+        make("rlfl/Copy-v0", mask="syntax", **more)
+    with pytest.raises(ConfigError, match="min_completion_tokens=2 is not allowed; allowed: 0"):
+        make("rlfl/Copy-v0", min_completion_tokens=2, **more)
+
+
+# --- the prompts ---------------------------------------------------------------------------------------------------
+
+
+def test_prompts_are_drawn_from_the_split_and_repeat() -> None:
+    """Same arguments, same prompts; another seed, others; train and test share none."""
+    pytest.importorskip("datasets", reason="needs the extra trl")
+    prompts = prompt_dataset("rlfl/Arithmetic-v0", num_prompts=200, seed=3)
+    assert prompts.column_names == ["prompt", "task_prompt"]
+    assert prompts["prompt"][:] == prompts["task_prompt"][:]
+    assert prompts["prompt"][:] == prompt_dataset("rlfl/Arithmetic-v0", num_prompts=200, seed=3)["prompt"][:]
+    assert prompts["prompt"][:] != prompt_dataset("rlfl/Arithmetic-v0", num_prompts=200, seed=4)["prompt"][:]
+    held_out = prompt_dataset("rlfl/Arithmetic-v0", num_prompts=200, split="test")
+    key = load_task("rlfl/Arithmetic-v0").parse_prompt
+    problems = [{key(text).text.partition("=")[0] for text in data["prompt"]} for data in (prompts, held_out)]
+    assert problems[0].isdisjoint(problems[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"num_prompts": 0}, "num_prompts=0 is not allowed; allowed: an integer, 1 or more"),
+        ({"num_prompts": True}, "num_prompts=True"),
+        ({"num_prompts": 1, "seed": -1}, "seed=-1 is not allowed; allowed: an integer, 0 or more"),
+    ],
+)
+def test_wrong_sizes(wrong: dict[str, Any], message: str) -> None:
+    """Each names the argument, its value and what is allowed."""
+    with pytest.raises(ConfigError, match=message):
+        prompt_dataset("rlfl/Copy-v0", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "package"),
+    [
+        (lambda: prompt_dataset("rlfl/Copy-v0", num_prompts=1), "datasets"),
+        (lambda: task_tokenizer("rlfl/Copy-v0"), "transformers"),
+    ],
+    ids=["prompt_dataset", "task_tokenizer"],
+)
+def test_says_what_to_install(make: Any, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the package the error names it, and the extra that brings it."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=rf"{package} is not installed.*rlfl-envs\[trl\]"):
+        make()
+
+
+# --- the vocabulary ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("id", "arguments"), VOCABULARIES)
+def test_tokenizer_writes_the_environments_tokens(id: str, arguments: dict[str, Any]) -> None:
+    """Prompts have the ids of the observation's prompt columns, padding on the left; special tokens agree."""
+    pytest.importorskip("transformers", reason="needs the extra trl")
+    task, fast = load_task(id, **arguments), task_tokenizer(id, **arguments)
+    specials = (fast.pad_token_id, fast.bos_token_id, fast.eos_token_id)
+    assert specials == (task.tokenizer.pad_id, task.tokenizer.bos_id, task.tokenizer.eos_id)
+    assert len(fast) == task.tokenizer.vocab_size
+    prompts = task.sample_prompts(np.random.default_rng(0), 64)
+    given = fast([prompt.text for prompt in prompts], padding="max_length", max_length=task.max_prompt_tokens)
+    assert given["input_ids"] == [task.encode_prompt(prompt).tolist() for prompt in prompts]
+
+
+@pytest.mark.parametrize(("id", "arguments"), VOCABULARIES)
+def test_tokenizer_reads_what_the_environment_reads(id: str, arguments: dict[str, Any]) -> None:
+    """Random tokens, special ones among them, decode to the same text, as TRL decodes them; saved and loaded too."""
+    pytest.importorskip("transformers", reason="needs the extra trl")
+    ours, fast = load_task(id, **arguments).tokenizer, task_tokenizer(id, **arguments)
+    rows = np.random.default_rng(0).integers(ours.vocab_size, size=(256, 12)).tolist()
+    assert fast.batch_decode(rows, skip_special_tokens=True) == ours.decode_batch(rows)
+
+
+def test_tokenizer_survives_saving(tmp_path: Path) -> None:
+    """A saved one, which TRL leaves with every checkpoint, is the same one."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra trl")
+    fast = task_tokenizer("rlfl/Copy-v0", alphabet=" a.n't")
+    fast.save_pretrained(tmp_path)
+    loaded = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ids = fast(" .n't a")["input_ids"]
+    assert ids[0] == fast.bos_token_id
+    assert loaded(" .n't a")["input_ids"] == ids
+    assert loaded.decode(ids, skip_special_tokens=True) == " .n't a"
+
+
+def test_making_a_tokenizer_leaves_the_task_alone() -> None:
+    """The environment's own tokenizer puts no BOS, before and after."""
+    pytest.importorskip("transformers", reason="needs the extra trl")
+    task = load_task("rlfl/Copy-v0")
+    task_tokenizer("rlfl/Copy-v0")
+    assert task.tokenizer.backend.encode("ab").ids == task.tokenizer.encode("ab")
+    with pytest.raises(Exception, match="UNK"):  # "<eos>" is text, and no text of this vocabulary
+        task_tokenizer("rlfl/Copy-v0")("<eos>")
+
+
+# --- the trainers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("default")  # TRL and Transformers warn of each other
+@pytest.mark.parametrize("algorithm", ["GRPO", "RLOO"])
+def test_trains(algorithm: str, tmp_path: Path) -> None:
+    """Both trainers take the three and make two updates; success, parts and the reward's name are in the log."""
+    trl = pytest.importorskip("trl", reason="needs the extra trl")
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    id, arguments = "rlfl/Copy-v0", {"alphabet": "ab", "length": 2}
+    tokenizer = task_tokenizer(id, **arguments)
+    shape = GPT2Config(vocab_size=len(tokenizer), n_positions=5, n_embd=16, n_layer=1, n_head=2)
+    shape.bos_token_id, shape.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+    config = getattr(trl, f"{algorithm}Config")(
+        output_dir=str(tmp_path),
+        max_steps=2,
+        per_device_train_batch_size=8,
+        num_generations=4,
+        max_completion_length=2,
+        logging_steps=1,
+        beta=0.0,  # RLOO would load its reference by the model's name, which one from random weights has not
+        bf16=False,
+        use_cpu=True,
+        report_to=[],
+        disable_tqdm=True,
+    )
+    trainer = getattr(trl, f"{algorithm}Trainer")(
+        model=GPT2LMHeadModel(shape),
+        reward_funcs=reward_function(id, **arguments),
+        args=config,
+        train_dataset=prompt_dataset(id, num_prompts=16, **arguments),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    first = trainer.state.log_history[0]
+    assert {"success", "part/right_characters", "rewards/Copy-v0/mean"} <= set(first)
+    assert 0.0 <= first["reward"] <= 1.0
+
+
+@pytest.mark.filterwarnings("default")  # TRL and Transformers warn of each other
+def test_example_runs(example: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`examples/trl_grpo.py` trains."""
+    pytest.importorskip("trl", reason="needs the extra trl")
+    monkeypatch.chdir(tmp_path)
+    assert 0.0 <= example("trl_grpo.py").main(updates=10, prompts=2, group_size=8) <= 1.0
