@@ -36,7 +36,7 @@ def main(
     target: Literal["positive", "negative", "neutral"] = "positive",
     lora_rank: int = 0,
     seed: int = 0,
-    held_out: int = 512,
+    held_out: int = 2000,
     run_dir: Path | None = None,
 ) -> None:
     """Aligns a model, compares it with what it was, and draws both.
