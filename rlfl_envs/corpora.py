@@ -142,7 +142,7 @@ def _dataset(name: str) -> _Found:
     column = next((column for column in _TEXT_COLUMNS if column in dataset.column_names), None)
     if column is None:
         raise ConfigError(f"corpus={name!r} has the columns {dataset.column_names}; none is of {_TEXT_COLUMNS}.")
-    yield from ((text, None) for text in dataset[column])
+    yield from ((text, None) for text in dataset[column] if isinstance(text, str))
 
 
 # --- the template grammar ------------------------------------------------------------------------------------------

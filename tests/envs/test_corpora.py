@@ -74,14 +74,14 @@ def test_files_that_are_no_corpus(tmp_path: Path) -> None:
 def test_a_dataset_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """The training texts of a Hugging Face dataset; a name that cannot be loaded gets one sentence."""
 
-    class Dataset(dict[str, list[str]]):
+    class Dataset(dict[str, list[str | None]]):
         column_names = property(lambda self: list(self))
 
     def load_dataset(name: str, split: str) -> Dataset:
         if name == "no/such":
             raise ConnectionError("no network")
         assert split == "train"
-        return Dataset(label=["x"]) if name == "no/texts" else Dataset(review=["a b", "c d"])
+        return Dataset(label=["x"]) if name == "no/texts" else Dataset(review=["a b", None, "c d"])
 
     module = types.ModuleType("datasets")
     module.load_dataset = load_dataset  # type: ignore[attr-defined]
