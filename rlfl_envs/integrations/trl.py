@@ -43,8 +43,9 @@ def reward_function(id: str, **kwargs: Any) -> Callable[..., list[float]]:
 
     Example:
         >>> reward = reward_function("rlfl/Arithmetic-v0")
-        >>> reward(prompts=["2+3+4=5+4="] * 2, completions=["9", "8"])
-        [1.0, 0.9500415...]
+        >>> rewards = reward(prompts=["2+3+4=5+4="] * 2, completions=["9", "8"])
+        >>> [round(reward, 3) for reward in rewards]
+        [1.0, 0.95]
     """
     task = _load(id, kwargs)
 
