@@ -15,6 +15,7 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from matplotlib.figure import Figure
 import rlfl_envs
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
-from training_runs import Job, run_missing
+from training_runs import Job, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "learning"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"
@@ -64,8 +65,7 @@ def jobs(experiment: str) -> list[Job]:
         Job(
             result_file(experiment, variant, seed),
             f"{experiment}, {variant}",
-            dataclasses.replace(config, seed=seed),
-            COLUMNS,
+            partial(train_agent, dataclasses.replace(config, seed=seed), COLUMNS),
         )
         for seed in SEEDS
         for variant, config in EXPERIMENTS[experiment].items()

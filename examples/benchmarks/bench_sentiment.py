@@ -20,6 +20,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from rlfl_agents.presets import preset
 from rlfl_agents.pretrain import PretrainConfig, pretrain_model
 from rlfl_agents.rollout import collect, make_envs
 from rlfl_envs.backends import vader
-from training_runs import Job, keep, run_missing
+from training_runs import Job, keep, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "sentiment"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"
@@ -81,8 +82,7 @@ def jobs(experiment: str) -> list[Job]:
         Job(
             RESULTS / experiment / f"{variant}-seed{seed}.json",
             f"{experiment}, {variant}",
-            dataclasses.replace(config, seed=seed),
-            COLUMNS,
+            partial(train_agent, dataclasses.replace(config, seed=seed), COLUMNS),
         )
         for seed in SEEDS[experiment]
         for variant, config in EXPERIMENTS[experiment].items()

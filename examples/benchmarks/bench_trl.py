@@ -41,7 +41,7 @@ from rlfl_agents.policy import Policy, build_policy
 from rlfl_agents.ppo import PPOConfig, train
 from rlfl_agents.presets import preset
 from rlfl_agents.rollout import make_envs
-from rlfl_envs import load_task
+from rlfl_envs import TokenVectorEnv, load_task
 from rlfl_envs.integrations.trl import prompt_dataset, reward_function, task_tokenizer
 
 RESULTS = Path(__file__).parent / "results" / "bench_trl.json"
@@ -52,12 +52,18 @@ EVAL_PROMPTS = 512
 
 
 class Clock(TrainerCallback):
-    """Takes the time of TRL's updates, and ends training once it has had its seconds."""
+    """Takes the time of TRL's updates, and ends training once it has had its seconds.
+
+    Attributes:
+        seconds: Of the processor, of each update.
+        sampled: Completion tokens so far, EOS included.
+    """
 
     def __init__(self, budget: float = math.inf) -> None:
         """Takes the seconds that training may last."""
         self.budget = budget
         self.seconds: list[float] = []
+        self.sampled = 0
         self.started = 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -70,13 +76,53 @@ class Clock(TrainerCallback):
         control.should_training_stop |= sum(self.seconds) >= self.budget
 
 
+class Watch(Clock):
+    """Evaluates now and then, too.
+
+    Attributes:
+        tokens: Sampled so far, at each evaluation.
+        marks: Seconds of training so far.
+        successes: Greedy, on held-out prompts.
+    """
+
+    def __init__(self, env_id: str, every: int) -> None:
+        """Takes the id, and how many updates lie between two evaluations."""
+        super().__init__()
+        self.envs = make_envs(env_id, 1000, split="test")
+        self.every = every
+        self.tokens: list[float] = []
+        self.marks: list[float] = []
+        self.successes: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Called after the optimiser's step."""
+        super().on_step_end(args, state, control)
+        if state.global_step % self.every and state.global_step < state.max_steps:
+            return
+        self.tokens.append(self.sampled)
+        self.marks.append(sum(self.seconds))
+        self.successes.append(held_out_success(model, self.envs))
+
+
+def held_out_success(model: PreTrainedModel, envs: TokenVectorEnv) -> float:
+    """Plays the held-out prompts, one in each environment, greedy."""
+    policy = Policy(model, envs.tokenizer, position_ids="text")  # positions as `generate` counts them
+    return evaluate_policy(policy, envs, envs.num_envs).success.mean
+
+
 def their_training(
-    env_id: str, prompts: int, group_size: int, updates: int, clock: Clock, **settings: Any
+    env_id: str, prompts: int, group_size: int, updates: int, clock: Clock, seed: int = 0, **settings: Any
 ) -> PreTrainedModel:
     """Trains a new model with TRL's GRPO and returns it."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     task = load_task(env_id)
     model = build_policy(task.tokenizer, task.max_prompt_tokens, task.max_completion_tokens, **MODEL).language_model
+    judge = reward_function(env_id)
+
+    def reward(completion_ids: list[list[int]], **columns: Any) -> list[float]:
+        clock.sampled += sum(map(len, completion_ids))
+        return judge(completion_ids=completion_ids, **columns)
+
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(
             output_dir=folder,
@@ -93,13 +139,14 @@ def their_training(
             logging_strategy="no",
             disable_tqdm=True,
             report_to=[],
+            seed=seed,
             **settings,
         )
         trainer = GRPOTrainer(
             model=model,
-            reward_funcs=reward_function(env_id),
+            reward_funcs=reward,
             args=config,
-            train_dataset=prompt_dataset(env_id, num_prompts=updates * prompts),
+            train_dataset=prompt_dataset(env_id, num_prompts=updates * prompts, seed=seed),
             processing_class=task_tokenizer(env_id),
             callbacks=[clock],
         )
@@ -169,14 +216,12 @@ def learning(env_id: str) -> dict[str, Any]:
         warmup_steps=round(config.warmup * config.updates),
         entropy_coef=config.entropy_coef,
     )
-    held_out = make_envs(env_id, EVAL_PROMPTS, split="test")
-    policy = Policy(model, held_out.tokenizer, position_ids="text")  # positions as `generate` counts them
     return {
         "env_id": env_id,
         "goal": GOAL,
         "ours": {"success": last["eval/success"], "samples": int(last["samples"]), "seconds": seconds},
         "trl": {
-            "success": evaluate_policy(policy, held_out, EVAL_PROMPTS).success.mean,
+            "success": held_out_success(model, make_envs(env_id, EVAL_PROMPTS, split="test")),
             "samples": len(clock.seconds) * config.rows,
             "seconds": sum(clock.seconds),
         },

@@ -1,7 +1,8 @@
-"""Settings with which algorithms of Stable-Baselines3 and sb3-contrib solve our ids; run it to see one do so.
+"""Settings for the algorithms of Stable-Baselines3 and sb3-contrib on our ids; run it to see one learn.
 
 `python examples/benchmarks/sb3_settings.py DQN rlfl/Arithmetic-v0` trains with mask "none" at the default sizes, on one
-thread, and prints how many held-out prompts are answered right (greedy), as it goes.
+thread, and prints how many held-out prompts are answered right (greedy), as it goes. An algorithm's settings are the
+same on all ids; only the network goes by the id.
 """
 
 from __future__ import annotations
@@ -22,51 +23,73 @@ from stable_baselines3.common.vec_env import VecEnv
 from rlfl_envs.integrations import sb3_features
 from rlfl_envs.integrations.sb3 import make_sb3
 
-# gamma is 1 throughout: the only reward comes at the end. The learning rate falls to 0, linearly.
+HELD_OUT_PROMPTS = 1000
+HELD_OUT_SEED = 1_000_003  # our agent's: with as many environments, all contenders are asked the same questions
+
+# Where an answer is one token it is a sum, and the mean of the tokens' embeddings is all that it takes to see one: the
+# policy is a wide one on top. Longer completions ask where things stand.
+_MEAN: dict[str, Any] = {"features": "MeanFeatures", "features_dim": 128, "net_arch": [256]}
+_TRANSFORMER: dict[str, Any] = {"features": "TransformerFeatures", "features_dim": 32, "net_arch": [64]}
+NETWORKS = {
+    "rlfl/Copy-v0": _TRANSFORMER,
+    "rlfl/Brackets-v0": _TRANSFORMER,
+    "rlfl/Arithmetic-v0": _MEAN,
+    "rlfl/ArithmeticAnswer-v0": _MEAN,
+    "rlfl/ArithmeticSteps-v0": _TRANSFORMER,
+}
+
 _PPO: dict[str, Any] = {
     "num_envs": 256,
-    "features": "TransformerFeatures",
-    "features_kwargs": {"features_dim": 32},
-    "net_arch": [64],
     "learning_rate": 2e-3,
     "arguments": {"n_steps": 16, "batch_size": 512, "n_epochs": 4, "ent_coef": 0.01, "gae_lambda": 1.0},
 }
-SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
-    ("MaskablePPO", "rlfl/Copy-v0"): _PPO | {"steps": 100_000},
-    ("MaskablePPO", "rlfl/Brackets-v0"): _PPO | {"steps": 200_000},
-    # An episode is one token, so Q-learning is regression of the reward on (prompt, answer): no noise, and each sample
-    # is used again and again. That is what tells apart answers whose rewards differ by 0.05, one off from right.
-    ("DQN", "rlfl/Arithmetic-v0"): {
-        "num_envs": 128,
-        "steps": 1_000_000,
-        "features": "MeanFeatures",
-        "features_kwargs": {"features_dim": 128},
-        "net_arch": [256],
-        "learning_rate": 3e-3,
-        "arguments": {
-            "train_freq": 1,
-            "gradient_steps": 1,
-            "batch_size": 512,
-            "buffer_size": 500_000,
-            "learning_starts": 2_000,
-            "exploration_fraction": 0.2,
-            "exploration_final_eps": 0.02,
-        },
+# Where an episode is one token Q-learning is regression of the reward on prompt and answer: no noise, and each sample
+# is used again and again. That is what tells apart answers whose rewards differ by 0.05, one off from right.
+_DQN: dict[str, Any] = {
+    "num_envs": 128,
+    "learning_rate": 3e-3,
+    "arguments": {
+        "train_freq": 1,
+        "gradient_steps": 2,
+        "batch_size": 512,
+        "buffer_size": 500_000,
+        "learning_starts": 2_000,
+        "exploration_fraction": 0.2,
+        "exploration_final_eps": 0.02,
     },
+}
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "PPO": _PPO,
+    "MaskablePPO": _PPO,
+    "RecurrentPPO": _PPO | {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 64}},
+    "A2C": {"num_envs": 256, "learning_rate": 2e-3, "arguments": {"n_steps": 4, "ent_coef": 0.01, "gae_lambda": 1.0}},
+    "TRPO": {
+        "network": _MEAN,  # its second derivatives through a transformer take ten times as long as all the rest
+        "num_envs": 256,
+        "learning_rate": 2e-3,
+        "arguments": {"n_steps": 16, "batch_size": 1024, "n_critic_updates": 4, "gae_lambda": 1.0, "target_kl": 0.02},
+    },
+    "DQN": _DQN,
+    "QRDQN": _DQN | {"policy_kwargs": {"n_quantiles": 10}},
 }
 
 
 def make_model(algorithm: str, id: str, seed: int = 0) -> BaseAlgorithm:
-    """Makes the algorithm with its settings, on environments of its own."""
-    settings = SETTINGS[algorithm, id]
+    """Makes the algorithm with its settings, on environments of its own.
+
+    gamma is 1: the only reward comes at the end. The learning rate falls to 0, linearly.
+    """
+    settings = ALGORITHMS[algorithm]
+    network = settings.get("network", NETWORKS[id])
     cls = getattr(stable_baselines3, algorithm, None) or getattr(sb3_contrib, algorithm)
     return cls(
-        "MlpPolicy",
+        settings.get("policy", "MlpPolicy"),
         make_sb3(id, settings["num_envs"], seed=seed),
         policy_kwargs={
-            "features_extractor_class": getattr(sb3_features, settings["features"]),
-            "features_extractor_kwargs": settings["features_kwargs"],
-            "net_arch": settings["net_arch"],
+            "features_extractor_class": getattr(sb3_features, network["features"]),
+            "features_extractor_kwargs": {"features_dim": network["features_dim"]},
+            "net_arch": network["net_arch"],
+            **settings.get("policy_kwargs", {}),
         },
         learning_rate=lambda remaining: settings["learning_rate"] * remaining,
         gamma=1.0,
@@ -78,14 +101,15 @@ def make_model(algorithm: str, id: str, seed: int = 0) -> BaseAlgorithm:
 
 def success(model: BaseAlgorithm, held_out: VecEnv) -> float:
     """Plays one episode in each environment, greedy, always the same prompts; returns the share that succeeds."""
-    held_out.seed(10**6)
+    held_out.seed(HELD_OUT_SEED)
     observations = held_out.reset()
     has_ended, succeeds = np.zeros((2, held_out.num_envs), dtype=bool)
     masks: dict[str, Any] = {}
+    memory: Any = None  # of RecurrentPPO; each episode is the environment's first, so that it need not be cleared
     while not has_ended.all():
         if isinstance(model, sb3_contrib.MaskablePPO):
             masks["action_masks"] = get_action_masks(held_out)
-        actions, _ = model.predict(observations, deterministic=True, **masks)
+        actions, memory = model.predict(observations, memory, deterministic=True, **masks)
         observations, _, ended, infos = held_out.step(actions)
         for i in np.flatnonzero(ended & ~has_ended):
             succeeds[i] = infos[i]["is_success"]
@@ -94,39 +118,62 @@ def success(model: BaseAlgorithm, held_out: VecEnv) -> float:
 
 
 class Progress(BaseCallback):
-    """Prints the success on held-out prompts ten times a run, with the processor time used so far."""
+    """Notes the success on held-out prompts ten times a run, with the processor's seconds spent on training so far.
 
-    def __init__(self, held_out: VecEnv, steps: int) -> None:
-        """Takes the held-out environments and the length of the run."""
+    Attributes:
+        tokens: Tokens trained on, at each evaluation.
+        seconds: Of the processor; evaluations do not count.
+        successes: Shares of held-out prompts.
+    """
+
+    def __init__(self, held_out: VecEnv, tokens: int, *, quiet: bool = False) -> None:
+        """Takes the held-out environments, the tokens of the whole run, and whether to be silent."""
         super().__init__()
         self.held_out = held_out
-        self.marks = [steps * tenth // 10 for tenth in range(1, 10)]
+        self.quiet = quiet
+        self.marks = [tokens * tenth // 10 for tenth in range(1, 10)]
+        self.tokens: list[int] = []
+        self.seconds: list[float] = []
+        self.successes: list[float] = []
         self.begun = time.process_time()
 
     def _on_step(self) -> bool:
         if self.marks and self.num_timesteps >= self.marks[0]:
             self.marks.pop(0)
-            self.report()
+            self.note()
         return True
 
-    def report(self) -> None:
-        """Prints a line."""
-        seconds = time.process_time() - self.begun
-        print(f"{self.num_timesteps:>9,} tokens{seconds:>7.0f} s  {success(self.model, self.held_out):.3f}", flush=True)
+    def _on_training_end(self) -> None:
+        self.note()
+
+    def note(self) -> None:
+        """Evaluates."""
+        paused = time.process_time()
+        self.tokens.append(self.num_timesteps)
+        self.seconds.append(paused - self.begun)
+        self.successes.append(success(self.model, self.held_out))
+        self.begun += time.process_time() - paused
+        if not self.quiet:
+            print(f"{self.tokens[-1]:>9,} tokens{self.seconds[-1]:>7.0f} s  {self.successes[-1]:.3f}", flush=True)
+
+
+def train_sb3(algorithm: str, id: str, tokens: int, seed: int = 0, *, quiet: bool = False) -> Progress:
+    """Trains on one thread, and returns the curve."""
+    torch.set_num_threads(1)
+    progress = Progress(make_sb3(id, HELD_OUT_PROMPTS, split="test"), tokens, quiet=quiet)
+    make_model(algorithm, id, seed).learn(tokens, callback=progress)
+    return progress
 
 
 def main() -> None:
-    """Trains and reports."""
+    """Trains and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("algorithm", choices=sorted({algorithm for algorithm, _ in SETTINGS}))
-    parser.add_argument("id", choices=sorted({id for _, id in SETTINGS}))
+    parser.add_argument("algorithm", choices=sorted(ALGORITHMS))
+    parser.add_argument("id", choices=sorted(NETWORKS))
+    parser.add_argument("--tokens", type=int, default=200_000, help="how long to train")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    steps = SETTINGS[options.algorithm, options.id]["steps"]
-    progress = Progress(make_sb3(options.id, 2000, split="test"), steps)
-    make_model(options.algorithm, options.id, options.seed).learn(steps, callback=progress)
-    progress.report()
+    train_sb3(options.algorithm, options.id, options.tokens, options.seed)
 
 
 if __name__ == "__main__":

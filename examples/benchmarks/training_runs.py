@@ -7,15 +7,17 @@ import json
 import math
 import multiprocessing
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rlfl_agents.metrics import read_metrics
 from rlfl_agents.ppo import PPOConfig, train
 
-__all__ = ["Job", "keep", "run_missing"]
+__all__ = ["Job", "keep", "run_missing", "train_agent"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,23 +27,23 @@ class Job:
     Attributes:
         target: The JSON file it leaves.
         name: What it is, in words.
-        config: The settings; one thread, on the CPU.
-        columns: Which columns of metrics.csv to keep, at the updates with an evaluation.
+        work: Does it, in a process of its own, and returns what to keep. Pickled, so a module's own function or a
+            `functools.partial` of one.
     """
 
     target: Path
     name: str
-    config: PPOConfig
-    columns: tuple[str, ...]
+    work: Callable[[], dict[str, Any]]
 
 
 def run_missing(jobs: Sequence[Job], processes: int) -> None:
-    """Runs those jobs that have left no result yet, so many at a time."""
+    """Runs those jobs that have left no result yet, so many at a time, in their order."""
     missing = [job for job in jobs if not job.target.exists()]
     if missing:
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for line in pool.map(_run, missing):
-                print(line, flush=True)
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=spawn, max_tasks_per_child=1) as pool:
+            for done in as_completed([pool.submit(_run, job) for job in missing]):
+                print(done.result(), flush=True)
 
 
 def keep(path: Path, result: Any) -> None:
@@ -52,19 +54,30 @@ def keep(path: Path, result: Any) -> None:
     temporary.replace(path)
 
 
-def _run(job: Job) -> str:
-    config = dataclasses.replace(job.config, threads=1, device="cpu")
+def train_agent(config: PPOConfig, columns: Sequence[str]) -> dict[str, Any]:
+    """Trains our agent on one thread of the CPU.
+
+    Args:
+        config: The settings.
+        columns: Which columns of metrics.csv to return, at the updates with an evaluation; "tokens" as well, those
+            sampled so far.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        last = train(config, Path(folder) / "run", quiet=True)
-        metrics = read_metrics(Path(folder) / "run")
+        run = Path(folder) / "run"
+        last = train(dataclasses.replace(config, threads=1, device="cpu"), run, quiet=True)
+        metrics = read_metrics(run)
+    metrics["tokens"] = np.nancumsum(np.array(metrics["length"]) * config.rows).tolist()
     evaluated = [i for i, success in enumerate(metrics["eval/success"]) if not math.isnan(success)]
-    result: dict[str, Any] = {
-        "name": job.name,
+    return {
         "seed": config.seed,
-        "config": dataclasses.asdict(job.config),
+        "config": dataclasses.asdict(config),
         "minutes": last["clock/minutes"],
         "final": {name: value for name, value in last.items() if not math.isnan(value)},
-        "curve": {name: [metrics[name][i] for i in evaluated] for name in job.columns},
+        "curve": {name: [metrics[name][i] for i in evaluated] for name in columns},
     }
-    keep(job.target, result)
-    return f"{job.name}, seed {config.seed}: reward {last['eval/reward']:.3f} after {result['minutes']:.1f} min"
+
+
+def _run(job: Job) -> str:
+    result = job.work()
+    keep(job.target, {"name": job.name, **result})
+    return f"{job.name}, seed {result['seed']}: {result['minutes']:.1f} min"

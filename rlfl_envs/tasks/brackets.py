@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rlfl_envs.errors import PromptError
-from rlfl_envs.task import Outcome, Prompt, Task, TaskConfig, check_value
+from rlfl_envs.errors import ConfigError, PromptError
+from rlfl_envs.keys import Keys, fingerprint, in_split, key_at, mix, uniform_integers
+from rlfl_envs.task import Outcome, OutcomeArrays, Prompt, Task, TaskConfig, check_value
 from rlfl_envs.tokenization import character_tokenizer, load_tokenizer
 
 __all__ = ["Brackets", "BracketsConfig"]
 
 OPENING, CLOSING = "([{<", ")]}>"  # by kind
+_CHARACTERS = "()[]{}<>"  # by 2 * kind, plus 1 if it closes
+_MAX_ATTEMPTS = 10_000  # a split that rejects this many prompts in a row will reject them all
 
 
 @dataclass(frozen=True)
@@ -103,29 +107,73 @@ class Brackets(Task):
         super().__init__(**kwargs)
         config = self.config
         self.automaton = BracketsAutomaton(config.kinds, config.depth)
-        is_character = config.vocabulary == "characters"
+        self._is_character = config.vocabulary == "characters"
         self.tokenizer = (
-            character_tokenizer(self.automaton.alphabet) if is_character else load_tokenizer(config.vocabulary)
+            character_tokenizer(self.automaton.alphabet) if self._is_character else load_tokenizer(config.vocabulary)
         )
+        self._first_token = len(self.tokenizer.special_ids)  # where characters are tokens; they stand in their order
+        self._problem = np.dtype(
+            [("stack", np.int8, (config.depth,)), ("height", np.int64)]
+        )  # kinds left open, the first first
         self.reward_range = (0.0, 1.0)
         self.default_budget = config.depth
         self.max_prompt_tokens = config.length + (self.tokenizer.bos_id is not None)
 
     def draw(self, rng: np.random.Generator) -> Prompt:
-        """Draws how many brackets stay open, then walks there."""
-        config = self.config
-        target = int(rng.integers(1, config.depth + 1))
-        remaining = config.length - (config.length - target) % 2
-        text, due = "", ""
-        for number in rng.integers(2 * config.kinds, size=remaining).tolist():
-            may_close = due and target - len(due) < remaining
-            may_open = len(due) < config.depth and len(due) - target < remaining
-            if may_open and (number % 2 or not may_close):
-                text, due = text + OPENING[number // 2], CLOSING[number // 2] + due
-            else:
-                text, due = text + due[0], due[1:]
-            remaining -= 1
-        return Prompt(text, due)
+        """Draws one prompt; `prompts_from_keys` is what the environments use."""
+        return self.sample_prompts(rng, 1)[0]
+
+    def prompts_from_keys(self, keys: Keys) -> list[Prompt]:
+        """Returns the prompt of each key, uint64 [n]."""
+        codes, sizes, data = self._draw(keys)
+        texts = ["".join([_CHARACTERS[code] for code in row[:size]]) for row, size in zip(codes, sizes, strict=True)]
+        return [Prompt(text, self._due(row)) for text, row in zip(texts, data, strict=True)]
+
+    def _draw(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.void]]:
+        """Draws a prompt of the split for each key, attempt after attempt.
+
+        Returns:
+            The prompts' brackets, 2 * kind + (1 if it closes), int64 [n, length]; how many there are, int64 [n]; and
+            what they leave open, [n].
+
+        Raises:
+            ConfigError: The split holds (nearly) nothing.
+        """
+        n = len(keys)
+        codes, sizes = np.zeros((n, self.config.length), dtype=np.int64), np.zeros(n, dtype=np.int64)
+        data = np.zeros(n, dtype=self._problem)
+        rows = np.arange(n)
+        for attempt in range(_MAX_ATTEMPTS):
+            codes[rows], sizes[rows], data[rows] = self._walk(key_at(keys[rows], np.array([attempt])))
+            rows = rows[~in_split(fingerprint(codes[rows], sizes[rows]), self.config.split)]
+            if not len(rows):
+                return codes, sizes, data
+        raise ConfigError(f"split={self.config.split!r} holds none of {_MAX_ATTEMPTS} prompts drawn; allowed: 'all'.")
+
+    def _walk(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.void]]:
+        """Draws how many brackets stay open, then walks there; what it returns is `_draw`'s, whatever the split."""
+        config, rows = self.config, np.arange(len(keys))
+        target = 1 + uniform_integers(mix(keys), config.depth)
+        sizes = config.length - (config.length - target) % 2
+        codes, data = np.zeros((len(keys), config.length), dtype=np.int64), np.zeros(len(keys), dtype=self._problem)
+        stack, height = data["stack"], data["height"]
+        for column in range(config.length):
+            number = uniform_integers(key_at(keys, np.array([column])), 2 * config.kinds)
+            remaining = sizes - column
+            may_close = (height > 0) & (target - height < remaining)
+            may_open = (height < config.depth) & (height - target < remaining)
+            opens = may_open & ((number % 2 == 1) | ~may_close)
+            top = np.where(opens, height, height - 1)
+            kind = np.where(opens, number // 2, stack[rows, top])
+            codes[:, column] = 2 * kind + ~opens
+            is_there = remaining > 0
+            stack[rows[opens & is_there], top[opens & is_there]] = kind[opens & is_there]
+            height += np.where(is_there, np.where(opens, 1, -1), 0)
+        return codes, sizes, data
+
+    def _due(self, row: np.void) -> str:
+        """The closing brackets due, the next one first."""
+        return "".join([CLOSING[kind] for kind in row["stack"][: row["height"]][::-1]])
 
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts any beginning of a Dyck word, at most `length` long and `depth` deep, that leaves a bracket open."""
@@ -146,6 +194,60 @@ class Brackets(Task):
             parts = {"closed": float(closed), "left": float(left)}
             outcomes.append(Outcome(closed / (closed + left), left == 0, parts, "mismatch" if is_wrong else "ok"))
         return outcomes
+
+    def arrays_from_keys(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.void]]:
+        """Returns the prompts' columns, int64 [n, P], and what each leaves open."""
+        if not self._is_character:
+            return self.arrays_from_prompts(self.prompts_from_keys(keys))
+        codes, sizes, data = self._draw(keys)
+        columns = np.full((len(keys), self.max_prompt_tokens), self.tokenizer.pad_id, dtype=np.int64)
+        assert self.tokenizer.bos_id is not None  # the characters' vocabulary has one
+        begin = self.max_prompt_tokens - sizes
+        row, i = np.nonzero(np.arange(self.config.length) < sizes[:, None])
+        columns[row, begin[row] + i] = codes[row, i] + self._first_token
+        columns[np.arange(len(keys)), begin - 1] = self.tokenizer.bos_id
+        return columns, data
+
+    def arrays_from_prompts(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.int64], NDArray[np.void]]:
+        """The same for given prompts."""
+        data = np.zeros(len(prompts), dtype=self._problem)
+        for row, prompt in zip(data, prompts, strict=True):
+            row["height"] = len(prompt.data)
+            row["stack"][: len(prompt.data)] = [CLOSING.index(bracket) for bracket in reversed(prompt.data)]
+        return np.stack([self.encode_prompt(prompt) for prompt in prompts]), data
+
+    def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
+        """The automaton's first states."""
+        return [self._due(row) for row in data]
+
+    def evaluate_arrays(
+        self, data: NDArray[np.void], completions: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> OutcomeArrays:
+        """Judges token ids, [n, C]: the automaton's `read`, for all rows at once."""
+        if not self._is_character:
+            rows = zip(completions.tolist(), lengths.tolist(), strict=True)
+            texts = self.tokenizer.decode_batch([row[:length] for row, length in rows])
+            prompts = [Prompt("", self._due(row)) for row in data]
+            return OutcomeArrays.of(self.evaluate(prompts, texts), self.part_names)
+        n, stack, height = np.arange(len(data)), data["stack"].copy(), data["height"].copy()
+        lowest, is_wrong = height.copy(), np.zeros(len(data), dtype=np.bool_)
+        for column in range(completions.shape[1]):
+            code = completions[:, column] - self._first_token
+            opens, kind = code % 2 == 0, code // 2
+            fits = np.where(opens, height < self.config.depth, (height > 0) & (stack[n, height - 1] == kind))
+            goes_on = (column < lengths) & ~is_wrong
+            is_wrong |= goes_on & ~fits
+            pushed = np.flatnonzero(goes_on & fits & opens)
+            stack[pushed, height[pushed]] = kind[pushed]
+            height += np.where(goes_on & fits, np.where(opens, 1, -1), 0)
+            lowest = np.minimum(lowest, height)
+        closed, left = data["height"] - lowest, np.maximum(height, is_wrong)
+        return OutcomeArrays(
+            reward=closed / (closed + left),
+            is_success=left == 0,
+            parts={"closed": closed.astype(np.float64), "left": left.astype(np.float64)},
+            status=np.where(is_wrong, "mismatch", "ok").astype(object),
+        )
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """The shortest: what is due, and nothing else."""

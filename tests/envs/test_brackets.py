@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlfl_envs import ConfigError, PromptError, baselines, load_task
+from rlfl_envs import ConfigError, Outcome, PromptError, Task, baselines, check_task, load_task
 from rlfl_envs.masks import make_mask
 
-from .conftest import BRACKETS
+from .conftest import BRACKETS, save_vocabulary
 
 PAIRS = ("()", "[]", "{}", "<>")
 
@@ -114,6 +115,49 @@ def test_prompts(arguments: dict[str, Any]) -> None:
     assert set(counts) == set(range(1, config.depth + 1))
     assert min(counts.values()) > 0.75 * len(prompts) / config.depth
     assert {bracket for prompt in prompts for bracket in prompt.text} == set("".join(PAIRS[: config.kinds]))
+
+
+def test_the_array_path_judges_every_completion_alike() -> None:
+    """Every completion of up to three brackets, on every prompt: the same outcome from token ids as from text."""
+    task = load_task(BRACKETS, kinds=2, depth=2, length=4, max_completion_tokens=3, split="all")
+    prompts = [p for n in range(5) for p in map("".join, product("()[]", repeat=n)) if is_prompt(task, p)]
+    texts = ["".join(text) for n in range(4) for text in product("()[]", repeat=n)]
+    pairs = [(task.parse_prompt(prompt), text) for prompt in prompts for text in texts]
+    assert len(pairs) > 2000
+    _, data = task.arrays_from_prompts([prompt for prompt, _ in pairs])
+    rows = [task.tokenizer.encode(text) for _, text in pairs]
+    completions = np.array([row + [task.tokenizer.pad_id] * (3 - len(row)) for row in rows])
+    arrays = task.evaluate_arrays(data, completions, np.array([len(row) for row in rows]))
+    for row, outcome in enumerate(task.evaluate(*map(list, zip(*pairs, strict=True)))):
+        parts = {name: float(values[row]) for name, values in arrays.parts.items()}
+        assert Outcome(arrays.reward[row], arrays.is_success[row], parts, arrays.status[row]) == outcome, pairs[row]
+
+
+def test_tokens_of_several_brackets(tmp_path: Path) -> None:
+    """With another vocabulary, too, arrays and text agree."""
+    path = save_vocabulary(tmp_path, [*"()[]{}", "((", "})", "])", "{("])
+    check_task(load_task(BRACKETS, vocabulary=path), num_prompts=64)
+
+
+def is_prompt(task: Task, text: str) -> bool:
+    """Whether the task takes it as a prompt."""
+    try:
+        task.parse_prompt(text)
+    except PromptError:
+        return False
+    return True
+
+
+def test_an_empty_split() -> None:
+    """A split without a prompt says so, and in no time."""
+    messages = []
+    for split in ("train", "test"):
+        try:
+            load_task(BRACKETS, kinds=1, depth=1, length=1, split=split).sample_prompts(np.random.default_rng(0), 1)
+        except ConfigError as error:
+            messages.append(str(error))
+    (message,) = messages  # of the one prompt there is, one split has nothing
+    assert message.endswith(" holds none of 10000 prompts drawn; allowed: 'all'.")
 
 
 @pytest.mark.parametrize("text", ["", "()", ")", "(]", "([)", "(((((", "<", "( ", "(" * 9, "()()()()(", "x"])
