@@ -227,7 +227,13 @@ def distinct(completions: Tensor, active: Tensor, n: int) -> float:
     if completions.shape[1] < n:
         return 0.0
     grams = completions.unfold(1, n, 1)[active.unfold(1, n, 1).all(dim=2)]
-    return len(grams.unique(dim=0)) / len(grams) if len(grams) else 0.0
+    if not len(grams):
+        return 0.0
+    # Each different n-gram gets a number, token by token: `unique` over rows is a hundred times slower.
+    numbers = grams[:, 0]
+    for column in grams.T[1:]:
+        numbers = (numbers * (completions.max() + 1) + column).unique(return_inverse=True)[1]
+    return len(numbers.unique()) / len(grams)
 
 
 def gathered(rollout: Rollout, accelerator: Accelerator) -> Rollout:

@@ -62,12 +62,20 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "PPO": _PPO,
     "MaskablePPO": _PPO,
     "RecurrentPPO": _PPO | {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 64}},
-    "A2C": {"num_envs": 256, "learning_rate": 2e-3, "arguments": {"n_steps": 4, "ent_coef": 0.01, "gae_lambda": 1.0}},
+    "A2C": {"num_envs": 64, "learning_rate": 2e-3, "arguments": {"n_steps": 4, "ent_coef": 0.01, "gae_lambda": 1.0}},
     "TRPO": {
         "network": _MEAN,  # its second derivatives through a transformer take ten times as long as all the rest
         "num_envs": 256,
         "learning_rate": 2e-3,
-        "arguments": {"n_steps": 16, "batch_size": 1024, "n_critic_updates": 4, "gae_lambda": 1.0, "target_kl": 0.02},
+        "arguments": {
+            "n_steps": 8,
+            "batch_size": 512,
+            "n_critic_updates": 4,
+            "sub_sampling_factor": 2,
+            "cg_max_steps": 5,
+            "gae_lambda": 1.0,
+            "target_kl": 0.02,
+        },
     },
     "DQN": _DQN,
     "QRDQN": _DQN | {"policy_kwargs": {"n_quantiles": 10}},

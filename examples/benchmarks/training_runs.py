@@ -41,7 +41,7 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
     missing = [job for job in jobs if not job.target.exists()]
     if missing:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=spawn, max_tasks_per_child=1) as pool:
+        with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
             for done in as_completed([pool.submit(_run, job) for job in missing]):
                 print(done.result(), flush=True)
 
