@@ -6,8 +6,8 @@ AGENT below), picked by hand in a few tries, not searched; only SB3's network go
 1,000 held-out prompts, the same for all.
 
 Budget: 263 runs on one core each, half a minute to eleven minutes; 8 core-hours in all. Each run leaves one JSON under
-results/algorithms/, and what has one is not run again: stop it and go on at will. Writes docs/_static/algorithms.png
-and prints the tables.
+results/algorithms/, and what has one is not run again: stop it and go on at will. Draws docs/_static/algorithms.png and
+puts the tables into README.md and docs/benchmark.md.
 
     python examples/benchmarks/bench_algorithms.py [--ids rlfl/Copy-v0] [--algorithms PPO DQN] [--seeds 0 1] [--jobs 2]
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -32,7 +33,8 @@ from rlfl_agents.ppo import PPOConfig
 from training_runs import Job, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "algorithms"
-PICTURE = Path(__file__).parents[2] / "docs" / "_static" / "algorithms.png"
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmark.md")
 GOAL = 0.9
 
 TOKENS = {
@@ -114,7 +116,8 @@ def run_agent(algorithm: str, id: str, seed: int) -> dict[str, list[float]]:
     curve = train_agent(config, ("tokens", "clock/minutes", "eval/success"))["curve"]
     busy = (time.process_time() - started_cpu) / (time.perf_counter() - started)  # the share of the clock that was ours
     seconds = [60 * minutes * busy for minutes in curve["clock/minutes"]]
-    return {"tokens": curve["tokens"], "seconds": seconds, "success": curve["eval/success"]}
+    found = {"tokens": curve["tokens"], "seconds": seconds, "success": curve["eval/success"]}
+    return {name: values[1:] for name, values in found.items()}  # the first is from before training
 
 
 def run_trl(algorithm: str, id: str, seed: int) -> dict[str, list[float]]:
@@ -216,6 +219,18 @@ def table_to_goal() -> str:
     return "\n".join(lines)
 
 
+def with_tables(page: str) -> str:
+    """Puts the tables between a page's marks, such as `<!-- algorithms: success -->` and `<!-- end -->`."""
+    for name, text in (("success", table()), ("to the goal", table_to_goal())):
+        page = re.sub(
+            rf"(<!-- algorithms: {name} -->\n).*?(\n<!-- end -->)",
+            lambda marks, text=text: f"{marks[1]}\n{text}\n{marks[2]}",
+            page,
+            flags=re.DOTALL,
+        )
+    return page
+
+
 def plot() -> None:
     """Draws the median success over tokens, a panel an id; the band reaches from the worst seed to the best."""
     figure = Figure(figsize=(15, 4.2), layout="constrained")
@@ -238,11 +253,11 @@ def plot() -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("success, greedy, held out", fontsize=9)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
-    figure.savefig(PICTURE, dpi=120)
+    figure.savefig(ROOT / "docs" / "_static" / "algorithms.png", dpi=120)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs what is missing, then draws and prints all that there is."""
+    """Runs what is missing, then draws and writes down all that there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ids", nargs="+", choices=TOKENS, default=list(TOKENS), metavar="ID")
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=ALGORITHMS, metavar="NAME")
@@ -253,6 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not chosen.plot_only:
         run_missing(jobs(chosen.algorithms, chosen.ids, chosen.seeds), chosen.jobs)
     plot()
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"\n{table()}\n\nto {GOAL}\n\n{table_to_goal()}")
 
 

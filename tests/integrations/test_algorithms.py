@@ -1,0 +1,77 @@
+"""The benchmark of algorithms: its statistics by hand, its runs in small, and whether the pages show its results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from .conftest import EXAMPLES
+
+
+@pytest.fixture
+def bench(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "benchmarks"))
+    return example("benchmarks/bench_algorithms.py")
+
+
+def test_interquartile_mean(bench: ModuleType) -> None:
+    """The quarter at either end does not count; values of several ids are pooled."""
+    assert bench.interquartile_mean(np.array([0.0, 0.5, 0.6, 0.7, 1.0])) == pytest.approx(0.6)
+    assert bench.interquartile_mean(np.array([0.0, 0.6]), np.array([0.8, 1.0])) == pytest.approx(0.7)
+
+
+def test_estimate(bench: ModuleType) -> None:
+    """The interval lies around the mean, is the same every time, and is left out where there is nothing to vary."""
+    assert bench.estimate([np.array([1.0, 1.0, 1.0])]) == "1.00"
+    spread = bench.estimate([np.array([0.1, 0.5, 0.5, 0.5, 0.9])])
+    assert spread == bench.estimate([np.array([0.1, 0.5, 0.5, 0.5, 0.9])])
+    mean, _, low, high = spread.replace("(", "( ").replace(" to ", " ").strip(")").split()
+    assert 0.1 <= float(low) < float(mean) == 0.5 < float(high) <= 0.9
+
+
+def test_the_pages_show_the_results(bench: ModuleType) -> None:
+    """README.md and docs/benchmark.md have the tables that the files under results/ give."""
+    for page in bench.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert "<!-- algorithms: success -->" in text, page
+        assert bench.with_tables(text) == text, f"{page.name}: run bench_algorithms.py --plot-only"
+
+
+def test_every_result_belongs_to_a_cell(bench: ModuleType) -> None:
+    """No run is left over from other contenders, ids or seeds, and each has trained for its tokens, within a fifth."""
+    jobs = {job.target for job in bench.jobs(bench.ALGORITHMS, [*bench.TOKENS], range(5))}
+    for file in bench.RESULTS.rglob("*.json"):
+        assert file in jobs
+        result = json.loads(file.read_text(encoding="utf-8"))
+        assert abs(result["curve"]["tokens"][-1] / bench.TOKENS[result["id"]] - 1) < 0.2, file
+
+
+@pytest.mark.filterwarnings("default")  # TRL and Transformers warn of each other
+@pytest.mark.parametrize("algorithm", ["A2C", "rlfl PPO + batch entropy", "rlfl RLOO", "TRL GRPO"])
+def test_a_run(bench: ModuleType, algorithm: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It leaves a file with a curve, which is read back, and is not run again."""
+    if algorithm in bench.SB3:
+        pytest.importorskip("sb3_contrib", reason="needs the extra sb3")
+    if algorithm == bench.TRL:
+        pytest.importorskip("trl", reason="needs the extra trl")
+    monkeypatch.setitem(bench.TOKENS, "rlfl/Copy-v0", 8192)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    result = bench.run(algorithm, "rlfl/Copy-v0", 0)
+    curve = result["curve"]
+    assert abs(curve["tokens"][-1] / 8192 - 1) < 0.3
+    assert curve["tokens"] == sorted(curve["tokens"])
+    assert curve["seconds"] == sorted(curve["seconds"])
+    assert all(0 <= success <= 1 for success in curve["success"])
+    (job,) = bench.jobs([algorithm], ["rlfl/Copy-v0"], [0])
+    job.target.parent.mkdir()
+    job.target.write_text(json.dumps(result))
+    assert bench.curves(algorithm, "rlfl/Copy-v0") == [curve]
+    bench.run_missing([job], 1)  # has nothing to do: a pool would fail, since this module is not the main one
+    row = next(row for row in bench.table().splitlines() if row.startswith(f"| {algorithm} |"))
+    assert f"{curve['success'][-1]:.2f}" in row
