@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from rlfl_agents.ppo import PPOConfig
-from training_runs import Job, run_missing, train_agent
+from rlfl_agents.sweep import Job, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "algorithms"
 ROOT = Path(__file__).parents[2]

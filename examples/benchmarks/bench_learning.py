@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 import rlfl_envs
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
-from training_runs import Job, run_missing, train_agent
+from rlfl_agents.sweep import Job, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "learning"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"

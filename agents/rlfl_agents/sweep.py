@@ -1,4 +1,7 @@
-"""What the benchmarks that train share: every run leaves one JSON file, and what has one is not run again."""
+"""Many runs, several at a time: each leaves one JSON file, and what has one is not run again.
+
+This is how every benchmark and every experiment of this repository is run, stopped and gone on with.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +40,17 @@ class Job:
 
 
 def run_missing(jobs: Sequence[Job], processes: int) -> None:
-    """Runs those jobs that have left no result yet, so many at a time, in their order."""
+    """Runs those jobs that have left no result yet, in their order, and prints a line for each.
+
+    Call it below `if __name__ == "__main__":`, since the processes are spawned.
+
+    Args:
+        jobs: The runs. What `work` returns has a `seed` and the `minutes` it took.
+        processes: How many run at a time, 1 or more.
+    """
     missing = [job for job in jobs if not job.target.exists()]
     if missing:
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
             for done in as_completed([pool.submit(_run, job) for job in missing]):
                 print(done.result(), flush=True)
 
@@ -54,18 +63,26 @@ def keep(path: Path, result: Any) -> None:
     temporary.replace(path)
 
 
-def train_agent(config: PPOConfig, columns: Sequence[str]) -> dict[str, Any]:
-    """Trains our agent on one thread of the CPU.
+def train_agent(
+    config: PPOConfig, columns: Sequence[str], examine: Callable[[Path], dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Trains our agent on one thread of the CPU and keeps what a plot needs; the run itself is deleted.
 
     Args:
         config: The settings.
-        columns: Which columns of metrics.csv to return, at the updates with an evaluation; "tokens" as well, those
+        columns: Which columns of metrics.csv to keep, at the updates with an evaluation; "tokens" as well, those
             sampled so far.
+        examine: Looks at the run directory before it goes; what it returns is kept as well.
+
+    Returns:
+        `seed`, `config`, `minutes` of training, `final` (the last row of metrics), `curve` (a list for each column),
+        and what `examine` found.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         last = train(dataclasses.replace(config, threads=1, device="cpu"), run, quiet=True)
         metrics = read_metrics(run)
+        found = examine(run) if examine else {}
     metrics["tokens"] = np.nancumsum(np.array(metrics["length"]) * config.rows).tolist()
     evaluated = [i for i, success in enumerate(metrics["eval/success"]) if not math.isnan(success)]
     return {
@@ -74,6 +91,7 @@ def train_agent(config: PPOConfig, columns: Sequence[str]) -> dict[str, Any]:
         "minutes": last["clock/minutes"],
         "final": {name: value for name, value in last.items() if not math.isnan(value)},
         "curve": {name: [metrics[name][i] for i in evaluated] for name in columns},
+        **found,
     }
 
 

@@ -1,0 +1,49 @@
+"""Many runs: what has left a result is not run again, and what a run leaves can be read back."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.sweep import Job, run_missing, train_agent
+
+
+def test_what_has_a_result_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each job leaves one file; a second call runs what is missing alone."""
+    jobs = [Job(tmp_path / "runs" / f"{i}.json", f"job {i}", partial(dict, seed=i, minutes=0.5)) for i in range(3)]
+    run_missing(jobs[:2], 1)
+    assert capsys.readouterr().out.splitlines() == ["job 0, seed 0: 0.5 min", "job 1, seed 1: 0.5 min"]
+    jobs[0].target.write_text("{}")
+    run_missing(jobs, 2)
+    assert capsys.readouterr().out == "job 2, seed 2: 0.5 min\n"
+    found = [json.loads(job.target.read_text()) for job in jobs]
+    assert found == [{}, {"name": "job 1", "seed": 1, "minutes": 0.5}, {"name": "job 2", "seed": 2, "minutes": 0.5}]
+    assert {path.suffix for path in (tmp_path / "runs").iterdir()} == {".json"}
+
+
+def test_a_run_of_our_agent() -> None:
+    """The curve has the evaluations alone, the tokens add up, and `examine` sees the run before it is deleted."""
+    config = PPOConfig(
+        env_id="rlfl/Copy-v0",
+        env_kwargs={"length": 3},
+        seed=3,
+        layers=1,
+        width=16,
+        heads=2,
+        total_samples=128,
+        prompts=32,
+        eval_every=2,
+        eval_prompts=16,
+    )
+    result = train_agent(config, ("update", "tokens", "eval/success"), lambda run: {"files": sorted(run.iterdir())})
+    assert result["seed"] == 3
+    assert result["config"]["width"] == 16
+    assert result["curve"]["update"] == [0, 2, 4]
+    first, middle, last = result["curve"]["tokens"]
+    assert first == 0 < middle < last <= 128 * 3
+    assert result["final"]["eval/success"] == result["curve"]["eval/success"][-1]
+    assert "metrics.csv" in {path.name for path in result["files"]}
