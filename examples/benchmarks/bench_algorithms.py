@@ -44,10 +44,10 @@ TOKENS = {
     "rlfl/ArithmeticAnswer-v0": 300_000,
     "rlfl/ArithmeticSteps-v0": 50_000,
 }
-# Our agent and TRL count completions: by the mean length of the references, EOS included.
+# Our agent and TRL count completions: about as many tokens as each has over a run, EOS included.
 COMPLETION_TOKENS = {
     "rlfl/Copy-v0": 4.0,
-    "rlfl/Brackets-v0": 3.25,
+    "rlfl/Brackets-v0": 4.0,
     "rlfl/Arithmetic-v0": 1.0,
     "rlfl/ArithmeticAnswer-v0": 1.0,
     "rlfl/ArithmeticSteps-v0": 18.7,
@@ -59,7 +59,7 @@ _PPO = _AGENT | {"prompts": 256, "epochs": 4, "minibatches": 4, "learning_rate":
 AGENT: dict[str, dict[str, Any]] = {
     "rlfl PPO": _PPO,
     "rlfl PPO + batch entropy": _PPO | {"batch_entropy_coef": 0.3, "batch_entropy_coef_final": 0.1},
-    "rlfl RLOO": _AGENT | {"advantage": "rloo", "prompts": 32, "group_size": 16, "epochs": 1, "learning_rate": 2e-3},
+    "rlfl RLOO": _AGENT | {"advantage": "rloo", "prompts": 16, "group_size": 8, "epochs": 1, "learning_rate": 2e-3},
 }
 TRL = "TRL GRPO"
 ALGORITHMS = (*SB3, *AGENT, TRL)

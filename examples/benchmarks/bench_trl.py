@@ -128,8 +128,8 @@ def their_training(
         config = GRPOConfig(
             output_dir=folder,
             max_steps=updates,
-            per_device_train_batch_size=MICRO_BATCH,
-            gradient_accumulation_steps=prompts * group_size // MICRO_BATCH,
+            per_device_train_batch_size=min(MICRO_BATCH, prompts * group_size),
+            gradient_accumulation_steps=max(1, prompts * group_size // MICRO_BATCH),
             num_generations=group_size,
             max_completion_length=task.max_completion_tokens,
             bf16=False,

@@ -54,6 +54,7 @@ _DQN: dict[str, Any] = {
         "batch_size": 512,
         "buffer_size": 500_000,
         "learning_starts": 2_000,
+        "target_update_interval": 1_000,
         "exploration_fraction": 0.2,
         "exploration_final_eps": 0.02,
     },
@@ -62,7 +63,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "PPO": _PPO,
     "MaskablePPO": _PPO,
     "RecurrentPPO": _PPO | {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 64}},
-    "A2C": {"num_envs": 64, "learning_rate": 2e-3, "arguments": {"n_steps": 4, "ent_coef": 0.01, "gae_lambda": 1.0}},
+    "A2C": {"num_envs": 32, "learning_rate": 2e-3, "arguments": {"n_steps": 4, "ent_coef": 0.01, "gae_lambda": 1.0}},
     "TRPO": {
         "network": _MEAN,  # its second derivatives through a transformer take ten times as long as all the rest
         "num_envs": 256,
