@@ -1,0 +1,286 @@
+"""What makes arithmetic learnable from its reward alone: the experiments of docs/research/arithmetic.md.
+
+Each experiment is a table of variants, each variant a set of settings, each run (variant, seed) one JSON file under
+results/arithmetic/EXPERIMENT/. What has a file is not run again: stop it and go on at will. One thread a run.
+
+    python examples/research/arithmetic.py screen [--variants base rloo ...] [--seeds 0 1 2] [--jobs 2]
+    python examples/research/arithmetic.py screen --plot-only
+
+screen  One factor at a time around a base, 1,000 updates of 64 prompts x 64 answers of `rlfl/Arithmetic-v0`, three
+        seeds. Budget: 33 variants x 3 seeds x about 85 s = 2.3 core-hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rlfl_agents.evaluate import evaluate_policy
+from rlfl_agents.models import load_policy
+from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.sweep import Job, run_missing, train_agent
+
+RESULTS = Path(__file__).parent / "results" / "arithmetic"
+PICTURES = Path(__file__).parents[2] / "docs" / "_static"
+COLUMNS = (
+    *("samples", "clock/minutes", "reward", "eval/success", "eval/reward", "eval/unseen_success"),
+    *("entropy", "batch_entropy", "batch_max_action", "distinct_1"),
+)
+
+# The recipe of `make demo`, a third as long.
+BASE = PPOConfig(
+    env_id="rlfl/Arithmetic-v0",
+    layers=2,
+    width=64,
+    heads=4,
+    advantage="group_norm",
+    group_size=64,
+    prompts=64,
+    epochs=1,
+    learning_rate=3e-3,
+    lr_schedule="linear",
+    warmup=0.02,
+    entropy_coef=0.05,
+    entropy_coef_final=0.0,
+    batch_entropy_coef=0.5,
+    batch_entropy_coef_final=0.1,
+    total_samples=1000 * 64 * 64,
+    eval_every=50,
+    eval_prompts=1000,
+    save_every=10**6,
+)
+# Question by question, what is changed in the base. A name is one variant, and its file's.
+SCREEN: dict[str, dict[str, dict[str, Any]]] = {
+    "batch entropy": {
+        "no c_B": {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": None},
+        "c_B 0.1": {"batch_entropy_coef": 0.1, "batch_entropy_coef_final": None},
+        "c_B 0.3": {"batch_entropy_coef": 0.3, "batch_entropy_coef_final": None},
+        "c_B 0.5": {"batch_entropy_coef": 0.5, "batch_entropy_coef_final": None},
+        "c_B 0.5 to 0": {"batch_entropy_coef": 0.5, "batch_entropy_coef_final": 0.0},
+    },
+    "a target for it": {
+        "batch entropy at 3.2": {"batch_entropy_target": 3.2, "batch_entropy_coef_final": None},
+        "batch entropy at 3.4": {"batch_entropy_target": 3.4, "batch_entropy_coef_final": None},
+    },
+    "mutual information": {
+        "c_B 0.3, c_H -0.3": {
+            "batch_entropy_coef": 0.3,
+            "batch_entropy_coef_final": None,
+            "entropy_coef": -0.3,
+            "entropy_coef_final": None,
+        },
+        "c_B 0.3, c_H -0.3 to 0": {
+            "batch_entropy_coef": 0.3,
+            "batch_entropy_coef_final": 0.0,
+            "entropy_coef": -0.3,
+            "entropy_coef_final": 0.0,
+        },
+    },
+    "token entropy": {
+        "no c_H": {"entropy_coef": 0.0, "entropy_coef_final": None},
+        "c_H 0.05": {"entropy_coef": 0.05, "entropy_coef_final": None},
+        "c_H 0.2 to 0": {"entropy_coef": 0.2},
+        "neither": {
+            "entropy_coef": 0.0,
+            "entropy_coef_final": None,
+            "batch_entropy_coef": 0.0,
+            "batch_entropy_coef_final": None,
+        },
+    },
+    "advantage": {
+        "rloo": {"advantage": "rloo"},
+        "learned value": {"advantage": "gae"},
+        "learned value, separate": {"advantage": "gae", "critic": "separate"},
+    },
+    "answers to a prompt": {
+        "1024 x 4": {"prompts": 1024, "group_size": 4},
+        "256 x 16": {"prompts": 256, "group_size": 16},
+        "16 x 256": {"prompts": 16, "group_size": 256},
+    },
+    "steps": {
+        "2 minibatches": {"minibatches": 2},
+        "4 minibatches": {"minibatches": 4},
+        "4 epochs": {"epochs": 4},
+    },
+    "learning rate": {
+        "lr 1e-3": {"learning_rate": 1e-3},
+        "lr 1e-2": {"learning_rate": 1e-2},
+        "lr constant": {"lr_schedule": "constant"},
+        "lr cosine": {"lr_schedule": "cosine"},
+    },
+    "reward": {
+        "reward scale 2": {"env_kwargs": {"reward_scale": 2.0}},
+        "reward scale 50": {"env_kwargs": {"reward_scale": 50.0}},
+    },
+    "model": {
+        "width 32": {"width": 32},
+        "width 128": {"width": 128},
+        "1 layer": {"layers": 1},
+        "4 layers": {"layers": 4},
+    },
+}
+EXPERIMENTS: dict[str, dict[str, PPOConfig]] = {
+    "screen": {"base": BASE}
+    | {name: dataclasses.replace(BASE, **changes) for group in SCREEN.values() for name, changes in group.items()},
+}
+
+
+def answers(run: Path) -> dict[str, Any]:
+    """What the trained policy answers where which answer is due, greedy, on 4,000 held-out prompts.
+
+    Returns:
+        `answers`: [answer due, answer given (-1 where it is no number), how often], sorted; `distinct_answers`; and
+        `unseen`: [how many prompts have a final sum that training never met, how many of these are solved].
+    """
+    loaded = load_policy(run / "policy", None, {})
+    found = evaluate_policy(loaded.policy, loaded.envs, 4000, seen=np.load(run / "seen_keys.npy"))
+    pairs: Counter[tuple[int, int]] = Counter()
+    for sample in found.samples:
+        due = sum(map(int, re.findall(r"\d+", sample.prompt.split("=")[0])))
+        pairs[due, int(sample.completion) if re.fullmatch(r"\d{1,4}", sample.completion) else -1] += 1
+    unseen = found.unseen
+    return {
+        "answers": [[*pair, count] for pair, count in sorted(pairs.items())],
+        "distinct_answers": len({given for _, given in pairs}),
+        "unseen": [unseen.n, round(unseen.n * unseen.mean) if unseen.n else 0],
+    }
+
+
+def result_file(experiment: str, variant: str, seed: int) -> Path:
+    """Where a run's result is kept."""
+    name = re.sub(r"[^a-z0-9.-]+", "-", variant.lower())
+    return RESULTS / experiment / f"{name}-seed{seed}.json"
+
+
+def jobs(experiment: str, variants: Sequence[str], seeds: Sequence[int]) -> list[Job]:
+    """The runs, seed by seed."""
+    return [
+        Job(
+            result_file(experiment, variant, seed),
+            variant,
+            partial(train_agent, dataclasses.replace(EXPERIMENTS[experiment][variant], seed=seed), COLUMNS, answers),
+        )
+        for seed in seeds
+        for variant in variants
+    ]
+
+
+def load(experiment: str, variant: str) -> list[dict[str, Any]]:
+    """Reads the finished runs of a variant, by seed."""
+    files = [result_file(experiment, variant, seed) for seed in range(10)]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+
+
+def spread(values: Sequence[float], form: str = ".3f") -> str:
+    """The mean, and the lowest and the highest value."""
+    if not values:
+        return ""
+    return f"{np.mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def millions_to(goal: float, run: dict[str, Any]) -> float:
+    """How many million completions a run took until an evaluation first showed the goal; infinite where none did."""
+    curve = run["curve"]
+    reached = (n for n, success in zip(curve["samples"], curve["eval/success"], strict=True) if success >= goal)
+    return next(reached, float("inf")) / 1e6
+
+
+def table(experiment: str) -> str:
+    """A row for each variant that has been run: mean over the seeds, and lowest to highest."""
+    lines = [
+        "| variant | seeds | exact, held out | millions to 0.9 | batch entropy | largest p̄ | different answers |",
+        "| --- " * 7 + "|",
+    ]
+    for variant in EXPERIMENTS[experiment]:
+        runs = load(experiment, variant)
+        if not runs:
+            continue
+        reached = [millions for run in runs if (millions := millions_to(0.9, run)) < float("inf")]
+        cells = [
+            spread([run["final"]["eval/success"] for run in runs]),
+            spread(reached, ".1f") + ("" if len(reached) == len(runs) else f", {len(reached)} of {len(runs)} seeds"),
+            spread([run["final"]["batch_entropy"] for run in runs], ".2f"),
+            spread([run["final"]["batch_max_action"] for run in runs], ".2f"),
+            spread([run["distinct_answers"] for run in runs], ".0f"),
+        ]
+        lines.append(f"| {variant} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot_screen() -> None:
+    """Draws exact answers over completions, a panel a question, a line a variant (mean) with a band (all seeds)."""
+    figure = Figure(figsize=(15, 6.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, (question, variants) in zip(
+        figure.subplots(2, 5, sharex=True, sharey=True).flat, SCREEN.items(), strict=True
+    ):
+        for i, variant in enumerate(["base", *variants]):
+            runs = load("screen", variant)
+            if not runs:
+                continue
+            curves = np.stack([run["curve"]["eval/success"] for run in runs])
+            millions = np.array(runs[0]["curve"]["samples"]) / 1e6
+            colour = "black" if variant == "base" else f"C{i - 1}"
+            axis.plot(millions, curves.mean(axis=0), color=colour, label=variant, linewidth=1.3)
+            axis.fill_between(millions, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+        axis.set_title(question, fontsize=10)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    figure.supxlabel("million completions", fontsize=10)
+    figure.supylabel("exact answers, held out", fontsize=10)
+    figure.savefig(PICTURES / "research-screen.png", dpi=110)
+
+
+def plot_answers(experiment: str, variants: Sequence[str]) -> None:
+    """Draws which answers are given where which is due: a heat map for each variant's first seed."""
+    figure = Figure(figsize=(3.2 * len(variants), 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, variant in zip(np.atleast_1d(figure.subplots(1, len(variants))), variants, strict=True):
+        size = 60
+        counts = np.zeros((size, size))
+        for due, given, count in load(experiment, variant)[0]["answers"]:
+            if due < size and 0 <= given < size:
+                counts[due, given] += count
+        axis.imshow(
+            counts / counts.sum(axis=1, keepdims=True).clip(min=1), origin="lower", cmap="magma", vmin=0, vmax=1
+        )
+        axis.set_title(variant, fontsize=9)
+        axis.set_xlabel("answer given", fontsize=8)
+    figure.axes[0].set_ylabel("answer due", fontsize=8)
+    figure.savefig(PICTURES / f"research-answers-{experiment}.png", dpi=110)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what is missing of an experiment, then draws and prints what there is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="which (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2), metavar="SEED")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
+    chosen = parser.parse_args(arguments)
+    variants = chosen.variants or [*EXPERIMENTS[chosen.experiment]]
+    if unknown := set(variants) - set(EXPERIMENTS[chosen.experiment]):
+        parser.error(
+            f"no such variant: {', '.join(sorted(unknown))}; there are: {', '.join(EXPERIMENTS[chosen.experiment])}"
+        )
+    if not chosen.plot_only:
+        run_missing(jobs(chosen.experiment, variants, chosen.seeds), chosen.jobs)
+    print(table(chosen.experiment))
+    plot_screen()
+    plot_answers(chosen.experiment, [name for name in ("neither", "no c_B", "base") if load(chosen.experiment, name)])
+
+
+if __name__ == "__main__":
+    main()
