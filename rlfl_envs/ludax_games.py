@@ -25,7 +25,7 @@ import numpy as np
 
 from rlfl_envs.errors import MissingDependencyError
 
-__all__ = ["grammar", "mutants", "normalise", "shipped"]
+__all__ = ["mutants", "normalise", "rules", "shipped", "words"]
 
 _LEXEMES = re.compile(r'"[^"]*"|[()]|[^\s()"]+')
 _NAME = re.compile(r'^\(game "[^"]*"')
@@ -59,13 +59,35 @@ def shipped() -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def grammar() -> str:
-    """Ludax's own grammar, in Lark's notation.
+def rules() -> str:
+    """Ludax's own grammar in llguidance's dialect of Lark, without a `start`; its rule of a whole game is `game`.
+
+    Three edits make it so: llguidance knows no `?` before a rule and no imports, and wants a `start` of its own.
 
     Raises:
         MissingDependencyError: ludax is not installed.
     """
-    return (_package() / "grammar.lark").read_text(encoding="utf-8")
+    text = (_package() / "grammar.lark").read_text(encoding="utf-8")
+    text = re.sub(r"//.*|^%.*", "", text, flags=re.MULTILINE)
+    return re.sub(r"^\?", "", text, flags=re.MULTILINE) + _IMPORTS
+
+
+# What the grammar imports from Lark's `common`.
+_IMPORTS = r"""
+STRING: /"(\\.|[^"\\\n])*"/
+SIGNED_NUMBER: /[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?/
+WS: /[ \t\f\r\n]+/
+%ignore WS
+"""
+
+
+def words() -> list[str]:
+    """The language's own words, such as "line" or "direction:", sorted.
+
+    Raises:
+        MissingDependencyError: ludax is not installed.
+    """
+    return sorted(set(re.findall(r'"([A-Za-z]\w*:?)"', rules())))
 
 
 def normalise(text: str) -> str:
@@ -135,7 +157,7 @@ def _with_another_board(game: str, rng: np.random.Generator) -> str:
         if kind != "square":
             return game
         more = 2 if _CELLS.search(game) else int(rng.integers(1, 4))  # an even number keeps a chessboard's colours
-        return _grown(game, size, more)
+        return _grown(game, size, more) if size + more <= _LARGEST[kind] else game
     if rng.integers(2) and not any(word in game for word in _PLACES):
         kind = str(rng.choice([*_LARGEST]))
     longest = max([3, *(int(line[2]) for line in _LINE.finditer(game))])

@@ -27,6 +27,7 @@ from rlfl_envs.tokenization import Tokenizer
 __all__ = [
     "ArrayTask",
     "Automaton",
+    "Grammar",
     "Outcome",
     "OutcomeArrays",
     "Prompt",
@@ -126,6 +127,14 @@ class Automaton(Protocol):
         """The least number of characters that makes the text well-formed; 0 in a final state."""
 
 
+class Grammar(ABC):
+    """The well-formed completions as a context-free grammar; `mask="syntax"` is made from it by llguidance."""
+
+    @abstractmethod
+    def start(self, prompt: Prompt) -> str:
+        """A grammar in llguidance's dialect of Lark, whose `start` derives the well-formed completions of a prompt."""
+
+
 @dataclass(frozen=True)
 class TaskConfig:
     """The arguments that every task takes.
@@ -170,13 +179,16 @@ class Task(ABC):
         default_budget: The longest reference completion in tokens.
         part_names: The names of the reward parts.
         packages: Optional packages, by import name, that the task cannot do without.
-        automaton: For `mask="syntax"`; None where the task has no syntax.
+        automaton: For `mask="syntax"`: an `Automaton` or a `Grammar`; None where the task has no syntax.
+        references_succeed: Whether a reference completion always succeeds and earns full reward. Where not, it is a
+            good example.
     """
 
     Config: ClassVar[type[TaskConfig]] = TaskConfig
     part_names: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
-    automaton: Automaton | None = None
+    automaton: Automaton | Grammar | None = None
+    references_succeed: ClassVar[bool] = True
 
     config: TaskConfig
     tokenizer: Tokenizer
@@ -259,7 +271,7 @@ class Task(ABC):
         """Judges a batch of completions. Never raises because of what one says, and takes bounded time."""
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str | None:
-        """A completion that earns full reward, or None where there is none to give."""
+        """A completion to imitate (see `references_succeed`), or None where there is none to give."""
         return None
 
     def constant_completions(self) -> list[str]:

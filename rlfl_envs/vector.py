@@ -201,6 +201,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._episodes[rows] += 1
 
     def _begin(self, rows: NDArray[np.intp], columns: NDArray[np.int64], data: NDArray[Any]) -> None:
+        self._mask.forget(self._states[rows[self._has_begun[rows]]])
         self._columns[rows, : self.prompt_length] = columns
         self._columns[rows, self.prompt_length :] = self.tokenizer.pad_id
         self._data[rows] = data
@@ -350,7 +351,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
     def _mask_info(self) -> dict[str, Any]:
         """The masks of all environments: a view of one row where they are alike, else a copy of each."""
         numbers = self._mask.row_of[self._states]
-        if self._mask.is_constant or (numbers == numbers[0]).all():
+        if self._mask.is_constant or ((numbers == numbers[0]).all() and not self._mask.rows_change):
             masks = np.broadcast_to(self._mask.rows[numbers[0]], (self.num_envs, self.tokenizer.vocab_size))
         else:
             masks = self._mask.rows[numbers]
