@@ -178,6 +178,7 @@ class Task(ABC):
         max_prompt_tokens: P, the columns a prompt may fill, BOS included.
         default_budget: The longest reference completion in tokens.
         part_names: The names of the reward parts.
+        stop_characters: Where not empty, `stops` is asked only after a token that has one of these.
         packages: Optional packages, by import name, that the task cannot do without.
         automaton: For `mask="syntax"`: an `Automaton` or a `Grammar`; None where the task has no syntax.
         references_succeed: Whether a reference completion always succeeds and earns full reward. Where not, it is a
@@ -186,6 +187,7 @@ class Task(ABC):
 
     Config: ClassVar[type[TaskConfig]] = TaskConfig
     part_names: ClassVar[tuple[str, ...]] = ()
+    stop_characters: ClassVar[str] = ""
     packages: ClassVar[tuple[str, ...]] = ()
     automaton: Automaton | Grammar | None = None
     references_succeed: ClassVar[bool] = True
@@ -293,6 +295,15 @@ class Task(ABC):
     def stops(self, prompt: Prompt, completion: str) -> bool:
         """The task's own stopping rule: whether a completion is over without EOS. Asked after every token."""
         return False
+
+    def stop_tokens(self) -> NDArray[np.bool_]:
+        """After which tokens `stops` is to be asked, bool [V]: none where there is no such rule."""
+        if type(self).stops is Task.stops:
+            return np.zeros(self.tokenizer.vocab_size, dtype=np.bool_)
+        if not self.stop_characters:
+            return np.ones(self.tokenizer.vocab_size, dtype=np.bool_)
+        characters = set(self.stop_characters)
+        return np.array([not characters.isdisjoint(text) for text in self.tokenizer.token_texts])
 
     @property
     def max_completion_tokens(self) -> int:

@@ -59,7 +59,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self.observation_space = gymnasium.spaces.MultiDiscrete(
             [vocab_size] * (self.prompt_length + self.completion_length)
         )
-        self._has_stop_rule = type(self.task).stops is not Task.stops
+        self._stop_tokens = self.task.stop_tokens()
         self.prompt: Prompt | None = None
         self._stream: np.ndarray[Any, np.dtype[np.uint64]] | None = None
         self._episode = 0  # prompts taken from the stream so far
@@ -140,7 +140,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             else:
                 self._completion.append(token)
                 self._state = self._mask.next_state(self._state, token)
-                if self._has_stop_rule and self.task.stops(self.prompt, self.completion):
+                if self._stop_tokens[token] and self.task.stops(self.prompt, self.completion):
                     self._finish("stop")
                 elif len(self._completion) == self.completion_length:
                     self._finish("length")

@@ -92,7 +92,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self.single_observation_space = gymnasium.spaces.MultiDiscrete([vocab_size] * columns)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._has_stop_rule = type(self.task).stops is not Task.stops
+        self._stop_tokens = self.task.stop_tokens()
         self._batch: ArrayTask = self.task if isinstance(self.task, ArrayTask) else _TextBatch(self.task)
 
         n = self.num_envs
@@ -288,10 +288,9 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             self._states[grown] = self._mask.next_states(self._states[grown], actions[grown])
         reasons = np.zeros(self.num_envs, dtype=np.int64)
         reasons[grown] = np.where(self._lengths[grown] == self.completion_length, _LENGTH, _PLAYING)
-        if self._has_stop_rule:
-            for row in grown.tolist():
-                if self.task.stops(self.prompt(row), self._completion(row)):
-                    reasons[row] = _STOP
+        for row in grown[self._stop_tokens[actions[grown]]].tolist():
+            if self.task.stops(self.prompt(row), self._completion(row)):
+                reasons[row] = _STOP
         reasons[playing & is_eos] = _EOS
         reasons[playing & ~legal] = _ILLEGAL
         return reasons

@@ -97,6 +97,7 @@ class GameSynthesis(Task):
         *("mean_turns", "agency", "branching", "wins_1", "wins_2", "draws", "novelty"),
     )
     references_succeed: ClassVar[bool] = False
+    stop_characters: ClassVar[str] = ")}"
     backend: ClassVar[str]
     config: GameConfig
 
@@ -117,20 +118,24 @@ class GameSynthesis(Task):
             self.tokenizer = corpus_tokenizer(Corpus(type(self).__name__, corpus), config.vocabulary_size)
         else:
             self.tokenizer = load_tokenizer(config.vocabulary)
-        lengths = _lengths(self.tokenizer, corpus)
-        known = [(game, int(length)) for game, length in zip(corpus, lengths) if length <= config.max_game_tokens]
-        self._corpus = tuple(game for game, _ in known)
-        self._games = [game for game in self._corpus if text_in_split(self._problem(game), config.split)]
+        lengths = dict(zip(corpus, _lengths(self.tokenizer, corpus), strict=True))
+        self._corpus = tuple(game for game in corpus if lengths[game] <= config.max_game_tokens)
+        # What makes the problem: in "write" the header, which several games may share.
+        self._headers = {game: self._header(game) for game in self._corpus if config.mode == "write"}
+        self._games = [game for game in self._corpus if text_in_split(self._headers.get(game, game), config.split)]
         if not self._games:
             raise ConfigError(
-                f"max_game_tokens={config.max_game_tokens} and split={config.split!r} leave none of {len(corpus)} games, "
-                f"the shortest of which has {min(lengths)} tokens."
+                f"max_game_tokens={config.max_game_tokens} and split={config.split!r} leave no game; "
+                f"the shortest has {min(lengths.values())} tokens."
             )
-        longest = max(length for _, length in known)
-        prompts = [_infill("", "").text] if config.mode == "infill" else {self._header(game) for game in self._corpus}
-        self.max_prompt_tokens = max(map(self._count, prompts)) + (self.tokenizer.bos_id is not None)
-        self.max_prompt_tokens += longest if config.mode == "infill" else 0
-        self.default_budget = min(_HOLE_TOKENS, longest) if config.mode == "infill" else longest
+        longest = int(max(lengths[game] for game in self._corpus))
+        begins = self.tokenizer.bos_id is not None
+        if config.mode == "infill":
+            self.max_prompt_tokens = longest + self._count(_PREFIX + _SUFFIX + _MIDDLE) + begins
+            self.default_budget = min(_HOLE_TOKENS, longest)
+        else:
+            self.max_prompt_tokens = max(map(self._count, self._headers.values())) + begins
+            self.default_budget = longest
         self.reward_range = (0.0, 1.0)
 
     # --- what a language has ---------------------------------------------------------------------------------------
@@ -158,12 +163,14 @@ class GameSynthesis(Task):
         for _ in range(_MAX_TRIES):
             game = self._games[int(rng.integers(len(self._games)))]
             if self.config.mode == "write":
-                return Prompt(self._header(game), ("", ""))
+                return Prompt(self._headers[game], ("", ""))
             spans = np.array(forms(game)[:-1])  # the last is the game itself
             lengths = spans[:, 1] - spans[:, 0]
             start, end = spans[rng.choice(len(spans), p=lengths / lengths.sum())]
             prompt = _infill(game[:start], game[end:])
-            if self._count(game[start:end]) <= self.max_completion_tokens and self._fits(prompt.text):
+            # Where tokens are not merged, a game with a hole never has more of them than the whole one.
+            fits = self.tokenizer.closed or self._fits(prompt.text)
+            if fits and self._count(game[start:end]) <= self.max_completion_tokens:
                 return prompt
         raise ConfigError(
             f"max_completion_tokens={self.max_completion_tokens} fits none of {_MAX_TRIES} holes that were drawn."
@@ -174,13 +181,12 @@ class GameSynthesis(Task):
         if self.config.mode == "infill":
             allowed = f"a form with one form left out, as {_PREFIX}...{_SUFFIX}...{_MIDDLE}"
             match = re.fullmatch(f"{_PREFIX}(.*){_SUFFIX}(.*){_MIDDLE}", text, flags=re.DOTALL)
-            prompt = _infill(*match.groups()) if match and text.count("###") == 3 else Prompt("")
-            filled = "()".join(prompt.data or ())
-            is_allowed = bool(match) and end_of_form(filled) == len(filled) and filled.startswith(("(", "{"))
+            is_allowed = match is not None and text.count("###") == 3 and _is_hole(match[1], match[2])
+            prompt = _infill(match[1], match[2]) if match else Prompt(text)
         else:
             allowed = f"{_HEADER}, one line, {_TEXT}" if self.config.header else "the empty prompt"
+            is_allowed = re.fullmatch(f"{_HEADER}.+{_TEXT}" if self.config.header else "", text) is not None
             prompt = Prompt(text, ("", ""))
-            is_allowed = bool(re.fullmatch(f"{_HEADER}.+{_TEXT}" if self.config.header else "", text))
         if not is_allowed:
             raise PromptError(f"prompt={text!r} is not allowed; allowed: {allowed}.")
         try:
@@ -195,7 +201,7 @@ class GameSynthesis(Task):
         """What stood in the hole of a game of this split, or a game of this split with that header."""
         prefix, suffix = prompt.data
         if self.config.mode == "write":
-            games = [game for game in self._games if self._header(game) == prompt.text]
+            games = [game for game in self._games if self._headers[game] == prompt.text]
             return games[int(rng.integers(len(games)))] if games else None
         for game in self._games:
             middle = game[len(prefix) : len(game) - len(suffix)]
@@ -214,9 +220,6 @@ class GameSynthesis(Task):
         name = re.search(r'"[^"]*"', game)
         boards = [game[start:end] for start, end in forms(game) if game.startswith("(board", start)]
         return f"{_HEADER}{' '.join([*(name[0] for name in [name] if name), *boards[:1]])}{_TEXT}"
-
-    def _problem(self, game: str) -> str:
-        return game if self.config.mode == "infill" else self._header(game)
 
     def _count(self, text: str) -> int:
         return len(self.tokenizer.encode(text))
@@ -279,6 +282,13 @@ class GameSynthesis(Task):
 
 def _infill(prefix: str, suffix: str) -> Prompt:
     return Prompt(f"{_PREFIX}{prefix}{_SUFFIX}{suffix}{_MIDDLE}", (prefix, suffix))
+
+
+def _is_hole(prefix: str, suffix: str) -> bool:
+    """Whether any form between the two makes one form of the whole."""
+    filled = f"{prefix}(){suffix}"
+    is_form = filled.startswith(("(", "{")) and end_of_form(filled) == len(filled)
+    return is_form and (len(prefix), len(prefix) + 2) in forms(filled)
 
 
 @lru_cache(maxsize=4)
