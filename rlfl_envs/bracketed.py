@@ -20,7 +20,7 @@ from rlfl_envs.tokenization import BOS, EOS, PAD, Tokenizer
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-__all__ = ["FormGrammar", "end_of_form", "forms", "ludeme_tokenizer"]
+__all__ = ["FormGrammar", "end_of_form", "forms", "indented", "ludeme_tokenizer", "rules_of_forms"]
 
 _MARKS = re.compile(r'"(?:[^"\\]|\\.)*"?|[(){}]')  # a string hides the brackets in it; one left open hides the rest
 
@@ -50,6 +50,23 @@ def forms(text: str) -> list[tuple[int, int]]:
         elif mark[0] in ")}" and opened:
             found.append((opened.pop(), mark.end()))
     return found
+
+
+def indented(text: str, width: int = 100) -> str:
+    """A form for people to read: what is longer than `width` has each form that it holds on a line of its own."""
+    inner = forms(text[:-1])
+    if len(text) <= width or not inner:
+        return text
+    lines: list[str] = []
+    done = 0
+    for start, end in inner:
+        if any(a < start and end < b for a, b in inner):
+            continue  # in a larger one
+        before, form = text[done:start].strip(), indented(text[start:end], width - 4)
+        lines += [] if lines else [before]
+        lines += [f"    {line}" for line in (form if done == 0 else f"{before} {form}".lstrip()).splitlines()]
+        done = end
+    return "\n".join([*lines, text[done:].strip()])
 
 
 # --- a vocabulary ----------------------------------------------------------------------------------------------------

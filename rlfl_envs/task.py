@@ -15,6 +15,7 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -178,6 +179,7 @@ class Task(ABC):
         max_prompt_tokens: P, the columns a prompt may fill, BOS included.
         default_budget: The longest reference completion in tokens.
         part_names: The names of the reward parts.
+        baseline_prompts: Over how many prompts `baselines` averages unless told otherwise.
         stop_characters: Where not empty, `stops` is asked only after a token that has one of these.
         packages: Optional packages, by import name, that the task cannot do without.
         automaton: For `mask="syntax"`: an `Automaton` or a `Grammar`; None where the task has no syntax.
@@ -187,6 +189,7 @@ class Task(ABC):
 
     Config: ClassVar[type[TaskConfig]] = TaskConfig
     part_names: ClassVar[tuple[str, ...]] = ()
+    baseline_prompts: ClassVar[int] = 500
     stop_characters: ClassVar[str] = ""
     packages: ClassVar[tuple[str, ...]] = ()
     automaton: Automaton | Grammar | None = None
@@ -287,6 +290,22 @@ class Task(ABC):
     def illegal_outcome(self) -> Outcome:
         """What an episode earns that ends in an illegal token: the lowest reward."""
         return Outcome(self.reward_range[0], False, dict.fromkeys(self.part_names, 0.0), "illegal")
+
+    def illustrate(self, path: Path, text: str | None = None, seed: int = 0) -> str:
+        """Draws a picture of one of the task's texts.
+
+        Args:
+            path: The picture's file (PNG).
+            text: The text; one of the task's own by default.
+            seed: Of all choices.
+
+        Returns:
+            What there is to say about it, in lines.
+
+        Raises:
+            ConfigError: The task has no pictures.
+        """
+        raise ConfigError(f"picture={str(path)!r} is not allowed; {type(self).__name__} has no pictures.")
 
     def novelty_key(self, prompt: Prompt) -> str:
         """What has to be known to answer; evaluation reports apart the prompts whose key training never met."""

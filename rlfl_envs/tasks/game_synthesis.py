@@ -22,8 +22,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from rlfl_envs import ludax_games
+from rlfl_envs.backends import ludax_board, ludii_language
 from rlfl_envs.backends.pool import Judgement, Pool, Request
-from rlfl_envs.bracketed import FormGrammar, end_of_form, forms, ludeme_tokenizer
+from rlfl_envs.bracketed import FormGrammar, end_of_form, forms, indented, ludeme_tokenizer
 from rlfl_envs.corpora import Corpus, corpus_tokenizer
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, TokenizationError
 from rlfl_envs.keys import text_in_split
@@ -98,6 +99,7 @@ class GameSynthesis(Task):
     )
     references_succeed: ClassVar[bool] = False
     stop_characters: ClassVar[str] = ")}"
+    baseline_prompts: ClassVar[int] = 10  # each reference is another game, and takes seconds
     backend: ClassVar[str]
     config: GameConfig
 
@@ -230,11 +232,31 @@ class GameSynthesis(Task):
     # --- rewards ---------------------------------------------------------------------------------------------------
 
     def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
-        """Has all games judged together, each once."""
-        games = [self._game(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
-        requests = [self._request(game) for game in games if game is not None]
-        judgements = iter(self._pool.evaluate(requests))
+        """Puts games together and has them judged."""
+        return self.judge(
+            [self._game(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+        )
+
+    def judge(self, games: Sequence[str | None]) -> list[Outcome]:
+        """Judges whole games, whatever the mode; None is no game. All go to the pool together."""
+        judgements = iter(self._pool.evaluate([self._request(game) for game in games if game is not None]))
         return [self._outcome(game, next(judgements)) if game is not None else self._refused() for game in games]
+
+    def illustrate(self, path: Path, text: str | None = None, seed: int = 0) -> str:
+        """Draws the board after a random playout; says the game, what it earns, and why there is no picture if not."""
+        rng = np.random.default_rng(seed)
+        game = self._games[int(rng.integers(len(self._games)))] if text is None else " ".join(text.split())
+        (outcome,) = self.judge([game])
+        parts = [f"{name:12} {value:.3g}" for name, value in outcome.parts.items()]
+        lines = [indented(game), "", f"{outcome.status}, reward {outcome.reward:.3f}", *parts]
+        if outcome.status == "playable":
+            turns = self._draw(game, path, seed)
+            lines.append(f"{path}: the board after {turns} random turns")
+        return "\n".join(lines)
+
+    def _draw(self, game: str, path: Path, seed: int) -> int:
+        """Draws the board after a random playout, and returns its turns."""
+        raise ConfigError(f"picture={str(path)!r} is not allowed; {type(self).__name__} has no pictures.")
 
     def _game(self, prompt: Prompt, completion: str) -> str | None:
         """The whole game, the completion cut where it stops; for the strict reward None unless it is one game."""
@@ -429,6 +451,9 @@ class LudaxGame(GameSynthesis):
     def _words(self) -> list[str]:
         return ludax_games.words()
 
+    def _draw(self, game: str, path: Path, seed: int) -> int:
+        return ludax_board.draw_board(game, path, max_turns=self.config.max_turns, seed=seed)
+
 
 # --- Ludii -----------------------------------------------------------------------------------------------------------
 
@@ -491,7 +516,11 @@ class LudiiGame(GameSynthesis):
     config: LudiiGameConfig
 
     def _load_corpus(self) -> tuple[str, ...]:
-        return tuple(ludii.corpus(self.config.jar))
+        return tuple(ludii_language.corpus(self.config.jar))
 
     def _words(self) -> list[str]:
-        return sorted({word for game in self._load_corpus() for word in re.findall(r"[A-Za-z]\w*:?", game)})
+        texts = (re.sub(r'"[^"]*"', "", game) for game in self._load_corpus())
+        return sorted({word for text in texts for word in re.findall(r"[A-Za-z]\w*:?", text)})
+
+    def _settings(self) -> dict[str, int | float | str]:
+        return super()._settings() | {"jar": self.config.jar}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlfl_envs import ConfigError, Prompt, character_tokenizer
-from rlfl_envs.bracketed import FormGrammar, end_of_form, forms, ludeme_tokenizer, rules_of_forms
+from rlfl_envs.bracketed import FormGrammar, end_of_form, forms, indented, ludeme_tokenizer, rules_of_forms
 from rlfl_envs.masks import GrammarMask
 
 
@@ -190,3 +190,11 @@ def test_a_wrong_grammar_is_an_error(mask: GrammarMask) -> None:
     """With the reason."""
     with pytest.raises(ConfigError, match=r"mask='syntax' cannot be had: the grammar is wrong .*nowhere"):
         mask.start("start: nowhere")
+
+
+def test_indented() -> None:
+    """Line by line where it is long, and nothing lost."""
+    text = '(game "A b" (one (two (three) x)) y:(four) z)'
+    assert indented(text, 100) == text
+    assert indented(text, 24) == '(game "A b"\n    (one\n        (two (three) x)\n    )\n    y: (four)\nz)'
+    assert indented('(a "very long indeed")', 5) == '(a "very long indeed")'
