@@ -172,7 +172,7 @@ def _reader(grammar: FormGrammar) -> tuple[LLMatcher, list[str]]:
     marked = _RULE.sub(
         lambda rule: f'{rule[1]}: "@{rule[1]}@" |{rule[2]}' if rule[1] in names else rule[0], grammar.rules
     )
-    return LLMatcher(llguidance_vocabulary(None), _with_start(marked, (grammar.whole,))), names
+    return LLMatcher(llguidance_vocabulary(None), _with_start(marked, (grammar.whole,)), log_level=0), names
 
 
 @lru_cache(maxsize=4096)

@@ -331,7 +331,7 @@ class GrammarMask(TokenMask):
         from llguidance import LLMatcher
 
         if grammar not in self._beginnings:
-            matcher = LLMatcher(self._vocabulary, grammar)
+            matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
             if matcher.is_error():
                 raise ConfigError(f"mask='syntax' cannot be had: the grammar is wrong ({matcher.get_error()}).")
             self._beginnings[grammar] = matcher

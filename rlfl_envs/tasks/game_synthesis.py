@@ -234,7 +234,7 @@ class GameSynthesis(Task):
     def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
         """Puts games together and has them judged."""
         return self.judge(
-            [self._game(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+            [self.game(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
         )
 
     def judge(self, games: Sequence[str | None]) -> list[Outcome]:
@@ -258,7 +258,7 @@ class GameSynthesis(Task):
         """Draws the board after a random playout, and returns its turns."""
         raise ConfigError(f"picture={str(path)!r} is not allowed; {type(self).__name__} has no pictures.")
 
-    def _game(self, prompt: Prompt, completion: str) -> str | None:
+    def game(self, prompt: Prompt, completion: str) -> str | None:
         """The whole game, the completion cut where it stops; for the strict reward None unless it is one game."""
         prefix, suffix = prompt.data
         end = end_of_form(completion)
@@ -514,6 +514,11 @@ class LudiiGame(GameSynthesis):
     packages: ClassVar[tuple[str, ...]] = ("jpype", "pebble", "rapidfuzz")
     backend: ClassVar[str] = "rlfl_envs.backends.ludii"
     config: LudiiGameConfig
+
+    @cached_property
+    def automaton(self) -> FormGrammar:  # type: ignore[override]
+        """The grammar that the jar itself reports."""
+        return FormGrammar(ludii_language.grammar(self.config.jar), "game")
 
     def _load_corpus(self) -> tuple[str, ...]:
         return tuple(ludii_language.corpus(self.config.jar))
