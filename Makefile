@@ -20,7 +20,7 @@ demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random wei
 align: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Teach a small language model to write kind reviews; samples before and after, pictures.
 	$(BIN)/python examples/align_sentiment.py
 
-test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
+test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 LIBRARIES := $(VENV)/.stamp-trl $(VENV)/.stamp-torchrl $(VENV)/.stamp-tianshou
@@ -32,17 +32,17 @@ lint: $(VENV)/.stamp-lint  ## Check style and format.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-sb3 $(VENV)/.stamp-lint  ## Check types.
+types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-lint  ## Check types.
 	$(BIN)/mypy
 
 imports: $(VENV)/.stamp-lint  ## Check who imports whom.
 	$(BIN)/lint-imports --no-logo
 
-docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
+docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
 	$(BIN)/python docs/_scripts/gen_envs.py --check
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
-docs-pages: $(VENV)/.stamp-sentiment $(VENV)/.stamp-docs  ## Write the generated pages anew.
+docs-pages: $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-docs  ## Write the generated pages anew.
 	$(BIN)/python docs/_scripts/gen_envs.py
 
 bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.

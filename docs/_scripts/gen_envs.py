@@ -24,7 +24,10 @@ FOLDER = Path(__file__).parents[1] / "environments"
 NOTE = "<!-- Written by docs/_scripts/gen_envs.py. Edit the task's docstring instead, then run `make docs-pages`. -->"
 SAMPLES = 5
 # A page must not depend on which packages are installed, nor quote other people's reviews.
-SHOWN_WITH: dict[str, dict[str, object]] = {"rlfl/Sentiment-v0": {"corpus": "template"}}
+SHOWN_WITH: dict[str, dict[str, object]] = {
+    "rlfl/Sentiment-v0": {"corpus": "template"},
+    "rlfl/LudaxGame-v0": {"corpus": "shipped"},
+}
 
 
 def split_card(cls: type) -> tuple[str, dict[str, str]]:
@@ -125,7 +128,11 @@ def page(id: str, task: rlfl_envs.Task) -> str:
         elif name == "Example":
             parts += ["## Sample prompts", sample_table(task)]
             arguments = f", with {written(SHOWN_WITH[id])}" if id in SHOWN_WITH else ""
-            parts += ["## Baselines", f"Over 500 prompts of the training split{arguments}.", baseline_table(task)]
+            parts += [
+                "## Baselines",
+                f"Over {task.baseline_prompts} prompts of the training split{arguments}.",
+                baseline_table(task),
+            ]
     return "\n\n".join(parts) + "\n"
 
 

