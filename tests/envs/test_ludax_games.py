@@ -62,7 +62,7 @@ def test_the_grammar_for_llguidance() -> None:
     from rlfl_envs.masks import llguidance_vocabulary
 
     whole = f"{ludax_games.rules()}\nstart: game\n"
-    beginning = llguidance.LLMatcher(llguidance_vocabulary(None), whole, log_level=0)
+    beginning = llguidance.LLMatcher(llguidance_vocabulary([]), whole, log_level=0)
     assert not beginning.is_error(), beginning.get_error()
 
     def accepts(text: str) -> bool:
