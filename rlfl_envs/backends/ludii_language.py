@@ -20,7 +20,7 @@ from rlfl_envs.backends import ludii
 from rlfl_envs.cache import cache_folder, keep
 from rlfl_envs.errors import ConfigError
 
-__all__ = ["corpus", "grammar", "lark"]
+__all__ = ["corpus", "grammar", "lark", "words"]
 
 _MAX_CHARACTERS = 10_000  # the paper's limit
 _FOLDERS = ("/subgame/", "/test/", "/wip/", "/wishlist/", "/WishlistDLP/", "/bad/", "/bad_playout/", "/pending/")
@@ -47,6 +47,11 @@ def corpus(jar: str = "") -> list[str]:
 def grammar(jar: str = "") -> str:
     """The jar's own grammar of games in llguidance's dialect of Lark; see `lark`. Raises as `corpus` does."""
     return lark(_read(jar, "grammar.txt"))
+
+
+def words(jar: str = "") -> list[str]:
+    """The words of the language, labels with their colon, and none that only stands in strings. Raises as `corpus`."""
+    return sorted(set(re.findall(r'"([A-Za-z]\w*:?)"', grammar(jar))))
 
 
 def _read(jar: str, name: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rlfl_envs.backends import ludii
-from rlfl_envs.backends.ludii_language import corpus, grammar, lark
+from rlfl_envs.backends.ludii_language import corpus, grammar, lark, words
 from rlfl_envs.backends.pool import Pool, Request
 from rlfl_envs.errors import ConfigError, MissingDependencyError
 
@@ -325,4 +325,6 @@ def test_corpus_and_grammar() -> None:
 
     some = games[::10]
     assert sum(map(is_derived, some)) > 0.97 * len(some)
+    assert {"game", "Empty", "at:"} <= set(words())
+    assert len(words()) < 1500
     assert not any(is_derived(re.sub(r"\(play ", "(pray ", game)) for game in some)
