@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
@@ -111,7 +112,7 @@ class FormGrammar(Grammar):
 
     Attributes:
         rules: In llguidance's dialect of Lark, without `start`, each rule at the beginning of a line; the brackets of
-            forms are written `"("` and `")"`.
+            forms are written `"("` and `")"`, or `"{"` and `"}"`, and each form is an alternative of a rule.
         whole: The rule of a whole text.
     """
 
@@ -131,15 +132,18 @@ _RULE = re.compile(r"^([a-z_]\w*):((?:.|\n(?=\s*\|))*)", flags=re.MULTILINE)
 _SYMBOL = re.compile(r'"(?:[^"\\]|\\.)*"|/(?:[^/\\]|\\.)*/|[()|]|[^\s()|"]+')
 
 
+_BRACKETS = (('"("', '")"'), ('"{"', '"}"'))
+
+
 def rules_of_forms(rules: str) -> list[str]:
-    """The rules that derive one form and nothing else: "(" to ")", or a choice among other such rules."""
+    """The rules that derive one form and nothing else: a bracket to its other, or a choice among other such rules."""
     alternatives = {name: _alternatives(body) for name, body in _RULE.findall(rules)}
     found: set[str] = set()
     while True:
         more = {
             name
             for name, bodies in alternatives.items()
-            if all(body in found or (body.startswith('"("') and body.endswith('")"')) for body in bodies)
+            if all(body in found or (body[:3], body[-3:]) in _BRACKETS for body in bodies)
         }
         if more == found:
             return sorted(found)
@@ -165,14 +169,15 @@ def _with_start(rules: str, names: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=4)
 def _reader(grammar: FormGrammar) -> tuple[LLMatcher, list[str]]:
-    """A matcher of whole texts, byte by byte, in which each rule of forms may be written "@name@"; and these rules."""
+    """A matcher of whole texts byte by byte, in which a rule of forms may be written as a token; and these rules."""
     from llguidance import LLMatcher
 
     names = rules_of_forms(grammar.rules)
     marked = _RULE.sub(
         lambda rule: f'{rule[1]}: "@{rule[1]}@" |{rule[2]}' if rule[1] in names else rule[0], grammar.rules
     )
-    return LLMatcher(llguidance_vocabulary(None), _with_start(marked, (grammar.whole,))), names
+    vocabulary = llguidance_vocabulary([f"@{name}@" for name in names])
+    return LLMatcher(vocabulary, _with_start(marked, (grammar.whole,)), log_level=0), names
 
 
 @lru_cache(maxsize=4096)
@@ -181,12 +186,11 @@ def _fitting(grammar: FormGrammar, prefix: str, suffix: str) -> tuple[str, ...]:
     whole, names = _reader(grammar)
     before = whole.deep_copy()
     before.consume_tokens([*prefix.encode(errors="replace")])
-    rest = [*suffix.encode(errors="replace")]
     found = []
-    for name in names if not before.is_error() else ():
-        after = before.deep_copy()
-        word = [*f"@{name}@".encode()]
-        fits = after.try_consume_tokens(word) == len(word) and after.try_consume_tokens(rest) == len(rest)
-        if fits and after.is_accepting():
-            found.append(name)
+    if not before.is_stopped():  # by an error
+        follow = np.unpackbits(np.frombuffer(before.compute_bitmask(), np.uint8), bitorder="little")[256:][: len(names)]
+        for number in np.flatnonzero(follow).tolist():
+            after = before.deep_copy()
+            if after.consume_tokens([256 + number, *suffix.encode(errors="replace")]) and after.is_accepting():
+                found.append(names[number])
     return tuple(found or names)

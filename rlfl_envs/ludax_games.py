@@ -62,23 +62,39 @@ def shipped() -> dict[str, str]:
 def rules() -> str:
     """Ludax's own grammar in llguidance's dialect of Lark, without a `start`; its rule of a whole game is `game`.
 
-    Three edits make it so: llguidance knows no `?` before a rule and no imports, and wants a `start` of its own.
+    Three edits make it so: llguidance knows no `?` before a rule and no imports, and wants a `start` of its own. Two
+    more take freedom from it that says nothing: white space is where `normalise` has it, and a name has up to 32
+    letters, digits, spaces and hyphens.
 
     Raises:
         MissingDependencyError: ludax is not installed.
     """
     text = (_package() / "grammar.lark").read_text(encoding="utf-8")
-    text = re.sub(r"//.*|^%.*", "", text, flags=re.MULTILINE)
-    return re.sub(r"^\?", "", text, flags=re.MULTILINE) + _IMPORTS
+    text = re.sub(r"//.*|^%.*|^\?", "", text, flags=re.MULTILINE)
+    return _RULE.sub(lambda rule: rule[1] + _spaced(rule[2]), text) + _TERMINALS
 
 
-# What the grammar imports from Lark's `common`.
-_IMPORTS = r"""
-STRING: /"(\\.|[^"\\\n])*"/
-SIGNED_NUMBER: /[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?/
-WS: /[ \t\f\r\n]+/
-%ignore WS
+_TERMINALS = """
+STRING: /"[A-Za-z0-9 -]{1,32}"/
+SIGNED_NUMBER: /[+-]?[0-9]+/
 """
+_RULE = re.compile(r"^([a-z_]\w*:)((?:.|\n(?=\s*\|))*)", flags=re.MULTILINE)
+_ITEM = re.compile(r'\||(?:"[^"]*"|/[^/]*/|\([^()"]*\)|\w+)[?+]?')  # a bar, a symbol or a group
+
+
+def _spaced(body: str) -> str:
+    """The right side of a rule with a space before each item, but none after "(" or ":" nor before ")"."""
+    written, is_glued = [], True
+    for item in _ITEM.findall(body):
+        if item == "|":
+            is_glued = True
+        elif is_glued or item == '")"':
+            is_glued = item.endswith(('("', ':"'))
+            item = f'{item[:-1]} (" " {item[:-1]})*' if item.endswith("+") else item
+        else:
+            item = f'(" " {item[:-1]}){item[-1]}' if item[-1] in "?+" else f'" " {item}'
+        written.append(item)
+    return " " + " ".join(written)
 
 
 def words() -> list[str]:

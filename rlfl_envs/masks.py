@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -331,7 +331,7 @@ class GrammarMask(TokenMask):
         from llguidance import LLMatcher
 
         if grammar not in self._beginnings:
-            matcher = LLMatcher(self._vocabulary, grammar)
+            matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
             if matcher.is_error():
                 raise ConfigError(f"mask='syntax' cannot be had: the grammar is wrong ({matcher.get_error()}).")
             self._beginnings[grammar] = matcher
@@ -366,8 +366,8 @@ class _Tokens:
         return self.encode(text)
 
 
-def llguidance_vocabulary(tokenizer: Tokenizer | None) -> LLTokenizer:
-    """A vocabulary as llguidance reads it; without one, that of the 256 bytes.
+def llguidance_vocabulary(tokenizer: Tokenizer | Sequence[str]) -> LLTokenizer:
+    """A vocabulary as llguidance reads it: a tokenizer's, or the 256 bytes (ids 0..255) and then some words.
 
     Raises:
         MissingDependencyError: llguidance is not installed.
@@ -378,9 +378,10 @@ def llguidance_vocabulary(tokenizer: Tokenizer | None) -> LLTokenizer:
         )
     from llguidance import LLTokenizer, TokenizerWrapper
 
-    if tokenizer is None:
-        alphabet = [bytes([i]) for i in range(256)]
-        wrapped = _Tokens([*alphabet, _SPECIAL], 256, [256], lambda text: [*text.encode(errors="replace")])
+    if not isinstance(tokenizer, Tokenizer):
+        tokens = [*(bytes([i]) for i in range(256)), *(word.encode() for word in tokenizer), _SPECIAL]
+        eos_id = len(tokens) - 1
+        wrapped = _Tokens(tokens, eos_id, [eos_id], lambda text: [*text.encode(errors="replace")])
         return LLTokenizer(TokenizerWrapper(wrapped))
     if not tokenizer.closed:
         return LLTokenizer(tokenizer.backend.to_str(), eos_token=tokenizer.eos_id)

@@ -116,7 +116,9 @@ def lark(ebnf: str) -> str:
     names = {name: _rule_name(name, number) for number, name in enumerate(bodies)}
     references = "|".join(re.escape(f"<{name}>") for name in sorted(names, key=len, reverse=True))  # one is <<=>
     symbols = re.compile(rf"[A-Za-z]\w*:|{references}|[()\[\]{{}}|]|[^\s()\[\]{{}}|]+")
-    rules = {names[name]: _Reader(symbols.findall(body), names).rule() for name, body in bodies.items()}
+    lists: dict[str, str] = {}
+    rules = {names[name]: _Reader(symbols.findall(body), names, lists).rule() for name, body in bodies.items()}
+    rules |= {name: f'"{{" ({item}) (" " ({item}))* "}}"' for item, name in lists.items()}
     return "".join(f"{name}: {rule}\n" for name, rule in rules.items())
 
 
@@ -136,9 +138,10 @@ def _rule_name(name: str, number: int) -> str:
 class _Reader:
     """Reads the right side of a rule, by recursive descent; what cannot be derived is an empty string."""
 
-    def __init__(self, symbols: list[str], names: dict[str, str]) -> None:
+    def __init__(self, symbols: list[str], names: dict[str, str], lists: dict[str, str]) -> None:
         self._left = ["", *reversed(symbols)]
         self._names = names
+        self._lists = lists  # a rule's name for each kind of item: lists are forms too, and need rules of their own
 
     def rule(self) -> str:
         """All of it."""
@@ -161,7 +164,7 @@ class _Reader:
             return self._form()
         if symbol == "{":
             item = self._group("}")
-            return f'"{{" ({item}) (" " ({item}))* "}}"' if item else ""
+            return self._lists.setdefault(item, f"list_{len(self._lists)}") if item else ""
         if symbol in ("(", "["):
             item = self._group(")" if symbol == "(" else "]")
             return f"({item})" if item else ""

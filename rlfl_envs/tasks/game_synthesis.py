@@ -234,7 +234,7 @@ class GameSynthesis(Task):
     def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
         """Puts games together and has them judged."""
         return self.judge(
-            [self._game(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+            [self.game(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
         )
 
     def judge(self, games: Sequence[str | None]) -> list[Outcome]:
@@ -258,7 +258,7 @@ class GameSynthesis(Task):
         """Draws the board after a random playout, and returns its turns."""
         raise ConfigError(f"picture={str(path)!r} is not allowed; {type(self).__name__} has no pictures.")
 
-    def _game(self, prompt: Prompt, completion: str) -> str | None:
+    def game(self, prompt: Prompt, completion: str) -> str | None:
         """The whole game, the completion cut where it stops; for the strict reward None unless it is one game."""
         prefix, suffix = prompt.data
         end = end_of_form(completion)
@@ -287,8 +287,15 @@ class GameSynthesis(Task):
         parts = {name: float(judgement.parts.get(name, 0.0)) for name in self.part_names}
         if judgement.status in ("playable", "unplayable"):
             parts["novelty"] = self._novelty(game)
-        if judgement.status != "playable":
-            return Outcome(_FLOORS.get(judgement.status, 0.0), False, parts, judgement.status)
+        floor = _FLOORS.get(judgement.status, 0.0)
+        is_playable = judgement.status == "playable"
+        if is_playable and self.config.reward == "strict":
+            # What does not end counts as a draw: else a game that one playout in a hundred ends would be decisive.
+            parts["drawishness"] = max(0.0, parts["completion"] - parts["draws"] / judgement.parts["playouts"])
+            if parts["completion"] == 0:
+                floor, is_playable = _FLOORS["unplayable"], False
+        if not is_playable:
+            return Outcome(floor, False, parts, judgement.status)
         ratios = [parts[name] for name in _RATIOS]
         reward = sum(ratio ** (1 / 3) for ratio in ratios) / len(ratios)
         return Outcome(reward, min(ratios) >= _SUCCESS, parts, "playable")
@@ -383,9 +390,9 @@ class LudaxGame(GameSynthesis):
         0 to 1. The paper's: 0 for what does not parse or compile, 0.05 for what cannot be played (no legal first move,
         an error in play, or fewer than two turns on average), 0.01 for a timeout or a crash; otherwise the mean of the
         cube roots of `balance` (1 - the difference between the two players' shares of wins), `completion` (the share of
-        playouts that end within `max_turns`) and `drawishness` (1 - the share of draws). In the paper's reward balance
-        and drawishness are shares of the playouts that ended. "strict" counts all playouts in each ratio, pays 0.05 for
-        a game that no playout ends, and 0 unless the completion is one form and the whole one game.
+        playouts that end within `max_turns`) and `drawishness` (1 - the share of draws among those that end, 0 where
+        none does). "strict" counts all playouts, those that do not end as draws; it pays 0.05 for a game that no
+        playout ends, and 0 unless the completion is one form and the whole one game.
 
         Parts: the three ratios; `mean_turns`; `agency`, the share of turns with more than one legal move; `branching`,
         the mean number of legal moves; `wins_1`, `wins_2` and `draws`, how many playouts ended so (at 100 playouts the
@@ -402,11 +409,11 @@ class LudaxGame(GameSynthesis):
 
     Arguments:
         Those below. With `mask="syntax"` only tokens are legal that keep the completion a prefix of a form which fits
-        into the hole by Ludax's own grammar (a game, in "write"). It does not see to it that the form can be ended
-        within C tokens, nor that names are defined: much that parses does not compile.
+        into the hole by Ludax's own grammar (a game, in "write"), spaced as the corpus is. It does not see to it that
+        the form can be ended within C tokens, nor that names are defined: much that parses does not compile.
 
         Judging a new game takes a second or more, nearly all of it compiling; a game that was judged before costs
-        nothing. Workers are started for the first game, one for each core at most makes sense.
+        nothing. Workers are started for the first game; more of them than cores make no sense.
 
     Example:
         >>> import rlfl_envs
@@ -514,6 +521,11 @@ class LudiiGame(GameSynthesis):
     packages: ClassVar[tuple[str, ...]] = ("jpype", "pebble", "rapidfuzz")
     backend: ClassVar[str] = "rlfl_envs.backends.ludii"
     config: LudiiGameConfig
+
+    @cached_property
+    def automaton(self) -> FormGrammar:  # type: ignore[override]
+        """The grammar that the jar itself reports."""
+        return FormGrammar(ludii_language.grammar(self.config.jar), "game")
 
     def _load_corpus(self) -> tuple[str, ...]:
         return tuple(ludii_language.corpus(self.config.jar))

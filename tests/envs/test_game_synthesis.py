@@ -31,7 +31,8 @@ GAME = (
 PREFIX, MIDDLE, SUFFIX = GAME.partition("(full_board)")
 PROMPT = f"### PRE:{PREFIX}### SUF: {SUFFIX}### MID:"
 RATIOS = {"balance": 0.729, "completion": 1.0, "drawishness": 0.512}
-PLAYED = RATIOS | {"mean_turns": 8.0, "agency": 0.9, "branching": 4.5, "wins_1": 40.0, "wins_2": 12.0, "draws": 48.0}
+COUNTS = {"wins_1": 40.0, "wins_2": 12.0, "draws": 48.0, "playouts": 100.0}
+PLAYED = RATIOS | {"mean_turns": 8.0, "agency": 0.9, "branching": 4.5} | COUNTS
 
 
 class Judge:
@@ -213,9 +214,42 @@ def test_a_playable_game_earns_the_mean_of_cube_roots(judge: Judge) -> None:
     (outcome,) = task.evaluate([prompt], ["(full_board)"])
     assert outcome.reward == pytest.approx((0.9 + 1 + 0.8) / 3)
     assert outcome.is_success
-    assert {name: outcome.parts[name] for name in PLAYED} == PLAYED
+    assert outcome.parts == {name: PLAYED.get(name, outcome.parts["novelty"]) for name in task.part_names}
     judge.judgement = Judgement("playable", {**PLAYED, "drawishness": 0.49})
     assert not task.evaluate([prompt], ["(full_board)"])[0].is_success
+
+
+@pytest.mark.parametrize(
+    ("wins", "draws", "ended", "paper", "strict"),
+    [
+        ((25, 25), 0, 0.5, (1, 0.5, 1), (1, 0.5, 0.5)),
+        ((1, 0), 0, 0.01, (0.99, 0.01, 1), (0.99, 0.01, 0.01)),
+        ((20, 10), 60, 0.9, (0.9, 0.9, 1 / 3), (0.9, 0.9, 0.3)),
+        ((50, 50), 0, 1, (1, 1, 1), (1, 1, 1)),
+        ((0, 0), 0, 0, (1, 0, 0), None),  # never ends
+    ],
+)
+def test_the_strict_reward_counts_all_playouts(
+    wins: tuple[int, int],
+    draws: int,
+    ended: float,
+    paper: tuple[float, ...],
+    strict: tuple[float, ...] | None,
+    judge: Judge,
+) -> None:
+    """What does not end is no decision; what never ends earns the floor, where the paper's reward pays a third."""
+    ratios = dict(zip(("balance", "completion", "drawishness"), paper, strict=True))
+    counts = {"wins_1": wins[0], "wins_2": wins[1], "draws": draws, "playouts": 100}
+    judge.judgement = Judgement("playable", ratios | counts)
+    for reward, expected in (("paper", paper), ("strict", strict)):
+        task = load_task(LUDAX, reward=reward)
+        (outcome,) = task.evaluate([task.parse_prompt(PROMPT)], ["(full_board)"])
+        if expected is None:
+            assert (outcome.reward, outcome.is_success, outcome.status) == (0.05, False, "playable")
+            continue
+        assert [outcome.parts[name] for name in ratios] == pytest.approx(expected)
+        assert outcome.reward == pytest.approx(np.cbrt(expected).mean())
+        assert outcome.is_success == (min(expected) >= 0.5)
 
 
 @pytest.mark.parametrize(
