@@ -35,7 +35,7 @@ from typing import Any
 
 from rlfl_envs.backends import ludii
 from rlfl_envs.backends.ludii_language import corpus
-from rlfl_envs.backends.pool import Pool, Request
+from rlfl_envs.backends.pool import Judgement, Pool, Request
 from rlfl_envs.bracketed import forms
 
 RESULTS = Path(__file__).parent / "results" / "bench_ludii.json"
@@ -82,16 +82,17 @@ def measure_classics(games: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_pool(games: list[str], workers: int) -> dict[str, Any]:
+def measure_pool(games: list[str], workers: int) -> tuple[dict[str, Any], list[Judgement]]:
     """Judges a sample by a pool: one game after the other by one worker, else all at once."""
     with started(workers) as pool:
         batches = [[request(game)] for game in games] if workers == 1 else [[request(game) for game in games]]
-        statuses, seconds = [], []
+        judgements: list[Judgement] = []
+        seconds = []
         for batch in batches:
             begin = time.perf_counter()
-            statuses += [judgement.status for judgement in pool.evaluate(batch)]
+            judgements += pool.evaluate(batch)
             seconds.append(time.perf_counter() - begin)
-    return _rate(f"pool, workers={workers}", statuses, seconds)
+    return _rate(f"pool, workers={workers}", [judgement.status for judgement in judgements], seconds), judgements
 
 
 def _rate(name: str, statuses: list[str], seconds: list[float]) -> dict[str, Any]:
@@ -197,12 +198,16 @@ def main() -> None:
     classics = measure_classics(games)
     sample = random.Random(0).sample([game for game in games if "(players 2)" in game], SAMPLE)
     print(f"\n{'way':<20}{'seconds':>9}{'games/s':>9}{'median':>8}{'p90':>8}")
-    rows = [measure_pool(sample, 1), measure_pool(sample, 2)]
+    (alone, ours), (together, again) = measure_pool(sample, 1), measure_pool(sample, 2)
+    rows = [alone, together]
     with zipfile.ZipFile(jar) as archive:
         if PAPERS_CLASS.replace(".", "/") + ".class" in archive.namelist():
             rows.append(measure_papers_way(sample, jar))
     agreed = sum(len(set(statuses)) == 1 for statuses in zip(*(row.pop("statuses") for row in rows), strict=True))
-    print(f"the same status in all for {agreed} of {len(sample)} games\n")
+    played = [(one, two) for one, two in zip(ours, again, strict=True) if one.status == two.status == "playable"]
+    same = sum(one.parts == two.parts for one, two in played)
+    print(f"the same status in all for {agreed} of {len(sample)} games; the same parts in both pools for {same} of")
+    print(f"the {len(played)} games that were played in both\n")
     report = {
         "command": "make bench-ludii",
         "python": platform.python_version(),
@@ -210,7 +215,13 @@ def main() -> None:
         "cores": os.cpu_count(),
         "corpus": {"games": len(games), "median_characters": statistics.median(lengths), "under_2000": short},
         "classics": classics,
-        "sample": {"games": len(sample), "rows": rows, "same_status": agreed},
+        "sample": {
+            "games": len(sample),
+            "rows": rows,
+            "same_status": agreed,
+            "played": len(played),
+            "same_parts": same,
+        },
         "mutants": measure_mutants(games),
     }
     RESULTS.parent.mkdir(exist_ok=True)

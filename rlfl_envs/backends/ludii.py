@@ -150,7 +150,7 @@ def screen(request: Request) -> Judgement | None:
 
 def _is_small(board: re.Match[str]) -> bool:
     """Whether a board's numbers make at most about `_MAX_CELLS` cells; a number that is computed counts as none."""
-    numbers = [int(digits) for digits in re.findall(r"\d+", board[2])]
+    numbers = [int(digits[:6]) for digits in re.findall(r"\d+", board[2])]
     if not numbers:
         return True
     if board[1] in ("concentric", "hand"):

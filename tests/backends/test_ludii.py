@@ -67,6 +67,7 @@ REFUSE = {
     "a huge number": (crosses("(is Line 3)", "(is Line 100000)"), "no_compile"),
     "a million players": (crosses("(players 2)", "(players 1000000)"), "no_compile"),
     "digits without end": (crosses("(is Line 3)", f"(is Line {'9' * 5000})"), "no_compile"),
+    "digits that end in a letter": (crosses("(square 3)", f"(square {'9' * 5000}x)"), "no_compile"),
     "a large square": (crosses("(square 3)", "(square 60)"), "no_compile"),
     "a large diamond": (crosses("(square 3)", "(square Diamond 60)"), "no_compile"),
     "a large rectangle": (crosses("(square 3)", "(rectangle 1 3000)"), "no_compile"),
