@@ -310,6 +310,17 @@ def test_classics(pool: Pool, name: str) -> None:
 
 
 @real
+def test_a_missing_requirement_is_reported(pool: Pool) -> None:
+    """Ludii plays a game that asks for the dice it has not; the strict reward does not pay for it."""
+    dice = crosses("(is Line 3)", "(and (is Line 3) (>= (count Pips) 0))")
+    found = pool.evaluate([Request(CROSSES), Request(dice)])
+    assert [(judgement.status, judgement.parts["missing_requirement"]) for judgement in found] == [
+        ("playable", 0),
+        ("playable", 1),
+    ]
+
+
+@real
 def test_corpus_and_grammar() -> None:
     """Over a thousand games, each different, none refused by the screen; llguidance reads nearly all."""
     llguidance = pytest.importorskip("llguidance", reason="needs llguidance")
