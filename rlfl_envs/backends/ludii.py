@@ -169,9 +169,8 @@ def normalise(text: str) -> str:
 # --- in the worker ---------------------------------------------------------------------------------------------------
 
 
-def start(jar: str = "") -> None:
-    """Starts Java and has Ludii read its own grammar; a later call does nothing. Raises as `find_jar` does."""
-    _ludii(jar).ebnf()
+def start() -> None:
+    """Nothing yet: which jar to start Java with is said by the first request."""
 
 
 def judge(request: Request) -> Judgement:
@@ -188,9 +187,7 @@ def judge(request: Request) -> Judgement:
     num_playouts, max_turns = int(settings.get("num_playouts", 100)), int(settings.get("max_turns", 500))
     try:
         game = ludii.compile(request.text)
-    except (
-        jpype.JException
-    ):  # any java.lang.Throwable: an exception, a stack that is too deep, a class that is not there
+    except jpype.JException:  # any java.lang.Throwable, such as an overflow of the stack
         return Judgement("no_compile", {})
     try:
         parts = ludii.play(game, num_playouts, max_turns, request.seed)
@@ -199,14 +196,14 @@ def judge(request: Request) -> Judgement:
     return Judgement("playable" if parts.get("mean_turns", 0) >= 2 else "unplayable", parts)
 
 
-def expand(text: str) -> str:
+def expand(text: str, jar: str = "") -> str:
     """A game with its definitions and default options written out; nothing where Ludii finds an error."""
-    return _ludii("").expand(text)
+    return _ludii(jar).expand(text)
 
 
-def ebnf() -> str:
+def ebnf(jar: str = "") -> str:
     """The grammar that Ludii reports."""
-    return _ludii("").ebnf()
+    return _ludii(jar).ebnf()
 
 
 class _Ludii:
@@ -216,6 +213,8 @@ class _Ludii:
         import jpype
         import jpype.config
 
+        if jpype.isJVMStarted():
+            raise ConfigError(f"jar={str(jar)!r} is not the one that this process has started Java with.")
         jpype.config.destroy_jvm = False  # at the end, which would wait for Ludii's threads
         jpype.startJVM(*_FLAGS, classpath=[str(jar)], convertStrings=False, interrupt=False)
         self._class = functools.cache(jpype.JClass)
@@ -251,7 +250,10 @@ class _Ludii:
         state = self._bytes((seed % 2**63).to_bytes(8, "little"))
         context.rng().restoreState(self._class("org.apache.commons.rng.core.RandomProviderDefaultState")(state))
         random = self._class("java.util.Random")(seed % 2**63)  # chooses moves; the context's own rolls the dice
-        winners, turns, has_ended, branching = [], [], [], []
+        winners: list[int] = []
+        turns: list[int] = []
+        has_ended: list[bool] = []
+        branching: list[list[int]] = []
         for _ in range(num_playouts):
             trial.auxilTrialData().clear()
             game.start(context)

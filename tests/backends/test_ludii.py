@@ -325,6 +325,7 @@ def test_corpus_and_grammar() -> None:
     """Over a thousand games, each different, none refused by the screen; llguidance reads nearly all."""
     llguidance = pytest.importorskip("llguidance", reason="needs llguidance")
     games = corpus()
+    assert games == corpus(os.environ["LUDII_JAR"])
     assert len(games) > 1000
     assert len(set(games)) == len(games)
     assert all(status_of(game) is None and ludii.normalise(game) == game for game in games)
