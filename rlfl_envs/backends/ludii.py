@@ -14,6 +14,7 @@ import functools
 import importlib.util
 import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,12 @@ def find_jar(jar: str = "") -> Path:
         raise ConfigError(f"jar={named!r} is no file; Ludii's jar is needed: {_DOWNLOAD}.")
     if importlib.util.find_spec("jpype") is None:
         raise MissingDependencyError('Ludii needs the package jpype1: pip install "rlfl-envs[ludii]"')
-    needed = _java_needed(path)
-    library = _java_library()
-    found = _java_version(library)
+    needed, home = _java_needed(path), _java_home()
+    found = _java_version(home)
     if found is not None and found < needed:
         raise MissingDependencyError(
-            f"jar={named!r} needs Java {needed} or newer, and this is Java {found}: {library}; install a newer one, or "
-            "set JAVA_HOME to one."
+            f"jar={named!r} needs Java {needed} or newer, and this is Java {found}: {home}; install a newer "
+            "one, or set JAVA_HOME to one."
         )
     return path
 
@@ -79,20 +79,20 @@ def _java_needed(jar: Path) -> int:
     return max(9, int.from_bytes(head[6:8]) - 44)  # the version of the class file format: 52 is Java 8
 
 
-def _java_library() -> Path:
-    import jpype
-
-    try:
-        return Path(jpype.getDefaultJVMPath()).resolve()
-    except (jpype.JVMNotFoundException, jpype.JVMNotSupportedException) as error:
+def _java_home() -> Path:
+    """Where JPype will look for Java first; asking it would load it into the caller's process."""
+    named, program = os.environ.get("JAVA_HOME"), shutil.which("java")
+    home = Path(named) if named else Path(program).resolve().parents[1] if program else None
+    if home is None or not home.is_dir():
         raise MissingDependencyError(
             "Ludii needs Java, and none was found: install one (a JRE will do), or set JAVA_HOME to one."
-        ) from error
+        )
+    return home
 
 
-def _java_version(library: Path) -> int | None:
+def _java_version(home: Path) -> int | None:
     """The version that the file `release` of a Java installation tells; None where there is no such file."""
-    for folder in library.parents[:6]:
+    for folder in (home, home.parent):
         try:
             release = re.search(r'^JAVA_VERSION="(?:1\.)?(\d+)', (folder / "release").read_text(), flags=re.MULTILINE)
         except (OSError, UnicodeDecodeError):

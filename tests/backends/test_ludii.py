@@ -153,21 +153,23 @@ def test_no_jpype(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_java_or_an_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What to install, and where the old one is."""
-    jpype = pytest.importorskip("jpype", reason="needs jpype1")
-
-    def nowhere() -> str:
-        raise jpype.JVMNotFoundException("none")
-
-    library = tmp_path / "lib" / "server" / "libjvm.so"
-    (tmp_path / "release").write_text('IMPLEMENTOR="Anybody"\nJAVA_VERSION="1.8.0_392"\n')
-    monkeypatch.setattr(jpype, "getDefaultJVMPath", lambda: str(library))
-    with pytest.raises(MissingDependencyError, match=r"needs Java 17 or newer, and this is Java 8: .*JAVA_HOME"):
-        ludii.find_jar(fake_jar(tmp_path / "fake.jar", class_version=61))
-    (tmp_path / "release").write_text('JAVA_VERSION="21.0.1"\n')
-    assert ludii.find_jar(fake_jar(tmp_path / "fake.jar", class_version=61)) == tmp_path / "fake.jar"
-    monkeypatch.setattr(jpype, "getDefaultJVMPath", nowhere)
+    pytest.importorskip("jpype", reason="needs jpype1")
+    jar, home = fake_jar(tmp_path / "fake.jar", class_version=61), tmp_path / "java"
+    home.mkdir()
+    monkeypatch.setenv("JAVA_HOME", str(home))
+    for version, is_new in (("1.8.0_392", False), ("11.0.20", False), ("17.0.9", True), ("25", True)):
+        (home / "release").write_text(f'IMPLEMENTOR="Anybody"\nJAVA_VERSION="{version}"\n')
+        if is_new:
+            assert ludii.find_jar(jar) == Path(jar)
+        else:
+            with pytest.raises(
+                MissingDependencyError, match=r"needs Java 17 or newer, and this is Java (8|11): .*JAVA_"
+            ):
+                ludii.find_jar(jar)
+    monkeypatch.delenv("JAVA_HOME")
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependencyError, match=r"^Ludii needs Java, and none was found: .*JAVA_HOME"):
-        ludii.find_jar(fake_jar(tmp_path / "fake.jar"))
+        ludii.find_jar(jar)
 
 
 # --- the grammar -----------------------------------------------------------------------------------------------------
