@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align test test-libraries lint types imports docs docs-pages clean
-.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl
+.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-ludii
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-sentiment: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Align the sma
 
 bench-trl: $(VENV)/.stamp-agent $(VENV)/.stamp-trl  ## Measure the agent against TRL's GRPO.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_trl.py
+
+bench-ludii: $(VENV)/.stamp-ludii  ## Measure the Ludii backend against the paper's evaluation (LUDII_JAR names the jar).
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_ludii.py
 
 clean:  ## Remove the environment, builds and caches; runs stay.
 	rm -rf $(VENV) dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

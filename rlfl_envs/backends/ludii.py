@@ -14,6 +14,7 @@ import functools
 import importlib.util
 import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,12 @@ def find_jar(jar: str = "") -> Path:
         raise ConfigError(f"jar={named!r} is no file; Ludii's jar is needed: {_DOWNLOAD}.")
     if importlib.util.find_spec("jpype") is None:
         raise MissingDependencyError('Ludii needs the package jpype1: pip install "rlfl-envs[ludii]"')
-    needed = _java_needed(path)
-    library = _java_library()
-    found = _java_version(library)
+    needed, home = _java_needed(path), _java_home()
+    found = _java_version(home)
     if found is not None and found < needed:
         raise MissingDependencyError(
-            f"jar={named!r} needs Java {needed} or newer, and this is Java {found}: {library}; install a newer one, or "
-            "set JAVA_HOME to one."
+            f"jar={named!r} needs Java {needed} or newer, and this is Java {found}: {home}; install a newer "
+            "one, or set JAVA_HOME to one."
         )
     return path
 
@@ -79,20 +79,20 @@ def _java_needed(jar: Path) -> int:
     return max(9, int.from_bytes(head[6:8]) - 44)  # the version of the class file format: 52 is Java 8
 
 
-def _java_library() -> Path:
-    import jpype
-
-    try:
-        return Path(jpype.getDefaultJVMPath()).resolve()
-    except (jpype.JVMNotFoundException, jpype.JVMNotSupportedException) as error:
+def _java_home() -> Path:
+    """Where JPype will look for Java first; asking it would load it into the caller's process."""
+    named, program = os.environ.get("JAVA_HOME"), shutil.which("java")
+    home = Path(named) if named else Path(program).resolve().parents[1] if program else None
+    if home is None or not home.is_dir():
         raise MissingDependencyError(
             "Ludii needs Java, and none was found: install one (a JRE will do), or set JAVA_HOME to one."
-        ) from error
+        )
+    return home
 
 
-def _java_version(library: Path) -> int | None:
+def _java_version(home: Path) -> int | None:
     """The version that the file `release` of a Java installation tells; None where there is no such file."""
-    for folder in library.parents[:6]:
+    for folder in (home, home.parent):
         try:
             release = re.search(r'^JAVA_VERSION="(?:1\.)?(\d+)', (folder / "release").read_text(), flags=re.MULTILINE)
         except (OSError, UnicodeDecodeError):
@@ -150,7 +150,7 @@ def screen(request: Request) -> Judgement | None:
 
 def _is_small(board: re.Match[str]) -> bool:
     """Whether a board's numbers make at most about `_MAX_CELLS` cells; a number that is computed counts as none."""
-    numbers = [int(digits) for digits in re.findall(r"\d+", board[2])]
+    numbers = [int(digits[:6]) for digits in re.findall(r"\d+", board[2])]
     if not numbers:
         return True
     if board[1] in ("concentric", "hand"):
@@ -169,9 +169,8 @@ def normalise(text: str) -> str:
 # --- in the worker ---------------------------------------------------------------------------------------------------
 
 
-def start(jar: str = "") -> None:
-    """Starts Java and has Ludii read its own grammar; a later call does nothing. Raises as `find_jar` does."""
-    _ludii(jar).ebnf()
+def start() -> None:
+    """Nothing yet: which jar to start Java with is said by the first request."""
 
 
 def judge(request: Request) -> Judgement:
@@ -188,9 +187,7 @@ def judge(request: Request) -> Judgement:
     num_playouts, max_turns = int(settings.get("num_playouts", 100)), int(settings.get("max_turns", 500))
     try:
         game = ludii.compile(request.text)
-    except (
-        jpype.JException
-    ):  # any java.lang.Throwable: an exception, a stack that is too deep, a class that is not there
+    except jpype.JException:  # any java.lang.Throwable, such as an overflow of the stack
         return Judgement("no_compile", {})
     try:
         parts = ludii.play(game, num_playouts, max_turns, request.seed)
@@ -199,14 +196,14 @@ def judge(request: Request) -> Judgement:
     return Judgement("playable" if parts.get("mean_turns", 0) >= 2 else "unplayable", parts)
 
 
-def expand(text: str) -> str:
+def expand(text: str, jar: str = "") -> str:
     """A game with its definitions and default options written out; nothing where Ludii finds an error."""
-    return _ludii("").expand(text)
+    return _ludii(jar).expand(text)
 
 
-def ebnf() -> str:
+def ebnf(jar: str = "") -> str:
     """The grammar that Ludii reports."""
-    return _ludii("").ebnf()
+    return _ludii(jar).ebnf()
 
 
 class _Ludii:
@@ -216,6 +213,8 @@ class _Ludii:
         import jpype
         import jpype.config
 
+        if jpype.isJVMStarted():
+            raise ConfigError(f"jar={str(jar)!r} is not the one that this process has started Java with.")
         jpype.config.destroy_jvm = False  # at the end, which would wait for Ludii's threads
         jpype.startJVM(*_FLAGS, classpath=[str(jar)], convertStrings=False, interrupt=False)
         self._class = functools.cache(jpype.JClass)
@@ -251,7 +250,10 @@ class _Ludii:
         state = self._bytes((seed % 2**63).to_bytes(8, "little"))
         context.rng().restoreState(self._class("org.apache.commons.rng.core.RandomProviderDefaultState")(state))
         random = self._class("java.util.Random")(seed % 2**63)  # chooses moves; the context's own rolls the dice
-        winners, turns, has_ended, branching = [], [], [], []
+        winners: list[int] = []
+        turns: list[int] = []
+        has_ended: list[bool] = []
+        branching: list[list[int]] = []
         for _ in range(num_playouts):
             trial.auxilTrialData().clear()
             game.start(context)

@@ -20,7 +20,7 @@ from rlfl_envs.backends import ludii
 from rlfl_envs.cache import cache_folder, keep
 from rlfl_envs.errors import ConfigError
 
-__all__ = ["corpus", "grammar", "lark"]
+__all__ = ["corpus", "grammar", "lark", "words"]
 
 _MAX_CHARACTERS = 10_000  # the paper's limit
 _FOLDERS = ("/subgame/", "/test/", "/wip/", "/wishlist/", "/WishlistDLP/", "/bad/", "/bad_playout/", "/pending/")
@@ -49,6 +49,11 @@ def grammar(jar: str = "") -> str:
     return lark(_read(jar, "grammar.txt"))
 
 
+def words(jar: str = "") -> list[str]:
+    """The words of the language, labels with their colon, and none that only stands in strings. Raises as `corpus`."""
+    return sorted(set(re.findall(r'"([A-Za-z]\w*:?)"', grammar(jar))))
+
+
 def _read(jar: str, name: str) -> str:
     """The text of a cached file, which is made first where there is none."""
     path = ludii.find_jar(jar)
@@ -59,7 +64,10 @@ def _read(jar: str, name: str) -> str:
         if done.returncode:
             reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
             raise ConfigError(f"jar={str(path)!r} cannot be read as Ludii's jar: {reason}")
-    return (folder / name).read_text(encoding="utf-8")
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"jar={str(path)!r} was read, but could not be kept in {folder}: {error}") from error
 
 
 @lru_cache(maxsize=4)
@@ -73,7 +81,7 @@ def _games(jar: Path) -> Iterator[str]:
     with zipfile.ZipFile(jar) as archive:
         for name in sorted(archive.namelist()):
             if name.startswith("lud/") and name.endswith(".lud") and not any(part in name for part in _FOLDERS):
-                expanded = ludii.expand(archive.read(name).decode("utf-8", errors="replace"))
+                expanded = ludii.expand(archive.read(name).decode("utf-8", errors="replace"), str(jar))
                 game = ludii.normalise(expanded)
                 players = re.search(r"\(players (?:(\d+)\)|\{)", game)
                 has_players = players is not None and (players[1] is None or int(players[1]) >= 2)
@@ -84,8 +92,7 @@ def _games(jar: Path) -> Iterator[str]:
 def main() -> None:
     """Writes a jar's games and grammar into a folder: `python -m rlfl_envs.backends.ludii_language JAR FOLDER`."""
     jar, folder = map(Path, sys.argv[1:])
-    ludii.start(str(jar))
-    keep(folder / "grammar.txt", ludii.ebnf().encode())
+    keep(folder / "grammar.txt", ludii.ebnf(str(jar)).encode())
     keep(folder / "games.json", json.dumps(list(dict.fromkeys(_games(jar)))).encode())
 
 

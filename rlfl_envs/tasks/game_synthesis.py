@@ -295,7 +295,7 @@ class GameSynthesis(Task):
         if is_playable and self.config.reward == "strict":
             # What does not end counts as a draw: else a game that one playout in a hundred ends would be decisive.
             parts["drawishness"] = max(0.0, parts["completion"] - parts["draws"] / judgement.parts["playouts"])
-            if parts["completion"] == 0:
+            if parts["completion"] == 0 or judgement.parts.get("missing_requirement"):
                 floor, is_playable = _FLOORS["unplayable"], False
         if not is_playable:
             return Outcome(floor, False, parts, judgement.status)
