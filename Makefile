@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align test test-libraries lint types imports docs docs-pages clean
-.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms
+.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludii
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random wei
 align: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Teach a small language model to write kind reviews; samples before and after, pictures.
 	$(BIN)/python examples/align_sentiment.py
 
-test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
+test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 LIBRARIES := $(VENV)/.stamp-trl $(VENV)/.stamp-torchrl $(VENV)/.stamp-tianshou
@@ -32,17 +32,17 @@ lint: $(VENV)/.stamp-lint  ## Check style and format.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-sb3 $(VENV)/.stamp-lint  ## Check types.
+types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-lint  ## Check types.
 	$(BIN)/mypy
 
 imports: $(VENV)/.stamp-lint  ## Check who imports whom.
 	$(BIN)/lint-imports --no-logo
 
-docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
+docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
 	$(BIN)/python docs/_scripts/gen_envs.py --check
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
-docs-pages: $(VENV)/.stamp-sentiment $(VENV)/.stamp-docs  ## Write the generated pages anew.
+docs-pages: $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-docs  ## Write the generated pages anew.
 	$(BIN)/python docs/_scripts/gen_envs.py
 
 bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
@@ -65,6 +65,9 @@ bench-trl: $(VENV)/.stamp-agent $(VENV)/.stamp-trl  ## Measure the agent against
 
 bench-algorithms: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-trl  ## Train other libraries' algorithms and ours on five ids; 8 core-hours, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_algorithms.py --jobs $(JOBS)
+
+bench-ludii: $(VENV)/.stamp-ludii  ## Measure the Ludii backend against the paper's evaluation (LUDII_JAR names the jar).
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_ludii.py
 
 clean:  ## Remove the environment, builds and caches; runs stay.
 	rm -rf $(VENV) dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -30,6 +30,7 @@ from rlfl_envs.registration import list_ids, load_task, register_all, register_t
 from rlfl_envs.task import (
     ArrayTask,
     Automaton,
+    Grammar,
     Outcome,
     OutcomeArrays,
     Prompt,
@@ -56,6 +57,7 @@ __all__ = [
     "Automaton",
     "Baseline",
     "ConfigError",
+    "Grammar",
     "MissingDependencyError",
     "Outcome",
     "OutcomeArrays",

@@ -30,7 +30,7 @@ class Baseline:
     example: str
 
 
-def baselines(task: Task, *, num_prompts: int = 500, seed: int = 0) -> list[Baseline]:
+def baselines(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> list[Baseline]:
     """Plays an id without a model.
 
     "random tokens" draws uniformly from the whole vocabulary, "random legal tokens" from what the mask allows, "best
@@ -39,12 +39,13 @@ def baselines(task: Task, *, num_prompts: int = 500, seed: int = 0) -> list[Base
 
     Args:
         task: The task, as `load_task` makes it.
-        num_prompts: How many prompts each is averaged over.
+        num_prompts: How many prompts each is averaged over; the task's `baseline_prompts` by default.
         seed: Of prompts and random tokens.
 
     Returns:
         The baselines that the task has: the last two only where it gives candidates and references.
     """
+    num_prompts = num_prompts or task.baseline_prompts
     rng = np.random.default_rng(seed)
     found = [
         _play_random(task, "random tokens", num_prompts, seed),

@@ -15,6 +15,7 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,6 +28,7 @@ from rlfl_envs.tokenization import Tokenizer
 __all__ = [
     "ArrayTask",
     "Automaton",
+    "Grammar",
     "Outcome",
     "OutcomeArrays",
     "Prompt",
@@ -126,6 +128,14 @@ class Automaton(Protocol):
         """The least number of characters that makes the text well-formed; 0 in a final state."""
 
 
+class Grammar(ABC):
+    """The well-formed completions as a context-free grammar; `mask="syntax"` is made from it by llguidance."""
+
+    @abstractmethod
+    def start(self, prompt: Prompt) -> str:
+        """A grammar in llguidance's dialect of Lark, whose `start` derives the well-formed completions of a prompt."""
+
+
 @dataclass(frozen=True)
 class TaskConfig:
     """The arguments that every task takes.
@@ -169,14 +179,21 @@ class Task(ABC):
         max_prompt_tokens: P, the columns a prompt may fill, BOS included.
         default_budget: The longest reference completion in tokens.
         part_names: The names of the reward parts.
+        baseline_prompts: Over how many prompts `baselines` averages unless told otherwise.
+        stop_characters: Where not empty, `stops` is asked only after a token that has one of these.
         packages: Optional packages, by import name, that the task cannot do without.
-        automaton: For `mask="syntax"`; None where the task has no syntax.
+        automaton: For `mask="syntax"`: an `Automaton` or a `Grammar`; None where the task has no syntax.
+        references_succeed: Whether a reference completion always succeeds and earns full reward. Where not, it is a
+            good example.
     """
 
     Config: ClassVar[type[TaskConfig]] = TaskConfig
     part_names: ClassVar[tuple[str, ...]] = ()
+    baseline_prompts: ClassVar[int] = 500
+    stop_characters: ClassVar[str] = ""
     packages: ClassVar[tuple[str, ...]] = ()
-    automaton: Automaton | None = None
+    automaton: Automaton | Grammar | None = None
+    references_succeed: ClassVar[bool] = True
 
     config: TaskConfig
     tokenizer: Tokenizer
@@ -259,7 +276,7 @@ class Task(ABC):
         """Judges a batch of completions. Never raises because of what one says, and takes bounded time."""
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str | None:
-        """A completion that earns full reward, or None where there is none to give."""
+        """A completion to imitate (see `references_succeed`), or None where there is none to give."""
         return None
 
     def constant_completions(self) -> list[str]:
@@ -274,6 +291,22 @@ class Task(ABC):
         """What an episode earns that ends in an illegal token: the lowest reward."""
         return Outcome(self.reward_range[0], False, dict.fromkeys(self.part_names, 0.0), "illegal")
 
+    def illustrate(self, path: Path, text: str | None = None, seed: int = 0) -> str:
+        """Draws a picture of one of the task's texts.
+
+        Args:
+            path: The picture's file (PNG).
+            text: The text; one of the task's own by default.
+            seed: Of all choices.
+
+        Returns:
+            What there is to say about it, in lines.
+
+        Raises:
+            ConfigError: The task has no pictures.
+        """
+        raise ConfigError(f"picture={str(path)!r} is not allowed; {type(self).__name__} has no pictures.")
+
     def novelty_key(self, prompt: Prompt) -> str:
         """What has to be known to answer; evaluation reports apart the prompts whose key training never met."""
         return self.problem_key(prompt)
@@ -281,6 +314,15 @@ class Task(ABC):
     def stops(self, prompt: Prompt, completion: str) -> bool:
         """The task's own stopping rule: whether a completion is over without EOS. Asked after every token."""
         return False
+
+    def stop_tokens(self) -> NDArray[np.bool_]:
+        """After which tokens `stops` is to be asked, bool [V]: none where there is no such rule."""
+        if type(self).stops is Task.stops:
+            return np.zeros(self.tokenizer.vocab_size, dtype=np.bool_)
+        if not self.stop_characters:
+            return np.ones(self.tokenizer.vocab_size, dtype=np.bool_)
+        characters = set(self.stop_characters)
+        return np.array([not characters.isdisjoint(text) for text in self.tokenizer.token_texts])
 
     @property
     def max_completion_tokens(self) -> int:

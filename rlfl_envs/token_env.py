@@ -59,7 +59,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self.observation_space = gymnasium.spaces.MultiDiscrete(
             [vocab_size] * (self.prompt_length + self.completion_length)
         )
-        self._has_stop_rule = type(self.task).stops is not Task.stops
+        self._stop_tokens = self.task.stop_tokens()
         self.prompt: Prompt | None = None
         self._stream: np.ndarray[Any, np.dtype[np.uint64]] | None = None
         self._episode = 0  # prompts taken from the stream so far
@@ -94,17 +94,20 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             self._stream, self._episode, self._drawn = new_stream(self.np_random), 0, []
         if "prompt" in options:
             check_value("prompt", options["prompt"], isinstance(options["prompt"], str), "a string")
-            self.prompt = self.task.parse_prompt(options["prompt"])
+            prompt = self.task.parse_prompt(options["prompt"])
         else:
             if not self._drawn:
                 episodes = np.arange(self._episode, self._episode + self._lookahead)
                 self._drawn = self.task.prompts_from_keys(key_at(self._stream, episodes))[::-1]
-            self.prompt = self._drawn.pop()
+            prompt = self._drawn.pop()
             self._episode += 1
-        self._columns[: self.prompt_length] = self.task.encode_prompt(self.prompt)
+        self._columns[: self.prompt_length] = self.task.encode_prompt(prompt)
+        if self.prompt is not None:
+            self._mask.forget(np.array([self._state], dtype=np.int32))
+        self.prompt = prompt
         self._columns[self.prompt_length :] = self.tokenizer.pad_id
         self._completion = []
-        self._state = self._mask.start(self.task.automaton.start(self.prompt) if self.task.automaton else None)
+        self._state = self._mask.start(self.task.automaton.start(prompt) if self.task.automaton else None)
         self._outcome, self._finish_reason = None, ""
         self._print_if_human()
         return self._columns.copy(), {"action_mask": self._mask.row(self._state).copy()}
@@ -137,7 +140,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             else:
                 self._completion.append(token)
                 self._state = self._mask.next_state(self._state, token)
-                if self._has_stop_rule and self.task.stops(self.prompt, self.completion):
+                if self._stop_tokens[token] and self.task.stops(self.prompt, self.completion):
                     self._finish("stop")
                 elif len(self._completion) == self.completion_length:
                     self._finish("length")

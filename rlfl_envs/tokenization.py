@@ -49,6 +49,7 @@ class Tokenizer:
         pad_id: Fills unused columns. Equal to `eos_id` where the vocabulary has no padding token of its own (GPT-2).
         eos_id: Ends a completion.
         bos_id: Starts a prompt, or None where the vocabulary has no such token.
+        closed: Whether every token stands for a fixed text, its own, and no other text can be written.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Tokenizer:
         self.pad_id = self._id_of("pad", pad)
         self.eos_id = self._id_of("eos", eos)
         self.bos_id = None if bos is None else self._id_of("bos", bos)
-        self._closed = closed
+        self.closed = closed
         self._symbols = tuple(symbols)
 
     def _id_of(self, role: str, token: str) -> int:
@@ -105,7 +106,7 @@ class Tokenizer:
         In the number vocabulary an integer's text ends with a space, which shows where one integer ends and the next
         begins.
         """
-        if not self._closed:
+        if not self.closed:
             return self.backend.decode_batch([[i] for i in range(self.vocab_size)], skip_special_tokens=True)
         texts = [self.id_to_token(i) for i in range(self.vocab_size)]
         if self._symbols:
@@ -133,7 +134,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of token ids; special tokens are skipped. Two adjacent integers stay apart: "1 2"."""
-        if not self._closed:
+        if not self.closed:
             return self.backend.decode(list(ids), skip_special_tokens=True)
         texts = self.token_texts
         text = "".join([texts[i] for i in ids])
@@ -143,7 +144,7 @@ class Tokenizer:
 
     def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """`decode` for many at once."""
-        if not self._closed:  # not the backend's own batch, which starts threads
+        if not self.closed:  # not the backend's own batch, which starts threads
             return [self.decode(row) for row in rows]
         alone = self._alone
         return [alone[row[0]] if len(row) == 1 else self.decode(row) for row in rows]

@@ -92,7 +92,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self.single_observation_space = gymnasium.spaces.MultiDiscrete([vocab_size] * columns)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._has_stop_rule = type(self.task).stops is not Task.stops
+        self._stop_tokens = self.task.stop_tokens()
         self._batch: ArrayTask = self.task if isinstance(self.task, ArrayTask) else _TextBatch(self.task)
 
         n = self.num_envs
@@ -201,6 +201,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._episodes[rows] += 1
 
     def _begin(self, rows: NDArray[np.intp], columns: NDArray[np.int64], data: NDArray[Any]) -> None:
+        self._mask.forget(self._states[rows[self._has_begun[rows]]])
         self._columns[rows, : self.prompt_length] = columns
         self._columns[rows, self.prompt_length :] = self.tokenizer.pad_id
         self._data[rows] = data
@@ -287,10 +288,9 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             self._states[grown] = self._mask.next_states(self._states[grown], actions[grown])
         reasons = np.zeros(self.num_envs, dtype=np.int64)
         reasons[grown] = np.where(self._lengths[grown] == self.completion_length, _LENGTH, _PLAYING)
-        if self._has_stop_rule:
-            for row in grown.tolist():
-                if self.task.stops(self.prompt(row), self._completion(row)):
-                    reasons[row] = _STOP
+        for row in grown[self._stop_tokens[actions[grown]]].tolist():
+            if self.task.stops(self.prompt(row), self._completion(row)):
+                reasons[row] = _STOP
         reasons[playing & is_eos] = _EOS
         reasons[playing & ~legal] = _ILLEGAL
         return reasons
@@ -350,7 +350,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
     def _mask_info(self) -> dict[str, Any]:
         """The masks of all environments: a view of one row where they are alike, else a copy of each."""
         numbers = self._mask.row_of[self._states]
-        if self._mask.is_constant or (numbers == numbers[0]).all():
+        if self._mask.is_constant or ((numbers == numbers[0]).all() and not self._mask.rows_change):
             masks = np.broadcast_to(self._mask.rows[numbers[0]], (self.num_envs, self.tokenizer.vocab_size))
         else:
             masks = self._mask.rows[numbers]

@@ -130,25 +130,34 @@ def _list(words: Sequence[str]) -> None:
 
 
 def _show(words: Sequence[str]) -> None:
-    """Show an id's card, spaces, baselines and sample prompts."""
+    """Show an id's card, spaces, baselines and sample prompts, or a picture of one of its texts."""
 
     def run(
         env_id: Positional[str],
         env_kwargs: EnvKwargs = _NONE,
         prompts: int = 5,
-        baseline_prompts: int = 500,
+        baseline_prompts: int | None = None,
+        picture: Path | None = None,
+        text: Path | None = None,
         seed: int = 0,
     ) -> None:
-        """Show an id's card, spaces, baselines and sample prompts.
+        """Show an id's card, spaces, baselines and sample prompts, or a picture of one of its texts.
 
         Args:
             env_id: Which environment.
             env_kwargs: Its arguments.
             prompts: How many sample prompts.
-            baseline_prompts: How many prompts each baseline is averaged over.
-            seed: Of prompts and baselines.
+            baseline_prompts: How many prompts each baseline is averaged over; by default 500, or fewer where judging
+                is slow.
+            picture: Draw this picture (PNG) instead, of a game's board say, and print what is in it.
+            text: A file with the game to be drawn; one of the task's own by default.
+            seed: Of prompts, baselines and pictures.
         """
         task = rlfl_envs.load_task(env_id, **env_kwargs)
+        if picture is not None:
+            print(task.illustrate(picture, text.read_text(encoding="utf-8") if text else None, seed))
+            return
+        baseline_prompts = baseline_prompts or task.baseline_prompts
         print(f"{env_id}\n{'=' * len(env_id)}\n{_unindented(type(task).__doc__ or '')}\n")
         vocabulary, columns = task.tokenizer.vocab_size, task.max_prompt_tokens + task.max_completion_tokens
         print(f"Spaces here:\n    action       Discrete({vocabulary})")

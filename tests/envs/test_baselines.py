@@ -6,21 +6,22 @@ import pytest
 
 from rlfl_envs import baselines, load_task
 
-from .conftest import ANSWER, COPY, IDS, STEPS, Parentheses, has_references
+from .conftest import ANSWER, COPY, IDS, QUICK, STEPS, Parentheses, has_references
 
 
 @pytest.mark.parametrize("id", IDS)
 def test_the_four(id: str) -> None:
     """Rewards lie in range, the reference earns it all and nothing else comes near; the same for the same seed."""
-    task = load_task(id)
+    task = load_task(id, **QUICK.get(id, {}))
     found = {baseline.name: baseline for baseline in baselines(task, num_prompts=300)}
-    assert list(found)[:3] == ["random tokens", "random legal tokens", "best constant answer"]
+    assert list(found)[:2] == ["random tokens", "random legal tokens"]
+    assert ("best constant answer" in found) == bool(task.constant_completions())
     low, high = task.reward_range
     for baseline in found.values():
         assert low - 1e-9 <= baseline.reward <= high + 1e-9
         assert 0 <= baseline.success <= 1
     assert ("reference" in found) == has_references(task)
-    if "reference" in found:
+    if "reference" in found and task.references_succeed:
         assert found["reference"].reward == pytest.approx(high)
         assert found["reference"].success == 1
         assert max(baseline.success for name, baseline in found.items() if name != "reference") < 0.2

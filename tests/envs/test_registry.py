@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import rlfl_envs
 from rlfl_envs import Outcome, Task, TokenEnv, TokenVectorEnv, check_task, load_task
 
-from .conftest import ALL_IDS, IDS, SETTINGS, answer_to, has_references, missing, name_of, sweep
+from .conftest import ALL_IDS, IDS, LUDAX, QUICK, SETTINGS, answer_to, has_references, missing, name_of, sweep
 
 HOSTILE = [
     "",
@@ -108,7 +108,9 @@ def test_stable_baselines_checker(id: str) -> None:
 def test_check_task(id: str, arguments: dict[str, Any]) -> None:
     """Our own contract test passes; it complains of a budget too small for the references, and of nothing else."""
     task = load_task(id, **arguments)
-    if task.max_completion_tokens < task.default_budget and has_references(task):
+    if (
+        task.max_completion_tokens < task.default_budget and has_references(task) and id != LUDAX
+    ):  # which draws what fits
         with pytest.raises(AssertionError, match=f"tokens; C is {task.max_completion_tokens}"):
             check_task(task, num_prompts=32)
     else:
@@ -118,9 +120,9 @@ def test_check_task(id: str, arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize("id", IDS)
 def test_check_task_with_and_without_mask(id: str) -> None:
     """The contract holds under "none" and, where there is a syntax, under "syntax"."""
-    check_task(load_task(id, mask="none"))
+    check_task(load_task(id, mask="none", **QUICK.get(id, {})))
     if load_task(id).automaton is not None:
-        check_task(load_task(id, mask="syntax"))
+        check_task(load_task(id, mask="syntax", **QUICK.get(id, {})))
 
 
 # --- making, specs, pickles ----------------------------------------------------------------------------------------
@@ -251,11 +253,12 @@ def test_layout(id: str, arguments: dict[str, Any]) -> None:
             assert truncated is False
             assert type(reward) is float
             assert terminated or (reward == 0 and set(info) == {"action_mask"})
-        ended_by = "eos" if written[-1] == tokenizer.eos_id else "length"
+        stops = env.task.stops(env.prompt, info["completion"])
+        ended_by = "eos" if written[-1] == tokenizer.eos_id else "stop" if stops else "length"
         assert info["finish_reason"] == ended_by
-        assert ended_by == "eos" or len(written) == env.completion_length
+        assert ended_by != "length" or len(written) == env.completion_length
         least = env.task.config.min_completion_tokens
-        assert ended_by == "length" or len(written) > least or arguments.get("mask") == "syntax"
+        assert ended_by != "eos" or len(written) > least or arguments.get("mask") == "syntax"
         assert env.task.evaluate([env.prompt], [info["completion"]]) == [
             Outcome(reward, info["is_success"], info["reward_parts"], info["status"])
         ]
@@ -279,14 +282,14 @@ def test_illegal_tokens_end_the_episode(id: str) -> None:
 @pytest.mark.parametrize("id", IDS)
 def test_rendering(id: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With "ansi": prompt, completion and at the end the reward and its parts; "human" prints them."""
-    env = gymnasium.make(id, render_mode="ansi")
+    env = gymnasium.make(id, render_mode="ansi", **QUICK.get(id, {}))
     task = env.unwrapped.task
     env.reset(seed=0)
     text = env.unwrapped.prompt.text
     assert env.render() == f"{text}["
     answer = answer_to(task, env.unwrapped.prompt, np.random.default_rng(0))
     outcome = task.evaluate([env.unwrapped.prompt], [answer])[0]
-    assert outcome.is_success
+    assert outcome.is_success or not task.references_succeed
     tokens = task.tokenizer.encode(answer)
     env.step(tokens[0])
     for token in [*tokens[1:], task.tokenizer.eos_id][: task.max_completion_tokens - 1]:
@@ -294,13 +297,14 @@ def test_rendering(id: str, capsys: pytest.CaptureFixture[str]) -> None:
         env.step(token)
         if env.unwrapped.completion == answer and token == tokens[-1]:
             break
-    if len(tokens) < task.max_completion_tokens:
+    if len(tokens) < task.max_completion_tokens and not task.stops(env.unwrapped.prompt, answer):
         env.step(task.tokenizer.eos_id)
     frame = env.render()
-    assert frame.startswith(f"{text}[{answer}]  reward={outcome.reward:.4g} (success, ok, ended by ")
+    mark = "success" if outcome.is_success else "no success"
+    assert frame.startswith(f"{text}[{answer}]  reward={outcome.reward:.4g} ({mark}, {outcome.status}, ended by ")
     assert all(name in frame for name in task.part_names)
     assert capsys.readouterr().out == ""
-    human = gymnasium.make(id, render_mode="human")
+    human = gymnasium.make(id, render_mode="human", **QUICK.get(id, {}))
     human.reset(seed=0)
     human.step(task.tokenizer.pad_id)
     assert human.render() is None

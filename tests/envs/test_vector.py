@@ -22,6 +22,7 @@ from .conftest import (
     COPY,
     GIVEN,
     IDS,
+    QUICK,
     SETTINGS,
     STEPS,
     Parentheses,
@@ -257,10 +258,10 @@ def episodes(envs: TokenVectorEnv, steps: int, seed: int = 0) -> list[list[str]]
 @pytest.mark.parametrize("id", IDS)
 def test_groups_play_their_leaders_prompts(id: str, mode: str) -> None:
     """With group_size k, the m-th prompt of env i is the m-th of env k * (i // k) without groups; autoresets too."""
-    alone = TokenVectorEnv(load_task(id), 6, autoreset_mode=mode)
+    alone = TokenVectorEnv(load_task(id, **QUICK.get(id, {})), 6, autoreset_mode=mode)
     alone.reset(seed=9)
     streams = episodes(alone, 60)
-    grouped = TokenVectorEnv(load_task(id), 6, autoreset_mode=mode)
+    grouped = TokenVectorEnv(load_task(id, **QUICK.get(id, {})), 6, autoreset_mode=mode)
     grouped.reset(seed=9, options={"group_size": 3})
     for row, texts in enumerate(episodes(grouped, 60, seed=1)):
         shared = min(len(texts), len(streams[row // 3 * 3]))
@@ -271,7 +272,9 @@ def test_groups_play_their_leaders_prompts(id: str, mode: str) -> None:
 @pytest.mark.parametrize("id", IDS)
 def test_groups_leave_streams_as_they_were(id: str) -> None:
     """A later reset without group_size goes on where each environment's own stream would have been."""
-    alone, grouped = (TokenVectorEnv(load_task(id), 6, autoreset_mode="SameStep") for _ in range(2))
+    alone, grouped = (
+        TokenVectorEnv(load_task(id, **QUICK.get(id, {})), 6, autoreset_mode="SameStep") for _ in range(2)
+    )
     alone.reset(seed=9), grouped.reset(seed=9, options={"group_size": 2})
     assert [len(texts) for texts in episodes(alone, 40)] == [len(texts) for texts in episodes(grouped, 40)]
     alone.reset(), grouped.reset()

@@ -17,7 +17,10 @@ def test_import_is_light(module: str) -> None:
     code = f"""
 import sys, gymnasium, rlfl_envs, {module}
 for id in rlfl_envs.list_ids():
-    gymnasium.make(id).reset(seed=0)
+    try:
+        gymnasium.make(id).reset(seed=0)
+    except rlfl_envs.MissingDependencyError:
+        pass
 print(*(name for name in {HEAVY} if name in sys.modules))
 """
     result = subprocess.run([sys.executable, "-c", code], check=True, text=True, capture_output=True)

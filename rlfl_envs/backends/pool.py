@@ -1,0 +1,343 @@
+"""Rewards that are slow, native or hostile: judged in processes of their own, several at a time, each only once.
+
+A backend is a module with `screen(request)` (cheap checks, in the caller's process: a judgement, or None to go on),
+`judge(request)` (in a worker), `start()` (once in each worker), `normalise(text)` and `VERSION`. What goes wrong in a
+worker, an error, a crash or a timeout, is the result of that one request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import types
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from typing import Any, Literal
+
+from rlfl_envs.errors import MissingDependencyError, RLFLError
+
+__all__ = ["Judgement", "Pool", "Request"]
+
+Setting = tuple[str, int | float | str]
+_MEMO_SIZE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be judged, with all that its judgement depends on.
+
+    Attributes:
+        text: The whole game.
+        settings: Sorted (name, value) pairs, such as ("max_turns", 200) and ("num_playouts", 100).
+        seed: Of the playouts, 0 or more.
+    """
+
+    text: str
+    settings: tuple[Setting, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What came of it.
+
+    Attributes:
+        status: "no_parse", "no_compile", "unplayable", "playable", "timeout" or "crash".
+        parts: Measures of `playouts.measures`, where there are any.
+    """
+
+    status: str
+    parts: Mapping[str, float]
+
+
+class Pool:
+    """Judges requests on workers that are started when they are first needed.
+
+    A worker that takes too long or too much memory is killed and replaced. The pool may be pickled and copied: a copy
+    has the same settings, and workers of its own. A process that ends, however it ends, leaves no worker behind.
+
+    Attributes:
+        backend: The backend's module.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        *,
+        workers: int = 1,
+        timeout: float = 60.0,
+        memory_mb: int = 4096,
+        max_tasks: int = 300,
+        pool: Literal["processes", "ray"] = "processes",
+        cache: str | Path | None = None,
+    ) -> None:
+        """Takes the settings; starts nothing.
+
+        Args:
+            backend: A module's path, such as "rlfl_envs.backends.ludax".
+            workers: How many processes judge; 0 judges in this one, for debugging: without limits, and errors are
+                raised.
+            timeout: Seconds that a request may take, more than 0.
+            memory_mb: What a worker may allocate, MiB (on Linux; not on Ray).
+            max_tasks: After how many requests a worker is replaced by a fresh one.
+            pool: "processes" of this machine, or "ray": one task a request, on the cluster that `ray.init` finds.
+            cache: A folder in which judgements are kept from one run to the next; timeouts and crashes are not.
+        """
+        self._settings: dict[str, Any] = {
+            "workers": workers,
+            "timeout": timeout,
+            "memory_mb": memory_mb,
+            "max_tasks": max_tasks,
+            "pool": pool,
+            "cache": cache,
+        }
+        self.backend = importlib.import_module(backend)
+        self._memo: dict[Request, Judgement] = {}
+        self._folder = None if cache is None else Path(cache)
+        self._workers: Any = None
+        self._owner = 0  # the process that started the workers: a fork has a copy of them that does not work
+
+    def evaluate(self, requests: Sequence[Request]) -> list[Judgement]:
+        """Judges a batch, in its order; equal requests once.
+
+        Raises:
+            RLFLError: The backend cannot work here, such as without Java.
+            MissingDependencyError: Pebble, or Ray, is not installed.
+        """
+        missing: dict[Request, None] = {}
+        for request in dict.fromkeys(requests):
+            if request not in self._memo:
+                judgement = self.backend.screen(request) or self._remembered(self._normalised(request))
+                if judgement is None:
+                    missing[self._normalised(request)] = None
+                else:
+                    self._memo[request] = judgement
+        if missing:
+            try:
+                judgements = self._judge([*missing])
+            except BaseException:  # Ctrl-C too: what is under way is given up
+                self.close()
+                raise
+            for request, judgement in zip(missing, judgements, strict=True):
+                self._remember(request, judgement)
+        for request in requests:
+            if request not in self._memo:
+                self._memo[request] = self._memo[self._normalised(request)]
+        found = [self._memo[request] for request in requests]
+        for oldest in [*self._memo][: max(0, len(self._memo) - _MEMO_SIZE)]:
+            del self._memo[oldest]
+        return found
+
+    def close(self) -> None:
+        """Ends the workers; the next request starts others."""
+        if self._workers is not None and self._owner == os.getpid():
+            _stop(self._workers)
+        self._workers = None
+
+    def __enter__(self) -> Pool:
+        """The pool itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes it."""
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The settings."""
+        return _pool, (self.backend.__name__, self._settings)
+
+    # --- judging ---------------------------------------------------------------------------------------------------
+
+    def _judge(self, requests: list[Request]) -> list[Judgement]:
+        if not self._settings["workers"]:
+            return [self.backend.judge(request) for request in requests]
+        return (self._judge_on_ray if self._settings["pool"] == "ray" else self._judge_in_processes)(requests)
+
+    def _judge_in_processes(self, requests: list[Request]) -> list[Judgement]:
+        from pebble import ProcessExpired
+
+        if self._workers is None or self._owner != os.getpid():
+            self._start()
+        timeout = self._settings["timeout"]
+        futures = [
+            self._workers.schedule(_judge, args=(self.backend.__name__, request), timeout=timeout)
+            for request in requests
+        ]
+        judgements = []
+        for future in futures:
+            try:
+                judgements.append(_checked(future.result()))
+            except FutureTimeoutError:
+                judgements.append(Judgement("timeout", {}))
+            except ProcessExpired:
+                judgements.append(Judgement("crash", {}))
+        return judgements
+
+    def _start(self) -> None:
+        from pebble import ProcessPool
+
+        settings = self._settings
+        self._workers = ProcessPool(
+            max_workers=settings["workers"],
+            max_tasks=settings["max_tasks"],
+            initializer=_begin,
+            initargs=(self.backend.__name__, settings["memory_mb"], os.getpid()),
+            context=_Context(),
+        )
+        self._owner = os.getpid()
+        weakref.finalize(self, _stop, self._workers)
+
+    def _judge_on_ray(self, requests: list[Request]) -> list[Judgement]:
+        """No more than `workers` at a time, so that no request's time runs while it waits."""
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingDependencyError("pool='ray' needs Ray: pip install \"rlfl-envs[ray]\"") from error
+        settings = self._settings
+        judge = ray.remote(max_calls=settings["max_tasks"], max_retries=0)(_start_and_judge)
+        waiting = list(enumerate(requests))[::-1]
+        running: dict[Any, tuple[int, float]] = {}  # which request, and when its time is over
+        judgements: list[Judgement] = [Judgement("crash", {})] * len(requests)
+        while waiting or running:
+            while waiting and len(running) < settings["workers"]:
+                number, request = waiting.pop()
+                running[judge.remote(self.backend.__name__, request)] = number, time.monotonic() + settings["timeout"]
+            soonest = min(deadline for _, deadline in running.values())
+            done, _ = ray.wait([*running], timeout=max(0.0, soonest - time.monotonic()))
+            for task in done:
+                number, _ = running.pop(task)
+                with contextlib.suppress(ray.exceptions.RayError):  # a crash
+                    judgements[number] = _checked(ray.get(task))
+            for task, (number, deadline) in [*running.items()]:
+                if time.monotonic() >= deadline:
+                    del running[task]
+                    ray.cancel(task, force=True)
+                    judgements[number] = Judgement("timeout", {})
+        return judgements
+
+    # --- what is known already -------------------------------------------------------------------------------------
+
+    def _normalised(self, request: Request) -> Request:
+        return replace(request, text=self.backend.normalise(request.text))
+
+    def _remembered(self, request: Request) -> Judgement | None:
+        if request in self._memo:
+            return self._memo[request]
+        if self._folder is None:
+            return None
+        try:
+            return Judgement(**json.loads(self._file(request).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # not kept, or not whole
+            return None
+
+    def _remember(self, request: Request, judgement: Judgement) -> None:
+        self._memo[request] = judgement
+        if self._folder is not None and judgement.status not in ("timeout", "crash"):
+            file = self._file(request)
+            temporary = file.with_suffix(f".{os.getpid()}.tmp")
+            with contextlib.suppress(OSError):  # a full disk: it is judged again next time
+                file.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(json.dumps(asdict(judgement)), encoding="utf-8")
+                temporary.replace(file)
+
+    def _file(self, request: Request) -> Path:
+        assert self._folder is not None
+        what = repr((self.backend.__name__, self.backend.VERSION, request)).encode(errors="replace")
+        return self._folder / f"{hashlib.blake2b(what, digest_size=16).hexdigest()}.json"
+
+
+def _pool(backend: str, settings: dict[str, Any]) -> Pool:
+    return Pool(backend, **settings)
+
+
+def _checked(result: object) -> Judgement:
+    """A worker's result; an error of ours is raised, for it is the user's to mend."""
+    if isinstance(result, RLFLError):
+        raise result
+    return result if isinstance(result, Judgement) else Judgement("crash", {})
+
+
+def _stop(workers: Any) -> None:
+    workers.stop()
+    workers.join()
+
+
+# --- in a worker -----------------------------------------------------------------------------------------------------
+
+
+def _begin(backend: str, memory_mb: int, parent: int) -> None:
+    """Prepares a worker."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if sys.platform == "linux":
+        import resource
+
+        # Of data alone: Java and JAX reserve far more addresses than they ever write to.
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb * 2**20, memory_mb * 2**20))
+    importlib.import_module(backend).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process once its parent is gone, which may have been killed and told nobody."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _judge(backend: str, request: Request) -> object:
+    """A judgement, or the error that stands in its way."""
+    try:
+        return importlib.import_module(backend).judge(request)
+    except RLFLError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 (whatever a game provokes in a library is that game's result)
+        return f"{type(error).__name__}: {error}"
+
+
+def _start_and_judge(backend: str, request: Request) -> object:
+    if backend not in _started:
+        importlib.import_module(backend).start()
+        _started.add(backend)
+    return _judge(backend, request)
+
+
+_started: set[str] = set()
+
+
+# --- starting workers from anywhere ----------------------------------------------------------------------------------
+
+
+class _Process(SpawnProcess):
+    """A spawned process that does not import the main module, and that a daemonic process may start.
+
+    Workers need nothing of the main module; importing it would fail without `if __name__ == "__main__":`. Daemonic
+    processes, such as those of AsyncVectorEnv, may have no children because these would outlive them; ours do not.
+    """
+
+    def start(self) -> None:
+        """Starts it."""
+        configuration = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+        is_daemon, main = configuration.pop("daemon", None), sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            super().start()
+        finally:
+            sys.modules["__main__"] = main
+            if is_daemon is not None:
+                configuration["daemon"] = is_daemon
+
+
+class _Context(SpawnContext):
+    """Makes such processes."""
+
+    Process = _Process
