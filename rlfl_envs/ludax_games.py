@@ -1,7 +1,7 @@
 """Ludax games: the ones that the package ships, and mutants of them.
 
 Ludax (Todd et al. 2025, arXiv 2506.22609) and its games are under the Apache License 2.0. They are read from the
-installed package; no text of theirs is kept here. Mutants are derived works of them, under the same licence.
+installed package. Mutants are derived works of them, under the same licence.
 
 A mutant is a shipped game after one to three changes, each chosen at random:
 

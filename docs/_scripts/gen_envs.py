@@ -28,6 +28,8 @@ SHOWN_WITH: dict[str, dict[str, object]] = {
     "rlfl/Sentiment-v0": {"corpus": "template"},
     "rlfl/LudaxGame-v0": {"corpus": "shipped"},
 }
+# Needs what nobody may pass on, and its prompts are part of that: the card alone.
+CARD_ONLY = ("rlfl/LudiiGame-v0",)
 
 
 def split_card(cls: type) -> tuple[str, dict[str, str]]:
@@ -84,10 +86,10 @@ def facts(id: str, task: rlfl_envs.Task) -> str:
     return table(["", f"With {written(SHOWN_WITH[id])}" if id in SHOWN_WITH else "By default"], rows)
 
 
-def argument_table(id: str, task: rlfl_envs.Task) -> str:
+def argument_table(id: str, cls: type[rlfl_envs.Task]) -> str:
     """Writes the arguments with their defaults under this id."""
-    meanings = field_meanings(task.Config)
-    fields = dataclasses.fields(task.Config)
+    meanings = field_meanings(cls.Config)
+    fields = dataclasses.fields(cls.Config)
     defaults = {f.name: f.default for f in fields} | gymnasium.spec(id).kwargs
     rows = [[code(f.name), code(repr(defaults[f.name])), meanings[f.name].replace("|", "\\|")] for f in fields]
     return table(["Argument", "Default", "Meaning"], rows)
@@ -116,16 +118,17 @@ def sample_table(task: rlfl_envs.Task) -> str:
     return table(["Prompt", "Reference completion", "Reward"][: len(rows[0])], rows)
 
 
-def page(id: str, task: rlfl_envs.Task) -> str:
-    """Writes the page of an id."""
-    summary, sections = split_card(type(task))
-    parts = [f"# {id}", NOTE, summary, facts(id, task)]
+def page(id: str, task: rlfl_envs.Task | None) -> str:
+    """Writes the page of an id; without a task the card alone."""
+    cls = rlfl_envs.task_class(gymnasium.spec(id).kwargs["task"])
+    summary, sections = split_card(cls)
+    parts = [f"# {id}", NOTE, summary, *([facts(id, task)] if task else [])]
     for name, body in sections.items():
         text = f"```pycon\n{body}\n```" if name == "Example" else body
         parts += [f"## {name}", text]
         if name == "Arguments":
-            parts.append(argument_table(id, task))
-        elif name == "Example":
+            parts.append(argument_table(id, cls))
+        elif name == "Example" and task:
             parts += ["## Sample prompts", sample_table(task)]
             arguments = f", with {written(SHOWN_WITH[id])}" if id in SHOWN_WITH else ""
             parts += [
@@ -136,18 +139,13 @@ def page(id: str, task: rlfl_envs.Task) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def index(tasks: dict[str, rlfl_envs.Task]) -> str:
+def index(tasks: dict[str, rlfl_envs.Task | None]) -> str:
     """Writes the page that lists the ids."""
-    rows = [
-        [
-            f"[{id}]({stem(id)}.md)",
-            split_card(type(task))[0],
-            str(task.tokenizer.vocab_size),
-            str(task.max_prompt_tokens),
-            str(task.max_completion_tokens),
-        ]
-        for id, task in tasks.items()
-    ]
+    rows = []
+    for id, task in tasks.items():
+        summary, _ = split_card(rlfl_envs.task_class(gymnasium.spec(id).kwargs["task"]))
+        sizes = (task.tokenizer.vocab_size, task.max_prompt_tokens, task.max_completion_tokens) if task else ("",) * 3
+        rows.append([f"[{id}]({stem(id)}.md)", summary, *map(str, sizes)])
     intro = (
         "Every id is played one token per step: V token ids are the actions, P columns hold the prompt and C the\n"
         "completion. `rlfl show ID` prints the same card in a terminal."
@@ -167,10 +165,11 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is out of date")
     check = parser.parse_args().check
 
-    tasks, skipped = {}, []
+    tasks: dict[str, rlfl_envs.Task | None] = {}
+    skipped: list[str] = []
     for id in rlfl_envs.list_ids():
         try:
-            tasks[id] = rlfl_envs.load_task(id, **SHOWN_WITH.get(id, {}))
+            tasks[id] = None if id in CARD_ONLY else rlfl_envs.load_task(id, **SHOWN_WITH.get(id, {}))
         except rlfl_envs.MissingDependencyError as error:
             skipped.append(stem(id))
             print(f"{id}: skipped, its page stays as it is ({error})")

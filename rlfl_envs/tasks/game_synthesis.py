@@ -54,6 +54,8 @@ class GameConfig(TaskConfig):
         num_playouts: How many random playouts judge a game, 1..10,000.
         max_turns: After how many turns a playout is stopped, 1..10,000.
         max_game_tokens: Games of the corpus that are longer are left out.
+        max_completion_tokens: The budget C, EOS included; by default 64 in "infill", where holes with more tokens are
+            not drawn, and the longest game in "write".
         vocabulary: "ludemes" (a token for each word of the language, the rest by character), "bpe" (trained on the
             corpus, then cached), or a Hugging Face tokenizer by name or path.
         vocabulary_size: V of the vocabulary "bpe", 259 or more.
@@ -68,6 +70,7 @@ class GameConfig(TaskConfig):
     num_playouts: int = 100
     max_turns: int = 500
     max_game_tokens: int = 512
+    max_completion_tokens: int | None = None
     vocabulary: str = "ludemes"
     vocabulary_size: int = 512
     workers: int = 1

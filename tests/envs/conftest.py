@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer as Backend
 
 import rlfl_envs
 from rlfl_envs import Outcome, Prompt, PromptError, Task, Tokenizer, character_tokenizer
+from rlfl_envs.tasks.game_synthesis import GameSynthesis
 from rlfl_envs.token_env import TokenEnv
 
 ALL_IDS = [id for id in rlfl_envs.list_ids() if id.startswith("rlfl/")]
@@ -43,7 +45,6 @@ STEPS, GIVEN, ANSWER, BRACKETS, COPY, SENTIMENT, LUDAX = (
     "rlfl/Sentiment-v0",
     "rlfl/LudaxGame-v0",
 )
-# Compiling a game takes a second or more: where games are judged, they are small, few and the same everywhere.
 SMALL_GAMES: dict[str, Any] = {
     "corpus": str(Path(__file__).parents[1] / "games"),
     "num_playouts": 10,
@@ -76,6 +77,42 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (LUDAX, {**SMALL_GAMES, "mask": "syntax", "reward": "strict", "split": "all"}),
 ]
 SETTINGS = [setting for setting in SETTINGS if not missing(setting[0])]
+
+
+class MadeUpPool:
+    """Judges a game without playing it: compiling one takes a second or more, and here it is the environments' turn.
+
+    What the backend refuses at once is refused; all else gets measures that are a function of the request.
+    """
+
+    def __init__(self, backend: str) -> None:
+        """Takes the backend's module."""
+        self._screen = importlib.import_module(backend).screen
+
+    def evaluate(self, requests: Sequence[Any]) -> list[Any]:
+        """In order."""
+        return [self._screen(request) or self._made_up(request) for request in requests]
+
+    def _made_up(self, request: Any) -> Any:
+        from rlfl_envs.backends.pool import Judgement
+
+        rng = np.random.default_rng(request.seed)
+        status = str(rng.choice(["playable", "playable", "unplayable", "no_compile"]))
+        names = ("balance", "completion", "drawishness", "mean_turns", "agency", "branching")
+        measures = dict(zip(names, rng.random(len(names)).tolist(), strict=True))
+        counts = dict(zip(("wins_1", "wins_2", "draws"), rng.multinomial(50, [1 / 3] * 3).tolist(), strict=True))
+        return Judgement(status, measures | counts | {"playouts": 100.0} if status == "playable" else {})
+
+
+REAL_POOL = GameSynthesis._pool
+
+
+@pytest.fixture(autouse=True, scope="session")
+def made_up_pool() -> Iterator[None]:
+    """The tests of this folder judge games so, but for those that ask for REAL_POOL."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GameSynthesis, "_pool", property(lambda task: MadeUpPool(task.backend)))
+        yield
 
 
 def answer_to(task: Task, prompt: Prompt, rng: np.random.Generator) -> str:

@@ -17,7 +17,7 @@ from rlfl_envs.bracketed import end_of_form, forms
 from rlfl_envs.masks import make_mask
 from rlfl_envs.tasks.game_synthesis import GameSynthesis, LudaxGame
 
-from .conftest import LUDAX, SMALL_GAMES, missing
+from .conftest import LUDAX, REAL_POOL, SMALL_GAMES, missing
 
 pytestmark = pytest.mark.skipif(bool(missing(LUDAX)), reason=f"needs {', '.join(missing(LUDAX))}")
 
@@ -413,8 +413,9 @@ def test_the_mask_without_llguidance(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the real thing --------------------------------------------------------------------------------------------------
 
 
-def test_statuses() -> None:
-    """Ludax itself, once: what does not parse, does not compile, cannot be played, and can."""
+def test_statuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ludax itself, once: what does not parse, does not compile, and can be played."""
+    monkeypatch.setattr(GameSynthesis, "_pool", REAL_POOL)
     task = load_task(LUDAX, **SMALL_GAMES)
     prompt = task.parse_prompt(PROMPT)
     completions = ["(full_board)", "(no_legal_actions)", "(full_boat)", '(line "stone" 3)']
