@@ -23,7 +23,9 @@ from rlfl_envs.backends.playouts import measures
 from rlfl_envs.backends.pool import Judgement, Request
 from rlfl_envs.errors import ConfigError, MissingDependencyError
 
-__all__ = ["ebnf", "expand", "find_jar", "judge", "normalise", "screen", "start"]
+__all__ = ["VERSION", "ebnf", "expand", "find_jar", "judge", "normalise", "screen", "start"]
+
+VERSION = "1"  # of the judgements: another one makes those obsolete that were kept
 
 _DOWNLOAD = "download it from https://ludii.games/download.php and name it by LUDII_JAR (or jar=)"
 _FLAGS = (

@@ -297,11 +297,12 @@ def _end_with(parent: int) -> None:
 def _judge(backend: str, request: Request) -> object:
     """A judgement, or the error that stands in its way."""
     try:
-        return importlib.import_module(backend).judge(request)
+        judgement = importlib.import_module(backend).judge(request)
+        return Judgement(judgement.status, {name: float(value) for name, value in judgement.parts.items()})
     except RLFLError as error:
         return error
-    except Exception as error:  # noqa: BLE001 (whatever a game provokes in a library is that game's result)
-        return f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit):  # noqa: BLE001 (whatever a game provokes in a library is that game's result)
+        return None
 
 
 def _start_and_judge(backend: str, request: Request) -> object:
