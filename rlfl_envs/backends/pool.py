@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -135,14 +136,14 @@ class Pool:
             if request not in self._memo:
                 self._memo[request] = self._memo[self._normalised(request)]
         found = [self._memo[request] for request in requests]
-        for oldest in [*self._memo][: max(0, len(self._memo) - _MEMO_SIZE)]:
+        for oldest in [*itertools.islice(self._memo, max(0, len(self._memo) - _MEMO_SIZE))]:
             del self._memo[oldest]
         return found
 
     def close(self) -> None:
         """Ends the workers; the next request starts others."""
-        if self._workers is not None and self._owner == os.getpid():
-            _stop(self._workers)
+        if self._workers is not None:
+            _stop(self._workers, self._owner)
         self._workers = None
 
     def __enter__(self) -> Pool:
@@ -196,7 +197,7 @@ class Pool:
             context=_Context(),
         )
         self._owner = os.getpid()
-        weakref.finalize(self, _stop, self._workers)
+        weakref.finalize(self, _stop, self._workers, self._owner)
 
     def _judge_on_ray(self, requests: list[Request]) -> list[Judgement]:
         """No more than `workers` at a time, so that no request's time runs while it waits."""
@@ -268,9 +269,10 @@ def _checked(result: object) -> Judgement:
     return result if isinstance(result, Judgement) else Judgement("crash", {})
 
 
-def _stop(workers: Any) -> None:
-    workers.stop()
-    workers.join()
+def _stop(workers: Any, owner: int) -> None:
+    if owner == os.getpid():  # a fork that drops its copy must not end the workers of its parent
+        workers.stop()
+        workers.join()
 
 
 # --- in a worker -----------------------------------------------------------------------------------------------------
@@ -318,6 +320,9 @@ _started: set[str] = set()
 # --- starting workers from anywhere ----------------------------------------------------------------------------------
 
 
+_starting = threading.Lock()  # two pools that start workers at once would restore each other's main module
+
+
 class _Process(SpawnProcess):
     """A spawned process that does not import the main module, and that a daemonic process may start.
 
@@ -327,15 +332,16 @@ class _Process(SpawnProcess):
 
     def start(self) -> None:
         """Starts it."""
-        configuration = multiprocessing.current_process()._config  # type: ignore[attr-defined]
-        is_daemon, main = configuration.pop("daemon", None), sys.modules["__main__"]
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        try:
-            super().start()
-        finally:
-            sys.modules["__main__"] = main
-            if is_daemon is not None:
-                configuration["daemon"] = is_daemon
+        with _starting:
+            configuration = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+            is_daemon, main = configuration.pop("daemon", None), sys.modules["__main__"]
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = main
+                if is_daemon is not None:
+                    configuration["daemon"] = is_daemon
 
 
 class _Context(SpawnContext):

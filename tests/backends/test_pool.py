@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,7 +258,9 @@ if __name__ == "__main__":
 def test_ray() -> None:
     """The same on a local Ray: order, timeouts, crashes and errors of ours."""
     ray = pytest.importorskip("ray", reason="needs the extra ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(HERE)}})
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(HERE)}}
+    )
     try:
         pool = Pool("hostile", workers=2, timeout=5.0, pool="ray")
         found = pool.evaluate(requests("a", "sleep 60", "exit", "error", "b", "no"))
@@ -266,3 +269,37 @@ def test_ray() -> None:
             pool.evaluate(requests("ours"))
     finally:
         ray.shutdown()
+
+
+def test_pools_that_start_workers_at_once_keep_the_main_module() -> None:
+    """Starting a worker hides the main module for a moment; it is there again afterwards."""
+    main = sys.modules["__main__"]
+
+    def use(number: int) -> None:
+        with Pool("hostile", workers=2, max_tasks=1) as pool:
+            pool.evaluate(requests(*(f"fine {number} {i}" for i in range(6))))
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        assert sys.modules["__main__"] is main
+    finally:
+        sys.modules["__main__"] = main
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of os.fork, from Python 3.12 on
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_that_drops_its_copy_leaves_the_workers_alone() -> None:
+    """The parent's worker goes on."""
+    pool = Pool("hostile")
+    (first,) = pool.evaluate(requests("fine"))
+    child = os.fork()
+    if not child:
+        del pool
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pool:
+        assert pool.evaluate(requests("fine again"))[0].parts["process"] == first.parts["process"]
