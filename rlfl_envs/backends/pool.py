@@ -193,7 +193,7 @@ class Pool:
             max_workers=settings["workers"],
             max_tasks=settings["max_tasks"],
             initializer=_begin,
-            initargs=(self.backend.__name__, settings["memory_mb"], os.getpid()),
+            initargs=(settings["memory_mb"], os.getpid()),
             context=_Context(),
         )
         self._owner = os.getpid()
@@ -206,7 +206,7 @@ class Pool:
         except ImportError as error:
             raise MissingDependencyError("pool='ray' needs Ray: pip install \"rlfl-envs[ray]\"") from error
         settings = self._settings
-        judge = ray.remote(max_calls=settings["max_tasks"], max_retries=0)(_start_and_judge)
+        judge = ray.remote(max_calls=settings["max_tasks"], max_retries=0)(_judge)
         waiting = list(enumerate(requests))[::-1]
         running: dict[Any, tuple[int, float]] = {}  # which request, and when its time is over
         judgements: list[Judgement] = [Judgement("crash", {})] * len(requests)
@@ -278,7 +278,7 @@ def _stop(workers: Any, owner: int) -> None:
 # --- in a worker -----------------------------------------------------------------------------------------------------
 
 
-def _begin(backend: str, memory_mb: int, parent: int) -> None:
+def _begin(memory_mb: int, parent: int) -> None:
     """Prepares a worker."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if sys.platform == "linux":
@@ -286,7 +286,6 @@ def _begin(backend: str, memory_mb: int, parent: int) -> None:
 
         # Of data alone: Java and JAX reserve far more addresses than they ever write to.
         resource.setrlimit(resource.RLIMIT_DATA, (memory_mb * 2**20, memory_mb * 2**20))
-    importlib.import_module(backend).start()
 
 
 def _end_with(parent: int) -> None:
@@ -296,25 +295,22 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+_started: set[str] = set()
+
+
 def _judge(backend: str, request: Request) -> object:
-    """A judgement, or the error that stands in its way."""
+    """A judgement, or the error that stands in the way of all."""
+    module = importlib.import_module(backend)
     try:
-        judgement = importlib.import_module(backend).judge(request)
+        if backend not in _started:
+            module.start()
+            _started.add(backend)
+        judgement = module.judge(request)
         return Judgement(judgement.status, {name: float(value) for name, value in judgement.parts.items()})
     except RLFLError as error:
         return error
     except (Exception, SystemExit):  # noqa: BLE001 (whatever a game provokes in a library is that game's result)
         return None
-
-
-def _start_and_judge(backend: str, request: Request) -> object:
-    if backend not in _started:
-        importlib.import_module(backend).start()
-        _started.add(backend)
-    return _judge(backend, request)
-
-
-_started: set[str] = set()
 
 
 # --- starting workers from anywhere ----------------------------------------------------------------------------------

@@ -275,7 +275,8 @@ class GameSynthesis(Task):
         """A game with all that its judgement depends on: the playouts' seed is a function of the rest."""
         settings = tuple(sorted(self._settings().items()))
         text = importlib.import_module(self.backend).normalise(game)
-        seed = hashlib.blake2b(repr((text, settings)).encode(errors="replace"), digest_size=4).digest()
+        what = text, [pair for pair in settings if pair[0] != "jar"]  # wherever that lies
+        seed = hashlib.blake2b(repr(what).encode(errors="replace"), digest_size=4).digest()
         return Request(game, settings, int.from_bytes(seed, "little"))
 
     @property
@@ -337,7 +338,7 @@ def _lengths(tokenizer: Tokenizer, texts: tuple[str, ...]) -> list[float]:
 
 
 @lru_cache(maxsize=8)
-def _shared_pool(backend: str, workers: int, timeout: float, kind: str) -> Pool:
+def _shared_pool(backend: str, workers: int, timeout: float, kind: Literal["processes", "ray"]) -> Pool:
     return Pool(backend, workers=workers, timeout=timeout, pool=kind)
 
 
@@ -534,8 +535,7 @@ class LudiiGame(GameSynthesis):
         return tuple(ludii_language.corpus(self.config.jar))
 
     def _words(self) -> list[str]:
-        texts = (re.sub(r'"[^"]*"', "", game) for game in self._load_corpus())
-        return sorted({word for text in texts for word in re.findall(r"[A-Za-z]\w*:?", text)})
+        return ludii_language.words(self.config.jar)
 
     def _settings(self) -> dict[str, int | float | str]:
         return super()._settings() | {"jar": self.config.jar}
