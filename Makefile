@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align test test-libraries lint types imports docs docs-pages clean
-.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludii
+.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-trl: $(VENV)/.stamp-agent $(VENV)/.stamp-trl  ## Measure the agent against
 
 bench-algorithms: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-trl  ## Train other libraries' algorithms and ours on five ids; 8 core-hours, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_algorithms.py --jobs $(JOBS)
+
+bench-ludax: $(VENV)/.stamp-agent $(VENV)/.stamp-ludax  ## Compare the Ludax backend with stock Ludax: playouts, seconds.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_ludax.py
 
 bench-ludii: $(VENV)/.stamp-ludii  ## Measure the Ludii backend against the paper's evaluation (LUDII_JAR names the jar).
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_ludii.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,45 +29,16 @@ def started() -> None:
     ludax.start()
 
 
-def stock_playouts(game: str, num_playouts: int, max_turns: int, seed: int) -> list[Any]:
-    """Playouts by stock Ludax's public interface, move after move: winners, turns, ends and numbers of legal moves."""
-    import jax
-    import jax.numpy as jnp
-    from ludax import LudaxEnvironment
-    from ludax.game_info import RenderingInfo
-
-    RenderingInfo.piece_shape_mapping = {}
-    environment = LudaxEnvironment(game_str=game)
-
-    def playout(key: Any) -> Any:
-        def turn(carry: Any) -> Any:
-            state, key, turns, choices = carry
-            key, draw = jax.random.split(key)
-            choices = choices.at[turns].set(state.legal_action_mask.sum(dtype=jnp.int32))
-            action = jax.random.categorical(draw, jnp.where(state.legal_action_mask, 0.0, -jnp.inf))
-            return environment.step(state, action), key, turns + 1, choices
-
-        begin = (environment.init(key), key, 0, jnp.zeros(max_turns, dtype=jnp.int32))
-        state, _, turns, choices = jax.lax.while_loop(
-            lambda carry: ~carry[0].terminated & carry[0].legal_action_mask.any() & (carry[2] < max_turns), turn, begin
-        )
-        return state.winners, turns, state.terminated, choices
-
-    keys = jax.random.split(jax.random.PRNGKey(seed), num_playouts)
-    return [np.asarray(array) for array in jax.jit(jax.vmap(playout))(keys)]
-
-
 @pytest.mark.parametrize("name", ["tic_tac_toe", "yavalath", "connect_four"])
-def test_playouts_are_those_of_stock_ludax(name: str) -> None:
-    """The same winners, turns, ends and legal moves from the same seed."""
-    import jax
+def test_playouts_are_those_of_stock_ludax(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same winners, turns, ends and legal moves from the same seed (`make bench-ludax` asks all games)."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples" / "benchmarks"))
+    from bench_ludax import our_playouts, stock_playouts
 
-    winners, *others = stock_playouts(GAMES[name], 20, 60, seed=3)
-    play = ludax._program(ludax._parser().parse(GAMES[name]), 20, 60)
-    found, *theirs = map(np.asarray, play(jax.random.PRNGKey(3)))
-    assert found.tolist() == [{(1, 0): 1, (0, 1): 2}.get(tuple(pair), 0) for pair in winners.tolist()]
-    for ours, stock in zip(theirs, others, strict=True):
-        np.testing.assert_array_equal(ours, stock)
+    ours, stock = (playouts(GAMES[name], 20, 60, seed=3) for playouts in (our_playouts, stock_playouts))
+    assert len({*ours[0].tolist()}) > 1
+    for found, expected in zip(ours, stock, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
