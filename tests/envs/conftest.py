@@ -107,7 +107,7 @@ class MadeUpPool:
 REAL_POOL = GameSynthesis._pool
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def made_up_pool() -> Iterator[None]:
     """The tests of this folder judge games so, but for those that ask for REAL_POOL."""
     with pytest.MonkeyPatch.context() as patch:
