@@ -278,7 +278,8 @@ def test_hostile_games(name: str) -> None:
         (before,) = pool.evaluate([Request(CROSSES)])
         begin = time.perf_counter()
         found, after = pool.evaluate([Request(text), Request(CROSSES, seed=0, settings=(("num_playouts", 100),))])
-        assert found.status == status
+        # On a busy machine the time may be up before the memory is.
+        assert found.status in ({"crash", "timeout"} if status == "crash" else {status})
         assert after.parts == before.parts
         assert time.perf_counter() - begin < 45
     finally:
