@@ -21,12 +21,14 @@ import types
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import wait
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any, Literal
 
 from rlfl_envs.errors import MissingDependencyError, RLFLError
+from rlfl_envs.task import check_value
 
 __all__ = ["Judgement", "Pool", "Request"]
 
@@ -94,7 +96,15 @@ class Pool:
             max_tasks: After how many requests a worker is replaced by a fresh one.
             pool: "processes" of this machine, or "ray": one task a request, on the cluster that `ray.init` finds.
             cache: A folder in which judgements are kept from one run to the next; timeouts and crashes are not.
+
+        Raises:
+            ConfigError: An argument is not allowed.
         """
+        check_value("workers", workers, workers >= 0, "0 or more")
+        check_value("timeout", timeout, timeout > 0, "more than 0")
+        check_value("memory_mb", memory_mb, memory_mb >= 64, "64 or more")
+        check_value("max_tasks", max_tasks, max_tasks >= 1, "1 or more")
+        check_value("pool", pool, pool in ("processes", "ray"), "'processes' or 'ray'")
         self._settings: dict[str, Any] = {
             "workers": workers,
             "timeout": timeout,
@@ -107,6 +117,7 @@ class Pool:
         self._memo: dict[Request, Judgement] = {}
         self._folder = None if cache is None else Path(cache)
         self._workers: Any = None
+        self._context = _Context()
         self._owner = 0  # the process that started the workers: a fork has a copy of them that does not work
 
     def evaluate(self, requests: Sequence[Request]) -> list[Judgement]:
@@ -143,7 +154,7 @@ class Pool:
     def close(self) -> None:
         """Ends the workers; the next request starts others."""
         if self._workers is not None:
-            _stop(self._workers, self._owner)
+            _stop(self._workers, self._context, self._owner)
         self._workers = None
 
     def __enter__(self) -> Pool:
@@ -166,15 +177,18 @@ class Pool:
         return (self._judge_on_ray if self._settings["pool"] == "ray" else self._judge_in_processes)(requests)
 
     def _judge_in_processes(self, requests: list[Request]) -> list[Judgement]:
-        from pebble import ProcessExpired
-
         if self._workers is None or self._owner != os.getpid():
             self._start()
+        from pebble import ProcessExpired
+
         timeout = self._settings["timeout"]
         futures = [
             self._workers.schedule(_judge, args=(self.backend.__name__, request), timeout=timeout)
             for request in requests
         ]
+        # A Ctrl-C that comes just before a wait without an end does not wake it.
+        while wait(futures, timeout=1.0).not_done:
+            pass
         judgements = []
         for future in futures:
             try:
@@ -186,18 +200,21 @@ class Pool:
         return judgements
 
     def _start(self) -> None:
-        from pebble import ProcessPool
-
-        settings = self._settings
+        try:
+            from pebble import ProcessPool
+        except ImportError as error:
+            extra = self.backend.__name__.rpartition(".")[2]
+            raise MissingDependencyError(f'workers need Pebble: pip install "rlfl-envs[{extra}]"') from error
+        settings, self._context = self._settings, _Context()
         self._workers = ProcessPool(
             max_workers=settings["workers"],
             max_tasks=settings["max_tasks"],
             initializer=_begin,
             initargs=(settings["memory_mb"], os.getpid()),
-            context=_Context(),
+            context=self._context,
         )
         self._owner = os.getpid()
-        weakref.finalize(self, _stop, self._workers, self._owner)
+        weakref.finalize(self, _stop, self._workers, self._context, self._owner)
 
     def _judge_on_ray(self, requests: list[Request]) -> list[Judgement]:
         """No more than `workers` at a time, so that no request's time runs while it waits."""
@@ -269,9 +286,19 @@ def _checked(result: object) -> Judgement:
     return result if isinstance(result, Judgement) else Judgement("crash", {})
 
 
-def _stop(workers: Any, owner: int) -> None:
-    if owner == os.getpid():  # a fork that drops its copy must not end the workers of its parent
-        workers.stop()
+def _stop(workers: Any, context: _Context, owner: int) -> None:
+    """Ends the workers at once, however they and the pool's threads are: a Ctrl-C may have left these with locks."""
+    if owner != os.getpid():  # a fork that drops its copy must not end the workers of its parent
+        return
+    workers.stop()
+    context.kill()
+    with contextlib.suppress(RuntimeError):  # no thread can be started at Python's end, nor need it be
+        threading.Thread(target=_clear_up, args=(workers,), daemon=True).start()
+
+
+def _clear_up(workers: Any) -> None:
+    """Ends the pool's own threads; Pebble may find that the workers it would stop are gone."""
+    with contextlib.suppress(OSError, LookupError, RuntimeError):
         workers.join()
 
 
@@ -326,9 +353,13 @@ class _Process(SpawnProcess):
     processes, such as those of AsyncVectorEnv, may have no children because these would outlive them; ours do not.
     """
 
+    context: _Context
+
     def start(self) -> None:
         """Starts it."""
         with _starting:
+            if self.context.is_closed:
+                raise OSError("The pool has been closed.")
             configuration = multiprocessing.current_process()._config  # type: ignore[attr-defined]
             is_daemon, main = configuration.pop("daemon", None), sys.modules["__main__"]
             sys.modules["__main__"] = types.ModuleType("__main__")
@@ -338,9 +369,30 @@ class _Process(SpawnProcess):
                 sys.modules["__main__"] = main
                 if is_daemon is not None:
                     configuration["daemon"] = is_daemon
+            self.context.processes.add(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What the worker needs to know of itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "context"}
 
 
 class _Context(SpawnContext):
-    """Makes such processes."""
+    """Makes such processes, and knows those that there are."""
 
-    Process = _Process
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: weakref.WeakSet[_Process] = weakref.WeakSet()
+        self.is_closed = False
+
+    def Process(self, *arguments: Any, **named: Any) -> _Process:  # type: ignore[override]  # noqa: N802
+        """What Pebble starts its workers with."""
+        process = _Process(*arguments, **named)
+        process.context = self
+        return process
+
+    def kill(self) -> None:
+        """Ends all, and lets no other start."""
+        with _starting:
+            self.is_closed = True
+            for process in self.processes:
+                process.kill()

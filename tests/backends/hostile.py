@@ -40,7 +40,7 @@ def judge(request: Request) -> Judgement:
             while time.process_time() < until:
                 pass
         case "memory":
-            hoard = [bytearray(2**24) for _ in range(2**10)]  # 16 GiB, written to
+            hoard = [bytearray(2**28) for _ in range(2**6)]  # 16 GiB
             return Judgement("playable", {"size": float(len(hoard))})
         case "exit":
             os._exit(3)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,25 @@ def test_inline() -> None:
     assert pool.evaluate(requests("fine"))[0].parts["process"] == os.getpid()
     with pytest.raises(ValueError, match="of the game"):
         pool.evaluate(requests("error"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "allowed"),
+    [
+        ({"workers": -1}, "0 or more"),
+        ({"timeout": 0.0}, "more than 0"),
+        ({"memory_mb": 1}, "64 or more"),
+        ({"max_tasks": 0}, "1 or more"),
+        ({"pool": "threads"}, "'processes' or 'ray'"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments(argument: dict[str, Any], allowed: str) -> None:
+    """The message names the argument, its value and what is allowed."""
+    ((name, value),) = argument.items()
+    with pytest.raises(ConfigError) as error:
+        Pool("hostile", **argument)
+    assert str(error.value) == f"{name}={value!r} is not allowed; allowed: {allowed}."
 
 
 def test_our_errors_are_raised(pool: Pool) -> None:
