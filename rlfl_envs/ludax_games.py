@@ -106,6 +106,7 @@ def words() -> list[str]:
     return sorted(set(re.findall(r'"([A-Za-z]\w*:?)"', rules())))
 
 
+@lru_cache(maxsize=1024)  # a request's text is asked for several times
 def normalise(text: str) -> str:
     """One line, single spaces between two atoms or forms, and none elsewhere. Means the same to Ludax."""
     line = " ".join(_LEXEMES.findall(text))

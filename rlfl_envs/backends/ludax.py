@@ -35,6 +35,7 @@ _MAX_DEPTH = 50  # and are up to 12 deep
 _MAX_NUMBER = 9_999
 _MAX_CELLS = 400  # a table of adjacency has directions x cells x cells entries: 200 x 200 cells ask for 12 GB
 _MAX_CONNECTED = 126
+_GAME = re.compile(r"\(\s*game\b")
 _BRACKETS = re.compile(r'"[^"]*"|([()])')
 
 # --- before a worker is asked ----------------------------------------------------------------------------------------
@@ -49,14 +50,14 @@ def screen(request: Request) -> Judgement | None:
     text = request.text
     if len(text) > _MAX_CHARACTERS:
         return Judgement("no_compile", {})
-    line = normalise(text)
-    if not line.startswith("(game ") or end_of_form(line) != len(line):
+    text = text.strip()
+    if not _GAME.match(text) or end_of_form(text) != len(text):
         return Judgement("no_parse", {})
     depth = deepest = 0
-    for mark in _BRACKETS.finditer(line):
+    for mark in _BRACKETS.finditer(text):
         depth += {"(": 1, ")": -1}.get(mark[1], 0)
         deepest = max(deepest, depth)
-    is_sane = deepest <= _MAX_DEPTH and not re.search(r"\d{5}", re.sub(r'"[^"]*"', "", line))
+    is_sane = deepest <= _MAX_DEPTH and not re.search(r"\d{5}", re.sub(r'"[^"]*"', "", text))
     return None if is_sane else Judgement("no_compile", {})
 
 

@@ -298,7 +298,7 @@ def _stop(workers: Any, context: _Context, owner: int) -> None:
 
 def _clear_up(workers: Any) -> None:
     """Ends the pool's own threads; Pebble may find that the workers it would stop are gone."""
-    with contextlib.suppress(OSError, LookupError, RuntimeError):
+    with contextlib.suppress(AttributeError, LookupError, OSError, RuntimeError):
         workers.join()
 
 

@@ -197,7 +197,8 @@ def test_two_workers_use_two_cores() -> None:
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from rlfl_envs.backends.pool import Pool, Request
 pool = Pool("hostile", workers=2, timeout=60)
 found = pool.evaluate([Request("sleep 0.3"), Request("sleep 0.31")])
