@@ -97,7 +97,7 @@ class MadeUpPool:
         from rlfl_envs.backends.pool import Judgement
 
         rng = np.random.default_rng(request.seed)
-        status = str(rng.choice(["playable", "playable", "unplayable", "no_compile"]))
+        status = str(rng.choice(["playable", "unplayable", "no_compile"], p=[0.2, 0.4, 0.4]))
         names = ("balance", "completion", "drawishness", "mean_turns", "agency", "branching")
         measures = dict(zip(names, rng.random(len(names)).tolist(), strict=True))
         counts = dict(zip(("wins_1", "wins_2", "draws"), rng.multinomial(50, [1 / 3] * 3).tolist(), strict=True))
