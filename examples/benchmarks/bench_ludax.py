@@ -39,14 +39,11 @@ PLACEMENT = ("connect_four", "connect_six", "gomoku", "hex", "pente", "reversi",
 
 def our_playouts(game: str, num_playouts: int, max_turns: int, seed: int) -> list[np.ndarray]:
     """Winners (0 for nobody), turns, ends and numbers of legal moves, as the backend finds them."""
-    import jax
-
-    play = ludax._program(ludax._parser().parse(game), num_playouts, max_turns)
-    return [np.asarray(array) for array in play(jax.random.PRNGKey(seed))]
+    return [*ludax.Game(ludax._parser().parse(game), num_playouts).play(max_turns, seed)]
 
 
 def stock_playouts(game: str, num_playouts: int, max_turns: int, seed: int) -> list[np.ndarray]:
-    """The same by stock Ludax's public interface."""
+    """The same by stock Ludax's public interface, with the same draws: the k-th legal move is played."""
     import jax
     import jax.numpy as jnp
     from ludax import LudaxEnvironment
@@ -56,23 +53,23 @@ def stock_playouts(game: str, num_playouts: int, max_turns: int, seed: int) -> l
     environment = LudaxEnvironment(game_str=game)
 
     def goes_on(carry: Any) -> Any:
-        state, _, turns, _ = carry
+        state, turns, _ = carry
         return ~state.terminated & state.legal_action_mask.any() & (turns < max_turns)
 
-    def turn(carry: Any) -> Any:
-        state, key, turns, choices = carry
-        key, draw = jax.random.split(key)
-        choices = choices.at[turns].set(state.legal_action_mask.sum(dtype=jnp.int32))
-        action = jax.random.categorical(draw, jnp.where(state.legal_action_mask, 0.0, -jnp.inf))
-        return environment.step(state, action), key, turns + 1, choices
+    def playout(draws: Any) -> Any:
+        def turn(carry: Any) -> Any:
+            state, turns, choices = carry
+            count = state.legal_action_mask.sum(dtype=jnp.int32)
+            k = (draws[turns] * count).astype(jnp.int32)
+            action = jnp.argmax(jnp.cumsum(state.legal_action_mask, dtype=jnp.int32) > k)
+            return environment.step(state, action), turns + 1, choices.at[turns].set(count)
 
-    def playout(key: Any) -> Any:
-        begin = (environment.init(key), key, 0, jnp.zeros(max_turns, dtype=jnp.int32))
-        state, _, turns, choices = jax.lax.while_loop(goes_on, turn, begin)
+        begin = (environment.init(jax.random.PRNGKey(0)), 0, jnp.zeros(max_turns, dtype=jnp.int32))
+        state, turns, choices = jax.lax.while_loop(goes_on, turn, begin)
         return state.winners, turns, state.terminated, choices
 
-    keys = jax.random.split(jax.random.PRNGKey(seed), num_playouts)
-    pairs, *others = map(np.asarray, jax.jit(jax.vmap(playout))(keys))
+    draws = np.random.default_rng(seed).random((max_turns, num_playouts), dtype=np.float32).T
+    pairs, *others = map(np.asarray, jax.jit(jax.vmap(playout))(draws))
     winners = [{(1, 0): 1, (0, 1): 2}.get((one, two), 0) for one, two in pairs.tolist()]
     return [np.array(winners), *others]
 

@@ -1,8 +1,8 @@
 """Ludax: compiles a game and plays it at random, in JAX, on one core.
 
-Stock Ludax takes 5 to 15 seconds of a core for a new game, nearly all of it before the first move. Here its tables are
-built by NumPy (`_numpy_tables`), and all playouts are one program, compiled once and with little optimisation; they are
-the same playouts, move for move.
+Stock Ludax takes 3 to 20 seconds of a core for a new game, nearly all of it before the first move. Here its tables are
+built by NumPy (`_numpy_tables`), the loop over turns is Python's, so that one turn is all there is to compile, and that
+is compiled without optimisation as long as few turns are played (`Game`). They are the same playouts, move for move.
 
 Of Ludax 1.0 this steps around: names of pieces, which are shared by all games and run out after five; `connected`,
 which is wrong above 126 cells (its labels are int8), so that such games do not compile; and its public `step`, which
@@ -14,12 +14,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 import types
-from collections.abc import Callable, Iterator
-from functools import lru_cache, wraps
-from typing import Any
+from collections.abc import Iterator
+from functools import lru_cache, partial, wraps
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlfl_envs.backends.playouts import measures
 from rlfl_envs.backends.pool import Judgement, Request
@@ -28,7 +30,7 @@ from rlfl_envs.ludax_games import normalise
 
 __all__ = ["VERSION", "judge", "normalise", "screen", "start"]
 
-VERSION = "1"  # of the judgements: another one makes those obsolete that were kept
+VERSION = "2"  # of the judgements: another one makes those obsolete that were kept
 
 _MAX_CHARACTERS = 10_000  # Ludax's own games have up to 1,600
 _MAX_DEPTH = 50  # and are up to 12 deep
@@ -65,9 +67,28 @@ def screen(request: Request) -> Judgement | None:
 
 # XLA's own threads would take the other workers' cores.
 _FLAGS = "--xla_cpu_multi_thread_eigen=false --xla_cpu_parallel_codegen_split_count=1"
-# A game is played for a second at most: what optimises its program costs more than it saves. Without any optimisation
-# draughts take half a minute.
-_COMPILER: dict[str, Any] = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
+# A program that is compiled in a fifth of the time, and one that runs up to fifteen times as fast.
+_QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+_FAST: dict[str, Any] = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
+# The fast one takes about four times as long to compile, which is done once the quick one has played, and would play as
+# many turns more, for as long.
+_LONGER, _AHEAD = 4, 50
+
+
+class Playouts(NamedTuple):
+    """What random playouts came to; integers and truth values.
+
+    Attributes:
+        winners: 1 or 2; 0 for nobody, [n].
+        turns: How many turns were played, [n].
+        has_ended: Whether by the game's rules, [n].
+        choices: The numbers of legal moves, turn by turn, 0 after the last, [n, max_turns].
+    """
+
+    winners: NDArray[np.int64]
+    turns: NDArray[np.int64]
+    has_ended: NDArray[np.bool_]
+    choices: NDArray[np.int64]
 
 
 def start() -> None:
@@ -82,7 +103,6 @@ def judge(request: Request) -> Judgement:
 
     Settings: `num_playouts` (100 by default) and `max_turns` (500). The parts are those of `measures`.
     """
-    import jax
     from lark.exceptions import LarkError
 
     settings = dict(request.settings)
@@ -92,20 +112,20 @@ def judge(request: Request) -> Judgement:
     except LarkError:
         return Judgement("no_parse", {})
     try:
-        play = _program(tree, num_playouts, max_turns)
+        game = Game(tree, num_playouts)
     except Exception:  # noqa: BLE001 (Ludax raises whatever Python happens to raise)
         return Judgement("no_compile", {})
     try:
-        winners, turns, has_ended, choices = map(np.asarray, play(jax.random.PRNGKey(request.seed)))
+        played = game.play(max_turns, request.seed)
     except Exception:  # noqa: BLE001
         return Judgement("unplayable", {})
-    if not choices[:, 0].any():
+    if not played.turns.any():
         return Judgement("unplayable", {})
     parts = measures(
-        winners.tolist(),
-        turns.tolist(),
-        has_ended.tolist(),
-        [row[:count] for row, count in zip(choices, turns, strict=True)],
+        played.winners.tolist(),
+        played.turns.tolist(),
+        played.has_ended.tolist(),
+        [row[:count] for row, count in zip(played.choices, played.turns, strict=True)],
     )
     return Judgement("playable" if parts["mean_turns"] >= 2 else "unplayable", parts)
 
@@ -119,42 +139,57 @@ def _parser() -> Any:
     return Lark(ludax.grammar, start="game")
 
 
-def _program(tree: Any, num_playouts: int, max_turns: int) -> Callable[[Any], Any]:
-    """Compiles a game's playouts.
+class Game:
+    """A compiled game, of which so many playouts are played side by side."""
 
-    Returns:
-        A function of a JAX key. It returns winners (0 for nobody), turns and whether each playout ended, [n], and the
-        numbers of legal moves, [n, max_turns].
-    """
-    import jax
-    import jax.numpy as jnp
+    def __init__(self, tree: Any, num_playouts: int) -> None:
+        """Compiles a parsed game; raises what Ludax and JAX raise."""
+        import jax
 
-    game = _environment(tree)
+        environment = _environment(tree)
+        first = jax.jit(environment.init).lower(jax.random.PRNGKey(0)).compile(compiler_options=_QUICK)
+        one = first(jax.random.PRNGKey(0))
+        self._first = jax.tree.map(lambda value: np.repeat(np.asarray(value)[None], num_playouts, axis=0), one)
+        step = jax.vmap(partial(environment._step, key=None))
+        self._step = jax.jit(step).lower(self._first, np.zeros(num_playouts, dtype=np.int32))
+        began = time.process_time()
+        self._quick = self._step.compile(compiler_options=_QUICK)
+        self._compiling = time.process_time() - began
 
-    def playout(key: Any) -> Any:
-        def goes_on(carry: Any) -> Any:
-            state, _, turn, _ = carry
-            return ~state.terminated & state.legal_action_mask.any() & (turn < max_turns)
+    def play(self, max_turns: int, seed: int) -> Playouts:
+        """Plays until all have ended, or for so many turns; each legal move is as likely as any other.
 
-        def turn(carry: Any) -> Any:
-            state, key, turn, choices = carry
-            key, draw = jax.random.split(key)
-            legal = state.legal_action_mask
-            action = jax.random.categorical(draw, jnp.where(legal, 0.0, -jnp.inf))
-            choices = choices.at[turn].set(legal.sum(dtype=jnp.int32))
-            return game._step(state, action, None), key, turn + 1, choices
-
-        begin = (game.init(key), key, jnp.int32(0), jnp.zeros(max_turns, dtype=jnp.int32))
-        state, _, turns, choices = jax.lax.while_loop(goes_on, turn, begin)
-        one, two = state.winners == 1  # both, in a draw
-        winner = jnp.where(one & ~two, 1, jnp.where(two & ~one, 2, 0))
-        return winner, turns, state.terminated, choices
-
-    def playouts(key: Any) -> Any:
-        return jax.vmap(playout)(jax.random.split(key, num_playouts))
-
-    compiled: Callable[[Any], Any] = jax.jit(playouts).lower(jax.random.PRNGKey(0)).compile(compiler_options=_COMPILER)
-    return compiled
+        The k-th legal move is played, k being drawn by NumPy's generator of that seed, one number per turn and playout.
+        """
+        state, step = self._first, self._quick
+        n = len(state.terminated)
+        draws = np.random.default_rng(seed).random((max_turns, n), dtype=np.float32)
+        winners, turns = np.zeros((2, n), dtype=np.int64)
+        has_ended, choices = np.zeros(n, dtype=bool), np.zeros((n, max_turns), dtype=np.int64)
+        playing = ~has_ended
+        began = time.process_time()
+        for turn in range(max_turns):
+            legal = np.asarray(state.legal_action_mask)
+            counts = legal.sum(axis=1)
+            playing &= counts > 0
+            if not playing.any():
+                break
+            # What has ended goes on without being looked at: leaving it out would be another program.
+            place = np.cumsum(counts) - counts + (draws[turn] * counts.astype(np.float32)).astype(np.int64)
+            moves = np.append(np.flatnonzero(legal) % legal.shape[1], 0)
+            state = step(state, moves[place].astype(np.int32))
+            turns += playing
+            choices[playing, turn] = counts[playing]
+            ends = playing & np.asarray(state.terminated)
+            one, two = np.asarray(state.winners).T == 1  # both, in a draw
+            winners[ends & one & ~two], winners[ends & two & ~one] = 1, 2
+            has_ended |= ends
+            playing &= ~ends
+            if step is self._quick:
+                a_turn = (time.process_time() - began) / (turn + 1)
+                if a_turn * (turn + _AHEAD) > _LONGER * self._compiling:
+                    step = self._step.compile(compiler_options=_FAST)
+        return Playouts(winners, turns, has_ended, choices)
 
 
 def _environment(tree: Any) -> Any:
@@ -175,20 +210,6 @@ def _environment(tree: Any) -> Any:
 
 # --- tables by NumPy -------------------------------------------------------------------------------------------------
 
-# Functions of ludax.utils that build tables, one small operation of JAX after the other, each compiled on its own.
-_TABLES = (
-    "_get_adjacency_lookup",
-    "_get_column_indices",
-    "_get_connected_components_fn",
-    "_get_corner_indices",
-    "_get_custodial_indices",
-    "_get_edge_indices",
-    "_get_line_indices",
-    "_get_pattern_indices",
-    "_get_row_indices",
-    "_get_slide_lookup",
-)
-
 
 @contextlib.contextmanager
 def _replaced(module: Any, **others: Any) -> Iterator[None]:
@@ -205,37 +226,32 @@ def _replaced(module: Any, **others: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _numpy_tables() -> Iterator[None]:
-    """Has the functions in `_TABLES` build their tables with NumPy; what they return is JAX's again."""
+    """Has Ludax build the tables of its rules with NumPy: by JAX, each small operation is compiled on its own."""
+    import ludax.game_parser
     import ludax.utils
 
-    stand_ins = {
-        "jnp": _NumPy(),
-        "jax": types.SimpleNamespace(lax=types.SimpleNamespace(conv=_conv)),
-        "EMPTY": np.int8(ludax.utils.EMPTY),
-        "INVALID": np.int8(ludax.utils.INVALID),
-    }
-
-    def by_numpy(build: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(build)
-        def built(*arguments: Any, **named: Any) -> Any:
-            if ludax.utils.jnp is stand_ins["jnp"]:  # one table on the way to another
-                return build(*arguments, **named)
-            with _replaced(ludax.utils, **stand_ins):
-                made = build(*map(_to_numpy, arguments), **{name: _to_numpy(value) for name, value in named.items()})
-            return _to_jax(made)
-
-        return built
-
-    with _replaced(ludax.utils, **{name: by_numpy(getattr(ludax.utils, name)) for name in _TABLES}):
+    constants = {name: np.int8(getattr(ludax.utils, name)) for name in ("EMPTY", "INVALID")}
+    lax = types.SimpleNamespace(lax=types.SimpleNamespace(conv=_conv))
+    with _replaced(ludax.utils, jnp=_NumPy(), jax=lax, **constants), _replaced(ludax.game_parser, jnp=_NumPy()):
         yield
 
 
 class _Table(np.ndarray):
-    """An array with JAX's way to write into a copy, `table.at[index].set(value)`."""
+    """NumPy's while tables are built; JAX's once JAX traces a rule that uses it."""
 
     @property
-    def at(self) -> _At:
-        return _At(self)
+    def at(self) -> Any:
+        """JAX's way to write into a copy: `table.at[index].set(value)`."""
+        return _At(self) if _is_building() else self._traced.at
+
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(index) if _is_building() else self._traced[index]
+
+    @property
+    def _traced(self) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.asarray(self.view(np.ndarray))
 
 
 class _At:
@@ -249,6 +265,12 @@ class _At:
             return copy
 
         return types.SimpleNamespace(set=written)
+
+
+def _is_building() -> bool:
+    import ludax.utils
+
+    return isinstance(ludax.utils.jnp, _NumPy)
 
 
 class _NumPy:
@@ -278,23 +300,3 @@ def _conv(image: Any, kernel: Any, _strides: Any, _padding: str) -> _Table:
     for row, column in zip(*np.nonzero(kernel[0, 0]), strict=True):
         total[0, 0] += kernel[0, 0, row, column] * padded[row : row + height, column : column + width]
     return total.view(_Table)
-
-
-def _to_numpy(value: Any) -> Any:
-    import jax
-
-    return np.asarray(value).view(_Table) if isinstance(value, jax.Array) else value
-
-
-def _to_jax(value: Any) -> Any:
-    """The same with JAX's arrays for tables, also where a function has closed over one."""
-    import jax.numpy as jnp
-
-    if isinstance(value, np.ndarray):
-        return jnp.asarray(np.asarray(value))
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_to_jax, value))
-    if isinstance(value, types.FunctionType):
-        for cell in value.__closure__ or ():
-            cell.cell_contents = _to_jax(cell.cell_contents)
-    return value
