@@ -108,6 +108,8 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._states = np.zeros(n, dtype=np.int32)  # of the mask
         self._finished = np.ones(n, dtype=np.bool_)
         self._has_begun = np.zeros(n, dtype=np.bool_)
+        self._judges_together = False
+        self._unjudged = np.zeros(n, dtype=np.int64)  # why episodes ended that wait for the others, 0 for none
         self._endings: list[tuple[Outcome | None, str]] = [(None, "")] * n  # kept where there is a render mode
         self._always = np.ones(n, dtype=np.bool_)
         self._always.flags.writeable = False
@@ -128,6 +130,9 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
                   every reset from now on, until a reset without it; each environment's own stream is counted on as if
                   it had been used.
                 * `prompt`: a prompt's text, or a list of N, to play instead; the streams stay where they are.
+                * `judge_together`: whether to judge all episodes of this reset at once, under "Disabled": the step in
+                  which the last one ends returns the rewards and infos of all, and the steps before it return none.
+                  For rewards that are computed in parallel.
 
         Returns:
             Observations, int64 [N, P + C], and infos with `action_mask`.
@@ -136,9 +141,16 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             ConfigError: An option is unknown or has a value that is not allowed.
             PromptError: A given prompt is not one of this task.
         """
-        options = check_options(options, ("reset_mask", "group_size", "prompt"))
+        options = check_options(options, ("reset_mask", "group_size", "prompt", "judge_together"))
         chosen = self._reset_mask(options.get("reset_mask"))
         rows = np.flatnonzero(chosen)
+        self._judges_together = options.get("judge_together", False)
+        can_wait = self.autoreset_mode is AutoresetMode.DISABLED and bool(chosen.all())
+        is_allowed = self._judges_together is False or (self._judges_together is True and can_wait)
+        check_value(
+            "judge_together", self._judges_together, is_allowed, "a bool; True under 'Disabled', without a reset_mask"
+        )
+        self._unjudged[:] = 0
         self._seed(seed, rows)
         if "reset_mask" not in options or "group_size" in options:
             group_size = options.get("group_size", 1)
@@ -240,12 +252,17 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         playing = ~self._finished
         resting = np.flatnonzero(self._finished)
         reasons = self._write(actions, playing)
-        ended = np.flatnonzero(reasons)
         rewards = np.zeros(self.num_envs, dtype=np.float64)
         self._finished = reasons > 0
+        to_judge = reasons
+        if self._judges_together:
+            self._unjudged += reasons
+            to_judge = self._unjudged.copy() if (self._unjudged > 0).all() else np.zeros_like(reasons)
+            self._unjudged -= to_judge
+        ended = np.flatnonzero(to_judge)
         infos: dict[str, Any] = {}
         if len(ended):
-            infos = self._end_infos(ended, reasons, rewards)
+            infos = self._end_infos(ended, to_judge, rewards)
         if self.autoreset_mode is AutoresetMode.DISABLED:
             self._finished[resting] = True
         elif self.autoreset_mode is AutoresetMode.NEXT_STEP:

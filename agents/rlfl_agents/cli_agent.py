@@ -168,7 +168,9 @@ def evaluate(words: Sequence[str]) -> None:
             prompts: How many held-out prompts.
             worst: How many of the worst misses to show.
         """
-        policy, envs, temperature, seen, reference = load_policy(model, env_id, env_kwargs)
+        policy, envs, temperature, seen, reference = load_policy(
+            model, env_id, env_kwargs, num_envs=max(1, min(256, prompts))
+        )
         greedy = evaluate_policy(policy, envs, prompts, seen=seen, reference=reference)
         sampled = evaluate_policy(
             policy, envs, prompts, greedy=False, temperature=temperature, seen=seen, reference=reference

@@ -105,7 +105,7 @@ def _vocabulary(model: str) -> str:
     return model
 
 
-def load_policy(name: str | Path, env_id: str | None, env_kwargs: Mapping[str, Any]) -> Loaded:
+def load_policy(name: str | Path, env_id: str | None, env_kwargs: Mapping[str, Any], num_envs: int = 256) -> Loaded:
     """Finds out what a run directory or a model is, and loads it for evaluation.
 
     Args:
@@ -113,6 +113,7 @@ def load_policy(name: str | Path, env_id: str | None, env_kwargs: Mapping[str, A
             `resolve` finds.
         env_id: The id to evaluate on; the one it was trained on by default.
         env_kwargs: Arguments of the environment, on top of those it was trained with.
+        num_envs: How many episodes are played side by side.
 
     Raises:
         ConfigError: There is no such model, or nothing says which id to evaluate on.
@@ -126,7 +127,7 @@ def load_policy(name: str | Path, env_id: str | None, env_kwargs: Mapping[str, A
     is_its_own = facts.get("env_id") == env_id
     trained_kwargs = {k: v for k, v in facts.get("env_kwargs", {}).items() if (k, v) != ("split", "train")}
     found, kwargs = resolve(str(model), env_id, (trained_kwargs if is_its_own else {}) | dict(env_kwargs))
-    envs = make_envs(env_id, 256, **{"split": "test", **kwargs})
+    envs = make_envs(env_id, num_envs, **{"split": "test", **kwargs})
 
     def built(model: str) -> Policy:
         return build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=model)

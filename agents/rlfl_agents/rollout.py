@@ -128,7 +128,7 @@ def collect(
     index, processes = process
     clock = _Clock()
     options: dict[str, Any] = {"group_size": group_size} if prompts is None else {"prompt": prompts}
-    observation, infos = envs.reset(seed=seed, options=options)
+    observation, infos = envs.reset(seed=seed, options=options | {"judge_together": True})
     clock.env()
     shared = torch.as_tensor(observation[::group_size, :width]).to(device)
     state = policy.start(shared, rows, keep_cache=length > 1)
@@ -141,9 +141,6 @@ def collect(
     values = torch.zeros(rows, length, device=device)
     active = np.zeros((rows, length), dtype=np.bool_)
     rewards = np.zeros((rows, length), dtype=np.float32)
-    is_success = np.zeros(rows, dtype=np.bool_)
-    texts = np.full(rows, "", dtype=object)
-    parts: dict[str, np.ndarray] = {}
     masks: list[np.ndarray] = []
     running = np.ones(rows, dtype=np.bool_)
     for t in range(length):
@@ -157,19 +154,14 @@ def collect(
         actions = completions[:, t].cpu().numpy()
         clock.model()
         _, reward, terminated, truncated, infos = envs.step(actions)
-        rewards[:, t] = np.where(running, reward, 0.0)
-        ended = running & (terminated | truncated)
-        if ended.any():
-            is_success[ended] = infos["is_success"][ended]
-            texts[ended] = infos["completion"][ended]
-            for name, part in infos.get("reward_parts", {}).items():
-                if not name.startswith("_"):
-                    parts.setdefault(name, np.zeros(rows, dtype=np.float32))[ended] = part[ended]
-        running &= ~ended
+        running &= ~(terminated | truncated)
         clock.env()
         if not running.any():
             break
     played = t + 1
+    # The last step has judged all. A reward belongs to its row's last token.
+    rewards[np.arange(rows), active.sum(axis=1) - 1] = reward
+    parts = {name: part.astype(np.float32) for name, part in infos["reward_parts"].items() if name[0] != "_"}
     return Rollout(
         prompts=shared,
         completions=completions[:, :played],
@@ -180,10 +172,10 @@ def collect(
         rewards=torch.as_tensor(rewards[:, :played]).to(device),
         advantages=torch.zeros(rows, played, device=device),
         returns=torch.zeros(rows, played, device=device),
-        is_success=torch.as_tensor(is_success).to(device),
+        is_success=torch.as_tensor(infos["is_success"]).to(device),
         masks=_stack_masks(masks).to(device),
         parts={name: torch.as_tensor(part).to(device) for name, part in parts.items()},
-        completion_texts=texts.tolist(),
+        completion_texts=infos["completion"].tolist(),
         seconds_model=clock.seconds_model,
         seconds_env=clock.seconds_env,
     )

@@ -306,6 +306,50 @@ def test_groups_hold_under_reset_masks() -> None:
 # --- prompts and streams -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("id", IDS)
+def test_judged_together_as_apart(id: str) -> None:
+    """Judged at once, episodes earn what they earn one by one; the last to end brings the rewards of all."""
+    apart, together = (
+        gymnasium.make_vec(id, num_envs=NUM_ENVS, autoreset_mode="Disabled", **QUICK.get(id, {})) for _ in range(2)
+    )
+    apart.reset(seed=3)
+    _, infos = together.reset(seed=3, options={"judge_together": True})
+    player = Player(apart.task, NUM_ENVS, seed=3)
+    for row in range(NUM_ENVS):
+        player.begin(row, apart.prompt(row))
+    earned, terminated = np.zeros(NUM_ENVS), np.zeros(NUM_ENVS, dtype=bool)
+    completions = np.full(NUM_ENVS, None, dtype=object)
+    while not terminated.all():
+        assert "is_success" not in infos
+        actions = player.act(infos["action_mask"])
+        observation, rewards, terminated, _, infos = together.step(actions)
+        one_by_one = apart.step(actions)
+        np.testing.assert_array_equal(observation, one_by_one[0])
+        np.testing.assert_array_equal(terminated, one_by_one[2])
+        earned += one_by_one[1]
+        ended = one_by_one[-1].get("_is_success", np.zeros(NUM_ENVS, dtype=bool))
+        completions[ended] = one_by_one[-1].get("completion", completions)[ended]
+    np.testing.assert_array_equal(rewards, earned)
+    np.testing.assert_array_equal(infos["completion"], completions)
+    assert infos["_is_success"].all()
+    assert together.step(actions)[1].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("NextStep", {"judge_together": True}),
+        ("Disabled", {"judge_together": 1}),
+        ("Disabled", {"judge_together": True, "reset_mask": np.array([True, False])}),
+    ],
+)
+def test_judged_together_is_for_whole_batches(mode: str, options: dict[str, Any]) -> None:
+    """Where episodes begin at different times there is no last one to wait for."""
+    envs = gymnasium.make_vec(COPY, num_envs=2, autoreset_mode=mode)
+    with pytest.raises(ConfigError, match="judge_together"):
+        envs.reset(options=options)
+
+
 def test_given_prompts() -> None:
     """One prompt for all, or one each; the streams stay where they are, and those not reset keep theirs."""
     envs = TokenVectorEnv(load_task(GIVEN), 3, autoreset_mode="Disabled")
