@@ -527,7 +527,7 @@ def _improve(
     """Takes the optimiser steps of one rollout; returns its metrics, averaged over the minibatches."""
     rank, processes = accelerator.process_index, accelerator.num_processes
     sum_across = _sum_across(accelerator)
-    tokens = rollout.active.view(len(rollout.prompts), -1).sum(dim=1).cpu().double()  # active tokens of each group
+    tokens = rollout.active.reshape(len(rollout.prompts), -1).sum(dim=1).cpu().double()  # active tokens of each group
     totals: dict[str, float] = defaultdict(float)
     steps, micro_batches, skipped = 0, 0, 0
     stop = False

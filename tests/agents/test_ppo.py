@@ -56,6 +56,13 @@ def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
     assert without_clock(tmp_path / "a") != without_clock(tmp_path / "c")
 
 
+def test_a_batch_may_end_before_the_budget(tmp_path: Path) -> None:
+    """Where all completions are shorter than the budget, what follows them is neither sampled nor learned from."""
+    config = small_config(env_kwargs={"max_completion_tokens": 200}, advantage="rloo", group_size=4, total_samples=32)
+    row = train(config, tmp_path / "run", quiet=True)
+    assert 0 < row["length"] < 100
+
+
 def test_a_run_directory_has_what_a_person_reads(tmp_path: Path) -> None:
     """Every file, and metrics that are complete and finite."""
     run = tmp_path / "run"
