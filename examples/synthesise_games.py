@@ -10,6 +10,7 @@ command resumes.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -22,6 +23,7 @@ from rlfl_agents.ppo import train
 from rlfl_agents.presets import preset
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_envs import ConfigError, Outcome
+from rlfl_envs.backends.pool import kept
 from rlfl_envs.tasks.game_synthesis import GameSynthesis
 
 
@@ -49,6 +51,7 @@ def main(
     """
     run = run_dir or Path("runs") / f"games-{env_id.removeprefix('rlfl/')}-seed{seed}"
     config = preset(env_id, model=str(run / "warm"), seed=seed)
+    config = dataclasses.replace(config, env_kwargs=config.env_kwargs | {"cache": str(run / "judged")})
     if total_samples is not None:
         config = dataclasses.replace(config, total_samples=total_samples)
     if not (run / "warm" / "config.json").exists():
@@ -57,10 +60,10 @@ def main(
         warm_start(warm, run / "warm")
     train(config, run / "ppo", resume=True)
 
-    after = load_policy(run / "ppo" / "policy", None, {})
+    after = load_policy(run / "ppo" / "policy", None, {}, num_envs=held_out)
+    before = load_policy(run / "warm", env_id, config.env_kwargs, num_envs=held_out)
     task = after.envs.task
     assert isinstance(task, GameSynthesis)
-    before = load_policy(run / "warm", env_id, config.env_kwargs)
     evaluations = {
         name: evaluate_policy(loaded.policy, after.envs, held_out, greedy=False)
         for name, loaded in (("before", before), ("after", after))
@@ -72,28 +75,26 @@ def main(
     for name in task.part_names:
         print(f"{name:32}" + "".join(f"{evaluation.parts[name]:10.3f}" for evaluation in evaluations.values()))
 
-    ranked = sorted(made(task, evaluations["after"]).items(), key=lambda item: -item[1].reward)
-    copies = sum(outcome.parts["novelty"] == 0 for _, outcome in ranked)
-    print(f"\n{len(ranked)} different playable games, {copies} of them copies of the corpus. The best new ones:")
+    games = [game for game, judgement in kept(run / "judged") if judgement.status == "playable"]
+    ranked = sorted(zip(games, task.judge(games), strict=True), key=lambda made: -made[1].reward)
+    new = [(game, outcome) for game, outcome in ranked if outcome.parts["novelty"] > 0]
     folder = run / "games"
     folder.mkdir(exist_ok=True)
-    new = [(game, outcome) for game, outcome in ranked if outcome.parts["novelty"] > 0]
+    with (folder / "all.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["reward", "is_copy", *task.part_names, "game"])
+        for game, outcome in ranked:
+            rows.writerow([outcome.reward, outcome.parts["novelty"] == 0, *outcome.parts.values(), game])
+    print(f"\n{len(ranked)} different playable games were made, {len(ranked) - len(new)} of them copies of the corpus.")
+    print("The best new ones:")
     for rank, (game, outcome) in enumerate(new[:best], start=1):
         save(task, folder / f"{rank:02}", game, outcome, seed)
         print(f"{rank:3}  reward {outcome.reward:.3f}  novelty {outcome.parts['novelty']:.3f}  {game[:80]}")
-    print(f"\nGames: {folder}, learning curves: {run / 'ppo' / 'curves.png'}")
-
-
-def made(task: GameSynthesis, evaluation: Evaluation) -> dict[str, Outcome]:
-    """The different playable games of an evaluation, and what each earned (all were judged: the pool remembers)."""
-    games = {task.game(task.parse_prompt(sample.prompt), sample.completion) for sample in evaluation.samples}
-    texts = [game for game in games if game is not None]
-    judged = zip(texts, task.judge(texts), strict=True)
-    return {game: outcome for game, outcome in judged if outcome.status == "playable"}
+    print(f"\nGames: {folder} (all.csv lists all), learning curves: {run / 'ppo' / 'curves.png'}")
 
 
 def share_playable(task: GameSynthesis, evaluation: Evaluation) -> float:
-    """The share of an evaluation's completions that make a playable game."""
+    """The share of an evaluation's completions that make a playable game (all were judged: the pool remembers)."""
     games = [task.game(task.parse_prompt(sample.prompt), sample.completion) for sample in evaluation.samples]
     return sum(outcome.status == "playable" for outcome in task.judge(games)) / len(games)
 

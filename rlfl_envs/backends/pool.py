@@ -30,7 +30,7 @@ from typing import Any, Literal
 from rlfl_envs.errors import MissingDependencyError, RLFLError
 from rlfl_envs.task import check_value
 
-__all__ = ["Judgement", "Pool", "Request"]
+__all__ = ["Judgement", "Pool", "Request", "kept"]
 
 Setting = tuple[str, int | float | str]
 _MEMO_SIZE = 100_000
@@ -95,7 +95,8 @@ class Pool:
             memory_mb: What a worker may allocate, MiB (on Linux; not on Ray).
             max_tasks: After how many requests a worker is replaced by a fresh one.
             pool: "processes" of this machine, or "ray": one task a request, on the cluster that `ray.init` finds.
-            cache: A folder in which judgements are kept from one run to the next; timeouts and crashes are not.
+            cache: A folder in which judgements are kept from one run to the next, each with its text (`kept` reads
+                them); timeouts and crashes are not.
 
         Raises:
             ConfigError: An argument is not allowed.
@@ -255,8 +256,8 @@ class Pool:
         if self._folder is None:
             return None
         try:
-            return Judgement(**json.loads(self._file(request).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # not kept, or not whole
+            return _read(self._file(request))[1]
+        except (OSError, ValueError, TypeError, KeyError):  # not kept, or not whole
             return None
 
     def _remember(self, request: Request, judgement: Judgement) -> None:
@@ -266,13 +267,23 @@ class Pool:
             temporary = file.with_suffix(f".{os.getpid()}.tmp")
             with contextlib.suppress(OSError):  # a full disk: it is judged again next time
                 file.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(json.dumps(asdict(judgement)), encoding="utf-8")
+                temporary.write_text(json.dumps({"text": request.text, **asdict(judgement)}), encoding="utf-8")
                 temporary.replace(file)
 
     def _file(self, request: Request) -> Path:
         assert self._folder is not None
         what = repr((self.backend.__name__, self.backend.VERSION, request)).encode(errors="replace")
         return self._folder / f"{hashlib.blake2b(what, digest_size=16).hexdigest()}.json"
+
+
+def kept(cache: str | Path) -> list[tuple[str, Judgement]]:
+    """Reads a pool's folder: the texts, as their backend normalises them, and what came of each; in no order."""
+    return [_read(file) for file in Path(cache).glob("*.json")]
+
+
+def _read(file: Path) -> tuple[str, Judgement]:
+    entry = json.loads(file.read_text(encoding="utf-8"))
+    return entry.pop("text"), Judgement(**entry)
 
 
 def _pool(backend: str, settings: dict[str, Any]) -> Pool:

@@ -62,6 +62,8 @@ class GameConfig(TaskConfig):
         workers: How many processes judge games, 0..256; 0 judges in this process, for debugging.
         timeout: Seconds after which a game is given up, more than 0.
         pool: "processes" of this machine, or "ray" for a cluster.
+        cache: A folder in which judged games are kept, a JSON file each, so that another run need not judge them again
+            (nor this one, once it was interrupted); by default they are remembered in memory alone.
     """
 
     mode: Literal["infill", "write"] = "infill"
@@ -76,6 +78,7 @@ class GameConfig(TaskConfig):
     workers: int = 1
     timeout: float = 60.0
     pool: Literal["processes", "ray"] = "processes"
+    cache: str | None = None
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
@@ -282,7 +285,8 @@ class GameSynthesis(Task):
     @property
     def _pool(self) -> Pool:
         """Shared by all tasks that ask for the same, and not pickled with any."""
-        return _shared_pool(self.backend, self.config.workers, self.config.timeout, self.config.pool)
+        config = self.config
+        return _shared_pool(self.backend, config.workers, config.timeout, config.pool, config.cache)
 
     def _refused(self) -> Outcome:
         return Outcome(0.0, False, dict.fromkeys(self.part_names, 0.0), "no_parse")
@@ -338,8 +342,10 @@ def _lengths(tokenizer: Tokenizer, texts: tuple[str, ...]) -> list[float]:
 
 
 @lru_cache(maxsize=8)
-def _shared_pool(backend: str, workers: int, timeout: float, kind: Literal["processes", "ray"]) -> Pool:
-    return Pool(backend, workers=workers, timeout=timeout, pool=kind)
+def _shared_pool(
+    backend: str, workers: int, timeout: float, kind: Literal["processes", "ray"], cache: str | None
+) -> Pool:
+    return Pool(backend, workers=workers, timeout=timeout, pool=kind, cache=cache)
 
 
 # --- Ludax -----------------------------------------------------------------------------------------------------------

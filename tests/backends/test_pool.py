@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from rlfl_envs import ConfigError
-from rlfl_envs.backends.pool import Judgement, Pool, Request
+from rlfl_envs.backends.pool import Judgement, Pool, Request, kept
 
 pytest.importorskip("pebble", reason="needs the extra ludax or ludii")
 
@@ -104,6 +104,7 @@ def test_judgements_are_kept_on_disk(tmp_path: Path) -> None:
         fine, late = pool.evaluate(requests("fine", "sleep 9"))
     (file,) = tmp_path.iterdir()
     assert late.status == "timeout"
+    assert kept(tmp_path) == [("fine", fine)]
     other = Pool("hostile", cache=tmp_path)
     assert other.evaluate(requests(" fine "))[0] == fine
     assert other._workers is None
