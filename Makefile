@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align test test-libraries lint types imports docs docs-pages clean
-.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii
+.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii bench-games
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-algorithms: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-trl  ##
 
 bench-ludax: $(VENV)/.stamp-agent $(VENV)/.stamp-ludax  ## Compare the Ludax backend with stock Ludax: playouts, seconds.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_ludax.py
+
+bench-games: $(VENV)/.stamp-agent $(VENV)/.stamp-ludax  ## Train on Ludax's games with three seeds; 2 hours of 2 cores, resumable.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_games.py
 
 bench-ludii: $(VENV)/.stamp-ludii  ## Measure the Ludii backend against the paper's evaluation (LUDII_JAR names the jar).
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_ludii.py

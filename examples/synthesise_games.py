@@ -13,26 +13,31 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import time
 from pathlib import Path
 
+import numpy as np
 import tyro
 
-from rlfl_agents.evaluate import Evaluation, evaluate_policy
+from rlfl_agents.evaluate import Evaluation, Share, evaluate_policy
 from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import preset
 from rlfl_agents.sft import SFTConfig, warm_start
-from rlfl_envs import ConfigError, Outcome
+from rlfl_agents.sweep import keep
+from rlfl_envs import ConfigError, Outcome, load_task
 from rlfl_envs.backends.pool import kept
 from rlfl_envs.tasks.game_synthesis import GameSynthesis
+
+PLAYOUTS = 100
 
 
 def main(
     env_id: str = "rlfl/LudaxGame-v0",
-    examples: int = 4000,
+    examples: int = 2000,
     epochs: int = 6,
     total_samples: int | None = None,
-    held_out: int = 128,
+    held_out: int = 256,
     best: int = 10,
     seed: int = 0,
     run_dir: Path | None = None,
@@ -49,6 +54,7 @@ def main(
         seed: Of warm start and training.
         run_dir: Where the run is written; runs/games-<id>-seed<seed> by default.
     """
+    began = time.perf_counter()
     run = run_dir or Path("runs") / f"games-{env_id.removeprefix('rlfl/')}-seed{seed}"
     config = preset(env_id, model=str(run / "warm"), seed=seed)
     config = dataclasses.replace(config, env_kwargs=config.env_kwargs | {"cache": str(run / "judged")})
@@ -56,28 +62,40 @@ def main(
         config = dataclasses.replace(config, total_samples=total_samples)
     if not (run / "warm" / "config.json").exists():
         size = {"layers": config.layers, "width": config.width, "heads": config.heads}
-        warm = SFTConfig(env_id, config.env_kwargs, seed, examples, epochs, eval_prompts=16, threads=1, **size)
+        warm = SFTConfig(
+            env_id, config.env_kwargs, seed, examples, epochs, eval_prompts=1, learning_rate=2e-3, threads=1, **size
+        )
         warm_start(warm, run / "warm")
     train(config, run / "ppo", resume=True)
 
-    after = load_policy(run / "ppo" / "policy", None, {}, num_envs=held_out)
-    before = load_policy(run / "warm", env_id, config.env_kwargs, num_envs=held_out)
+    # Held-out games are judged by more playouts than training can afford.
+    judging = {"num_playouts": PLAYOUTS}
+    after = load_policy(run / "ppo" / "policy", None, judging, num_envs=held_out)
+    before = load_policy(run / "warm", env_id, config.env_kwargs | judging, num_envs=held_out)
     task = after.envs.task
     assert isinstance(task, GameSynthesis)
     evaluations = {
         name: evaluate_policy(loaded.policy, after.envs, held_out, greedy=False)
         for name, loaded in (("before", before), ("after", after))
     }
-    print(f"\n{held_out} held-out holes, sampled" + "".join(f"{name:>10}" for name in evaluations))
-    shares = {name: share_playable(task, evaluation) for name, evaluation in evaluations.items()}
-    print(f"{'playable':32}" + "".join(f"{share:10.3f}" for share in shares.values()))
-    print(f"{'reward':32}" + "".join(f"{evaluation.reward:10.3f}" for evaluation in evaluations.values()))
+    found = {name: summary(task, evaluation) for name, evaluation in evaluations.items()}
+    print(f"\n{held_out} held-out holes, sampled" + "".join(f"{name:>10}" for name in found))
+    for measure in found["after"]:
+        print(f"{measure:32}" + "".join(f"{values[measure][0]:10.3f}" for values in found.values()))
     for name in task.part_names:
         print(f"{name:32}" + "".join(f"{evaluation.parts[name]:10.3f}" for evaluation in evaluations.values()))
 
-    games = [game for game, judgement in kept(run / "judged") if judgement.status == "playable"]
-    ranked = sorted(zip(games, task.judge(games), strict=True), key=lambda made: -made[1].reward)
-    new = [(game, outcome) for game, outcome in ranked if outcome.parts["novelty"] > 0]
+    trained = load_task(env_id, **config.env_kwargs)
+    assert isinstance(trained, GameSynthesis)
+    playouts = trained.config.num_playouts
+    judged = [(dict(request.settings), request.text, judgement) for request, judgement in kept(run / "judged")]
+    made = [
+        game
+        for settings, game, judgement in judged
+        if settings["num_playouts"] == playouts and judgement.status == "playable"
+    ]
+    ranked = sorted(zip(made, trained.judge(made), strict=True), key=reward_first)
+    new = [game for game, outcome in ranked if outcome.parts["novelty"] > 0]
     folder = run / "games"
     folder.mkdir(exist_ok=True)
     with (folder / "all.csv").open("w", newline="", encoding="utf-8") as file:
@@ -86,17 +104,41 @@ def main(
         for game, outcome in ranked:
             rows.writerow([outcome.reward, outcome.parts["novelty"] == 0, *outcome.parts.values(), game])
     print(f"\n{len(ranked)} different playable games were made, {len(ranked) - len(new)} of them copies of the corpus.")
-    print("The best new ones:")
-    for rank, (game, outcome) in enumerate(new[:best], start=1):
+    print(f"The best new ones, by {PLAYOUTS} playouts:")
+    finalists = new[: 3 * best]
+    winners = sorted(zip(finalists, task.judge(finalists), strict=True), key=reward_first)[:best]
+    for rank, (game, outcome) in enumerate(winners, start=1):
         save(task, folder / f"{rank:02}", game, outcome, seed)
         print(f"{rank:3}  reward {outcome.reward:.3f}  novelty {outcome.parts['novelty']:.3f}  {game[:80]}")
+    counts = {
+        "games": len(ranked),
+        "copies": len(ranked) - len(new),
+        "best": [outcome.reward for _, outcome in winners],
+    }
+    minutes = (time.perf_counter() - began) / 60
+    keep(run / "result.json", {"seed": seed, "held_out": held_out, "minutes": minutes, **found, **counts})
     print(f"\nGames: {folder} (all.csv lists all), learning curves: {run / 'ppo' / 'curves.png'}")
 
 
-def share_playable(task: GameSynthesis, evaluation: Evaluation) -> float:
-    """The share of an evaluation's completions that make a playable game (all were judged: the pool remembers)."""
-    games = [task.game(task.parse_prompt(sample.prompt), sample.completion) for sample in evaluation.samples]
-    return sum(outcome.status == "playable" for outcome in task.judge(games)) / len(games)
+def reward_first(made: tuple[str, Outcome]) -> tuple[float, str]:
+    """Sorts games by what they earned, the best first."""
+    game, outcome = made
+    return -outcome.reward, game
+
+
+def summary(task: GameSynthesis, evaluation: Evaluation) -> dict[str, tuple[float, float, float]]:
+    """The shares of playable games and of successes, and the mean reward, each with its 95% interval."""
+    samples = evaluation.samples
+    games = [task.game(task.parse_prompt(sample.prompt), sample.completion) for sample in samples]
+    # All were judged already: the pool remembers.
+    playable = Share.of(np.array([outcome.status == "playable" for outcome in task.judge(games)]))
+    rewards = np.array([sample.reward for sample in samples])
+    error = 1.96 * float(rewards.std(ddof=1)) / len(rewards) ** 0.5
+    return {
+        "playable": (playable.mean, playable.low, playable.high),
+        "success": (evaluation.success.mean, evaluation.success.low, evaluation.success.high),
+        "reward": (evaluation.reward, evaluation.reward - error, evaluation.reward + error),
+    }
 
 
 def save(task: GameSynthesis, stem: Path, game: str, outcome: Outcome, seed: int) -> None:

@@ -38,18 +38,23 @@ _ONE_TOKEN: dict[str, Any] = _SMALL | {
     "save_every": 500,
 }
 
+# After a warm start on the corpus. A new game takes half a second or more to judge, a hundred times what it takes to
+# write and learn from it: so games are small, few playouts judge them, and each batch is learned from four times.
 _GAMES: dict[str, Any] = _SMALL | {
-    "env_kwargs": {"mask": "syntax", "reward": "strict", "workers": 2},
-    "width": 128,
     "advantage": "rloo",
-    "group_size": 4,
-    "prompts": 16,
-    "learning_rate": 3e-4,
+    "group_size": 8,
+    "prompts": 12,
+    "epochs": 4,
+    "minibatches": 2,
+    "learning_rate": 5e-4,
+    "warmup": 0.05,
     "batch_entropy_coef": 0.02,
-    "total_samples": 64 * 64,
+    "total_samples": 40 * 96,
     "eval_prompts": 32,
-    "eval_every": 16,
+    "eval_every": 0,
+    "save_every": 5,
 }
+_GAME_KWARGS: dict[str, Any] = {"reward": "strict", "workers": 2, "num_playouts": 32, "max_turns": 200, "timeout": 15.0}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "rlfl/Arithmetic-v0": _ONE_TOKEN,
@@ -91,10 +96,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "entropy_coef": 0.02,
         "total_samples": 60_000,
     },
-    # After a warm start on the corpus: `rlfl sft rlfl/LudaxGame-v0`, then `rlfl train --model`. A new game takes a
-    # second or more to judge, so batches are small.
-    "rlfl/LudaxGame-v0": _GAMES,
-    "rlfl/LudiiGame-v0": _GAMES | {"env_kwargs": {"reward": "strict", "workers": 2}},
+    # `rlfl sft rlfl/LudaxGame-v0`, then `rlfl train --model`; or examples/synthesise_games.py.
+    "rlfl/LudaxGame-v0": _GAMES | {"env_kwargs": _GAME_KWARGS | {"mask": "syntax", "max_game_tokens": 128}},
+    "rlfl/LudiiGame-v0": _GAMES | {"env_kwargs": _GAME_KWARGS},
     # The model of `rlfl pretrain rlfl/Sentiment-v0`, held near itself by the adaptive KL penalty; a touch of batch
     # entropy keeps its completions different. Sampling is cheaper than learning here: each is learned from once.
     "rlfl/Sentiment-v0": {

@@ -16,7 +16,7 @@ import os
 import re
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial, wraps
 from typing import Any, NamedTuple
 
@@ -232,8 +232,24 @@ def _numpy_tables() -> Iterator[None]:
 
     constants = {name: np.int8(getattr(ludax.utils, name)) for name in ("EMPTY", "INVALID")}
     lax = types.SimpleNamespace(lax=types.SimpleNamespace(conv=_conv))
-    with _replaced(ludax.utils, jnp=_NumPy(), jax=lax, **constants), _replaced(ludax.game_parser, jnp=_NumPy()):
+    lookups = {name: partial(_of_board, getattr(ludax.utils, name)) for name in _OF_BOARD}
+    with (
+        _replaced(ludax.utils, jnp=_NumPy(), jax=lax, **constants, **lookups),
+        _replaced(ludax.game_parser, jnp=_NumPy()),
+    ):
         yield
+
+
+# The largest tables, which depend on the board alone: many games are played on the same.
+_OF_BOARD = ("_get_adjacency_lookup", "_get_slide_lookup")
+_boards: dict[tuple[Any, ...], _Table] = {}
+
+
+def _of_board(build: Callable[[Any], _Table], info: Any) -> _Table:
+    board = build.__name__, info.board_shape, *info.board_dims
+    if board not in _boards:
+        _boards[board] = build(info)
+    return _boards[board]
 
 
 class _Table(np.ndarray):

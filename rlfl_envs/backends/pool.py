@@ -95,8 +95,7 @@ class Pool:
             memory_mb: What a worker may allocate, MiB (on Linux; not on Ray).
             max_tasks: After how many requests a worker is replaced by a fresh one.
             pool: "processes" of this machine, or "ray": one task a request, on the cluster that `ray.init` finds.
-            cache: A folder in which judgements are kept from one run to the next, each with its text (`kept` reads
-                them); timeouts and crashes are not.
+            cache: A folder in which judgements are kept from one run to the next (`kept` reads it); timeouts and crashes are not.
 
         Raises:
             ConfigError: An argument is not allowed.
@@ -267,7 +266,7 @@ class Pool:
             temporary = file.with_suffix(f".{os.getpid()}.tmp")
             with contextlib.suppress(OSError):  # a full disk: it is judged again next time
                 file.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(json.dumps({"text": request.text, **asdict(judgement)}), encoding="utf-8")
+                temporary.write_text(json.dumps({"request": asdict(request), "judgement": asdict(judgement)}), encoding="utf-8")
                 temporary.replace(file)
 
     def _file(self, request: Request) -> Path:
@@ -276,14 +275,16 @@ class Pool:
         return self._folder / f"{hashlib.blake2b(what, digest_size=16).hexdigest()}.json"
 
 
-def kept(cache: str | Path) -> list[tuple[str, Judgement]]:
-    """Reads a pool's folder: the texts, as their backend normalises them, and what came of each; in no order."""
+def kept(cache: str | Path) -> list[tuple[Request, Judgement]]:
+    """Reads a pool's folder: what was judged (texts as their backend normalises them), and what came of it."""
     return [_read(file) for file in Path(cache).glob("*.json")]
 
 
-def _read(file: Path) -> tuple[str, Judgement]:
+def _read(file: Path) -> tuple[Request, Judgement]:
     entry = json.loads(file.read_text(encoding="utf-8"))
-    return entry.pop("text"), Judgement(**entry)
+    request = entry["request"]
+    settings = tuple((name, value) for name, value in request["settings"])
+    return Request(request["text"], settings, request["seed"]), Judgement(**entry["judgement"])
 
 
 def _pool(backend: str, settings: dict[str, Any]) -> Pool:

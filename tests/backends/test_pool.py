@@ -104,14 +104,14 @@ def test_judgements_are_kept_on_disk(tmp_path: Path) -> None:
         fine, late = pool.evaluate(requests("fine", "sleep 9"))
     (file,) = tmp_path.iterdir()
     assert late.status == "timeout"
-    assert kept(tmp_path) == [("fine", fine)]
+    assert kept(tmp_path) == [(request, fine) for request in requests("fine")]
     other = Pool("hostile", cache=tmp_path)
     assert other.evaluate(requests(" fine "))[0] == fine
     assert other._workers is None
     file.write_text('{"status": "play')
     with Pool("hostile", cache=tmp_path) as pool:
         assert pool.evaluate(requests("fine"))[0].status == "playable"
-    assert json.loads(file.read_text())["status"] == "playable"
+    assert json.loads(file.read_text())["judgement"]["status"] == "playable"
 
 
 def test_a_full_disk_costs_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
