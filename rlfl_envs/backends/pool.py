@@ -95,7 +95,8 @@ class Pool:
             memory_mb: What a worker may allocate, MiB (on Linux; not on Ray).
             max_tasks: After how many requests a worker is replaced by a fresh one.
             pool: "processes" of this machine, or "ray": one task a request, on the cluster that `ray.init` finds.
-            cache: A folder in which judgements are kept from one run to the next (`kept` reads it); timeouts and crashes are not.
+            cache: A folder in which judgements are kept from one run to the next (`kept` reads it); timeouts and
+                crashes are not.
 
         Raises:
             ConfigError: An argument is not allowed.
@@ -264,9 +265,10 @@ class Pool:
         if self._folder is not None and judgement.status not in ("timeout", "crash"):
             file = self._file(request)
             temporary = file.with_suffix(f".{os.getpid()}.tmp")
+            entry = json.dumps({"request": asdict(request), "judgement": asdict(judgement)})
             with contextlib.suppress(OSError):  # a full disk: it is judged again next time
                 file.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(json.dumps({"request": asdict(request), "judgement": asdict(judgement)}), encoding="utf-8")
+                temporary.write_text(entry, encoding="utf-8")
                 temporary.replace(file)
 
     def _file(self, request: Request) -> Path:
