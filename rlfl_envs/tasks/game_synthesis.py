@@ -422,8 +422,8 @@ class LudaxGame(GameSynthesis):
         into the hole by Ludax's own grammar (a game, in "write"), spaced as the corpus is. It does not see to it that
         the form can be ended within C tokens, nor that names are defined: much that parses does not compile.
 
-        Judging a new game takes a second or more, nearly all of it compiling; a game that was judged before costs
-        nothing. Workers are started for the first game; more of them than cores make no sense.
+        Judging a new game takes between a third of a second and ten, most of it compiling; a game that was judged
+        before costs nothing. Workers are started for the first game; more of them than cores make no sense.
 
     Example:
         >>> import rlfl_envs
