@@ -141,7 +141,7 @@ def screen(request: Request) -> Judgement | None:
         elif part in "[]" or (part == ".." and last.startswith('"')):  # a search for games, a range of sites
             return Judgement("no_parse", {})
         elif part.isdigit():
-            is_sane &= len(part.lstrip("0")) <= len(str(_MAX_NUMBER)) and int(part) <= _MAX_NUMBER
+            is_sane &= _number(part) <= _MAX_NUMBER
         elif part.startswith('"') and not (len(part) > 1 and part.endswith('"')):
             return Judgement("no_parse", {})
         last = part
@@ -152,7 +152,7 @@ def screen(request: Request) -> Judgement | None:
 
 def _is_small(board: re.Match[str]) -> bool:
     """Whether a board's numbers make at most about `_MAX_CELLS` cells; a number that is computed counts as none."""
-    numbers = [int(digits[:6]) for digits in re.findall(r"\d+", board[2])]
+    numbers = [*map(_number, re.findall(r"\d+", board[2]))]
     if not numbers:
         return True
     if board[1] in ("concentric", "hand"):
@@ -160,6 +160,11 @@ def _is_small(board: re.Match[str]) -> bool:
     if board[1] in ("square", "rectangle", "repeat"):
         return numbers[0] * numbers[-1] <= _MAX_CELLS
     return 3 * numbers[0] * numbers[-1] <= 2 * _MAX_CELLS  # cells of a hexagonal board
+
+
+def _number(digits: str) -> int:
+    """An integer, if it is a small one: Python refuses to read thousands of digits, zeros too."""
+    return int(digits.lstrip("0")[:6] or "0")
 
 
 def normalise(text: str) -> str:
@@ -218,7 +223,10 @@ class _Ludii:
         if jpype.isJVMStarted():
             raise ConfigError(f"jar={str(jar)!r} is not the one that this process has started Java with.")
         jpype.config.destroy_jvm = False  # at the end, which would wait for Ludii's threads
-        jpype.startJVM(*_FLAGS, classpath=[str(jar)], convertStrings=False, interrupt=False)
+        try:
+            jpype.startJVM(*_FLAGS, classpath=[str(jar)], convertStrings=False, interrupt=False)
+        except (OSError, RuntimeError, ValueError) as error:  # no game's fault
+            raise MissingDependencyError(f"Java could not be started: {error}; set JAVA_HOME to another.") from error
         self._class = functools.cache(jpype.JClass)
         self._bytes = jpype.JArray(jpype.JByte)
         silence = self._class("java.io.PrintStream")(self._class("java.io.File")(os.devnull))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rlfl_envs.backends import ludii
 from rlfl_envs.cache import cache_folder, keep
-from rlfl_envs.errors import ConfigError
+from rlfl_envs.errors import ConfigError, RLFLError
 
 __all__ = ["corpus", "grammar", "lark", "words"]
 
@@ -37,10 +37,12 @@ def corpus(jar: str = "") -> list[str]:
         jar: The jar; by default what the environment variable LUDII_JAR names.
 
     Raises:
-        ConfigError: The jar cannot be read.
+        ConfigError: The jar cannot be read, or holds no games.
         MissingDependencyError: No jar is named, or something is missing that it needs.
     """
     games: list[str] = json.loads(_read(jar, "games.json"))
+    if not games:
+        raise ConfigError(f"jar={str(ludii.find_jar(jar))!r} holds no games; take the one from ludii.games.")
     return games
 
 
@@ -92,7 +94,10 @@ def _games(jar: Path) -> Iterator[str]:
 def main() -> None:
     """Writes a jar's games and grammar into a folder: `python -m rlfl_envs.backends.ludii_language JAR FOLDER`."""
     jar, folder = map(Path, sys.argv[1:])
-    keep(folder / "grammar.txt", ludii.ebnf(str(jar)).encode())
+    try:
+        keep(folder / "grammar.txt", ludii.ebnf(str(jar)).encode())
+    except RLFLError as error:
+        sys.exit(str(error))
     keep(folder / "games.json", json.dumps(list(dict.fromkeys(_games(jar)))).encode())
 
 

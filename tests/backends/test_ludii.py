@@ -6,6 +6,7 @@ import os
 import random
 import re
 import string
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ PASS = {
     "the largest square": crosses("(square 3)", "(square 44)"),
     "operators": crosses("(is Line 3)", "(and (< (count Pieces) 9) (>= (counter) 2))"),
     "numbers in words": crosses("(square 3)", "(tiling T33336 3)"),
+    "zeros without end": crosses("(square 3)", f"(square {'0' * 5000}3)"),
     "a hundred ends": crosses(
         "(if (is Line 3) (result Mover Win))",
         "{" + " ".join(f"(if (is Line {n}) (result Mover Win))" for n in range(3, 103)) + "}",
@@ -69,6 +71,7 @@ REFUSE = {
     "digits without end": (crosses("(is Line 3)", f"(is Line {'9' * 5000})"), "no_compile"),
     "digits that end in a letter": (crosses("(square 3)", f"(square {'9' * 5000}x)"), "no_compile"),
     "a large square": (crosses("(square 3)", "(square 60)"), "no_compile"),
+    "a large square after zeros": (crosses("(square 3)", "(square 00000060)"), "no_compile"),
     "a large diamond": (crosses("(square 3)", "(square Diamond 60)"), "no_compile"),
     "a large rectangle": (crosses("(square 3)", "(rectangle 1 3000)"), "no_compile"),
     "a large hexagon": (crosses("(square 3)", "(hex 40)"), "no_compile"),
@@ -170,6 +173,35 @@ def test_no_java_or_an_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependencyError, match=r"^Ludii needs Java, and none was found: .*JAVA_HOME"):
         ludii.find_jar(jar)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Java's library has other names elsewhere")
+def test_a_java_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised, not taken for a crash of each game; and told where the jar is first read."""
+    for package in ("jpype", "pebble"):
+        pytest.importorskip(package, reason=f"needs {package}")
+    jar, library = fake_jar(tmp_path / "fake.jar"), tmp_path / "java" / "lib" / "server" / "libjvm.so"
+    library.parent.mkdir(parents=True)
+    library.write_text("no library")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "java"))
+    monkeypatch.setenv("RLFL_CACHE", str(tmp_path / "cache"))
+    with (
+        Pool("rlfl_envs.backends.ludii") as pool,
+        pytest.raises(MissingDependencyError, match=r"^Java could not be started: .*libjvm.*; set JAVA_HOME"),
+    ):
+        pool.evaluate([Request(CROSSES, (("jar", jar),))])
+    with pytest.raises(ConfigError, match=r"^jar='.*fake.jar' cannot be read as Ludii's jar: Java could not be "):
+        corpus(jar)
+
+
+def test_a_jar_without_games(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one of Ludii's programs alone."""
+    pytest.importorskip("jpype", reason="needs jpype1")
+    jar = fake_jar(tmp_path / "fake.jar")
+    monkeypatch.setattr("rlfl_envs.backends.ludii_language._read", lambda jar, name: "[]")
+    monkeypatch.setattr("rlfl_envs.backends.ludii._java_home", lambda: tmp_path)
+    with pytest.raises(ConfigError, match=r"^jar='.*fake.jar' holds no games; take the one from ludii.games\.$"):
+        corpus(jar)
 
 
 # --- the grammar -----------------------------------------------------------------------------------------------------
