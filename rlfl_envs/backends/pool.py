@@ -357,7 +357,9 @@ def _judge(backend: str, request: Request) -> object:
 # --- starting workers from anywhere ----------------------------------------------------------------------------------
 
 
-_starting = threading.Lock()  # two pools that start workers at once would restore each other's main module
+# Two pools that start workers at once would restore each other's main module. Reentrant, since a pool may be collected
+# as garbage, and so be stopped, in the midst of another's start.
+_starting = threading.RLock()
 
 
 class _Process(SpawnProcess):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,30 @@ def test_a_full_disk_costs_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_pat
     pool = Pool("hostile", workers=0, cache=tmp_path / "new")
     monkeypatch.setattr(Path, "write_text", full)
     assert pool.evaluate(requests("fine"))[0].status == "playable"
+
+
+def test_a_pool_may_be_garbage_while_another_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A garbage collection in the midst of a start stops the pools that it finds, and is not stuck."""
+    start = SpawnProcess.start
+
+    def collect_and_start(process: SpawnProcess) -> None:
+        gc.collect()
+        start(process)
+
+    def use_two_pools() -> None:
+        old: Any = Pool("hostile")
+        old._start()
+        old.itself = old  # a cycle, which only the garbage collector finds
+        del old
+        with Pool("hostile") as pool:
+            found.extend(pool.evaluate(requests("fine")))
+
+    found: list[Judgement] = []
+    monkeypatch.setattr(SpawnProcess, "start", collect_and_start)
+    thread = threading.Thread(target=use_two_pools, daemon=True)
+    thread.start()
+    thread.join(timeout=60)
+    assert [judgement.status for judgement in found] == ["playable"]
 
 
 def test_inline() -> None:

@@ -36,7 +36,7 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, SENTIMENT, LUDAX = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, SENTIMENT, LUDAX, LUDII = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
@@ -44,6 +44,7 @@ STEPS, GIVEN, ANSWER, BRACKETS, COPY, SENTIMENT, LUDAX = (
     "rlfl/Copy-v0",
     "rlfl/Sentiment-v0",
     "rlfl/LudaxGame-v0",
+    "rlfl/LudiiGame-v0",
 )
 SMALL_GAMES: dict[str, Any] = {
     "corpus": str(Path(__file__).parents[1] / "games"),
@@ -51,7 +52,10 @@ SMALL_GAMES: dict[str, Any] = {
     "max_turns": 20,
     "max_completion_tokens": 12,
 }
-QUICK: dict[str, dict[str, Any]] = {LUDAX: SMALL_GAMES}
+QUICK: dict[str, dict[str, Any]] = {
+    LUDAX: SMALL_GAMES,
+    LUDII: {"max_game_tokens": 128, "num_playouts": 10, "max_turns": 20, "max_completion_tokens": 12},
+}
 
 # Every id as it is, then what changes operators, vocabulary, mask, budget and reward.
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
@@ -130,7 +134,7 @@ def has_references(task: Task) -> bool:
 def name_of(setting: tuple[str, dict[str, Any]]) -> str:
     """Names a setting in a test's id."""
     id, arguments = setting
-    values = [str(value) for name, value in arguments.items() if name not in SMALL_GAMES or id != LUDAX]
+    values = [str(value) for name, value in arguments.items() if name not in QUICK.get(id, {})]
     return "-".join([id.removeprefix("rlfl/"), *values])
 
 
