@@ -56,6 +56,7 @@ QUICK: dict[str, dict[str, Any]] = {
     LUDAX: SMALL_GAMES,
     LUDII: {"max_game_tokens": 128, "num_playouts": 10, "max_turns": 20, "max_completion_tokens": 12},
 }
+LONG: dict[str, dict[str, Any]] = {LUDII: QUICK[LUDII]}  # as it is, a clock would end the test
 
 # Every id as it is, then what changes operators, vocabulary, mask, budget and reward.
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
