@@ -194,7 +194,8 @@ def test_wrong_vector_options() -> None:
     for arguments, message in (
         (
             {"options": {"groupsize": 2}},
-            "options='groupsize' is not allowed. Did you mean 'group_size'? Allowed: reset_mask, group_size, prompt, judge_together.",
+            "options='groupsize' is not allowed. Did you mean 'group_size'? "
+            "Allowed: reset_mask, group_size, prompt, judge_together.",
         ),
         ({"options": {"group_size": 3}}, "group_size=3 is not allowed; allowed: a divisor of num_envs=4."),
         ({"options": {"group_size": 0}}, "group_size=0 is not allowed; allowed: a divisor of num_envs=4."),
