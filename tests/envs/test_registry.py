@@ -357,7 +357,7 @@ def test_random_texts(id: str, kind: str) -> None:
     prompts = task.sample_prompts(rng, 10_000)
     begun = time.process_time()
     outcomes = task.evaluate(prompts, completions)
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 10
     assert_outcomes(task, outcomes)
     assert outcomes[:500] == task.evaluate(prompts[:500], completions[:500])
 
