@@ -144,12 +144,11 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         options = check_options(options, ("reset_mask", "group_size", "prompt", "judge_together"))
         chosen = self._reset_mask(options.get("reset_mask"))
         rows = np.flatnonzero(chosen)
-        self._judges_together = options.get("judge_together", False)
+        together = options.get("judge_together", False)
         can_wait = self.autoreset_mode is AutoresetMode.DISABLED and bool(chosen.all())
-        is_allowed = self._judges_together is False or (self._judges_together is True and can_wait)
-        check_value(
-            "judge_together", self._judges_together, is_allowed, "a bool; True under 'Disabled', without a reset_mask"
-        )
+        is_allowed = together is False or (together is True and can_wait)
+        check_value("judge_together", together, is_allowed, "a bool; True under 'Disabled', without a reset_mask")
+        self._judges_together = together
         self._unjudged[:] = 0
         self._seed(seed, rows)
         if "reset_mask" not in options or "group_size" in options:

@@ -40,8 +40,8 @@ _ONE_TOKEN: dict[str, Any] = _SMALL | {
 
 # After a warm start on the corpus. A new game takes half a second or more to judge, a hundred times what it takes to
 # write and learn from it: so games are small and few playouts judge them. What a batch is too small to tell would
-# otherwise wear the model down, above all its spelling of names: large groups, a low learning rate and the penalty for
-# leaving the warm start hold against that.
+# otherwise wear the model down, above all its spelling of names: more prompts a batch, a low learning rate and the
+# penalty for leaving the warm start hold against that.
 _GAMES: dict[str, Any] = _SMALL | {
     "advantage": "rloo",
     "group_size": 8,
