@@ -8,6 +8,8 @@ results/arithmetic/EXPERIMENT/. What has a file is not run again: stop it and go
 
 screen  One factor at a time around a base, 1,000 updates of 64 prompts x 64 answers of `rlfl/Arithmetic-v0`, three
         seeds. Budget: 33 variants x 3 seeds x about 85 s = 2.3 core-hours.
+paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
+        Budget: 6 variants x 3 seeds x about 10 min = 3 core-hours.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ import argparse
 import dataclasses
 import json
 import re
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,8 @@ from matplotlib.figure import Figure
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.presets import preset
+from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_agents.sweep import Job, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "arithmetic"
@@ -130,30 +136,99 @@ SCREEN: dict[str, dict[str, dict[str, Any]]] = {
         "4 layers": {"layers": 4},
     },
 }
-EXPERIMENTS: dict[str, dict[str, PPOConfig]] = {
-    "screen": {"base": BASE}
-    | {name: dataclasses.replace(BASE, **changes) for group in SCREEN.values() for name, changes in group.items()},
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table's worth of runs.
+
+    Attributes:
+        variants: The settings by name.
+        seeds: Of each variant.
+        warm_start: What each seed's model imitates first; from random weights where None.
+    """
+
+    variants: Mapping[str, PPOConfig]
+    seeds: Sequence[int] = (0, 1, 2)
+    warm_start: SFTConfig | None = None
+
+
+def around(base: PPOConfig, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, PPOConfig]:
+    """The base with each set of changes, by name."""
+    return {name: dataclasses.replace(base, **changed) for name, changed in changes.items()}
+
+
+# GPT-2's width over ours is 6: Adam's step in a narrower model may be longer in proportion, for as much of a change.
+_SHAPE = {"layers": 2, "width": 128, "heads": 4}
+PAPER = preset("rlfl/Arithmetic-v0", recipe="paper", **_SHAPE, eval_every=64, eval_prompts=1000, save_every=10**6)
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "screen": Experiment(
+        around(BASE, {"base": {}} | {name: changed for group in SCREEN.values() for name, changed in group.items()})
+    ),
+    "paper": Experiment(
+        around(
+            PAPER,
+            {
+                f"{name}, lr {rate}": {"learning_rate": rate} | coefficients
+                for rate in (1.41e-5, 8.46e-5)
+                for name, coefficients in {
+                    "PPO": {},
+                    "token entropy 0.3": {"entropy_coef": 0.3},
+                    "batch entropy 0.3": {"batch_entropy_coef": 0.3},
+                }.items()
+            },
+        ),
+        warm_start=SFTConfig("rlfl/Arithmetic-v0", examples=256, epochs=60, **_SHAPE),
+    ),
+}
+# Of which variants the answers are drawn.
+HEAT_MAPS = {
+    "screen": ("neither", "no c_B", "base"),
+    "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),
 }
 
 
-def answers(run: Path) -> dict[str, Any]:
-    """What the trained policy answers where which answer is due, greedy, on 4,000 held-out prompts.
+def run(config: PPOConfig, start: SFTConfig | None) -> dict[str, Any]:
+    """One run: the warm start, if there is one, then training.
 
     Returns:
-        `answers`: [answer due, answer given (-1 where it is no number), how often], sorted; `distinct_answers`; and
-        `unseen`: [how many prompts have a final sum that training never met, how many of these are solved].
+        What `train_agent` keeps and what `answers` finds; "warm_start" has the warm start's settings and measures.
     """
-    loaded = load_policy(run / "policy", None, {})
-    found = evaluate_policy(loaded.policy, loaded.envs, 4000, seen=np.load(run / "seen_keys.npy"))
+    if start is None:
+        return train_agent(config, COLUMNS, answers)
+    start = dataclasses.replace(start, seed=config.seed, threads=1, device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        measures = warm_start(start, Path(folder) / "model", quiet=True)
+        result = train_agent(dataclasses.replace(config, model=f"{folder}/model"), COLUMNS, answers)
+    result["config"]["model"] = "warm start"
+    return {**result, "warm_start": {"config": dataclasses.asdict(start), **measures}}
+
+
+def answers(folder: Path) -> dict[str, Any]:
+    """What the trained policy answers where which answer is due, greedy, on 4,000 held-out prompts.
+
+    Args:
+        folder: The run's.
+
+    Returns:
+        `answers`: [answer due, answer given (-1 where it is no number), how often], sorted; `distinct_answers`;
+        `unseen`: [how many prompts have a novelty key that training never met, how many of these are solved]; and
+        `unearned`, the share of completions that have the full reward without being a success.
+    """
+    loaded = load_policy(folder / "policy", None, {})
+    found = evaluate_policy(loaded.policy, loaded.envs, 4000, seen=np.load(folder / "seen_keys.npy"))
     pairs: Counter[tuple[int, int]] = Counter()
     for sample in found.samples:
-        due = sum(map(int, re.findall(r"\d+", sample.prompt.split("=")[0])))
-        pairs[due, int(sample.completion) if re.fullmatch(r"\d{1,4}", sample.completion) else -1] += 1
+        given = sample.completion.rpartition("=")[2]
+        due = loaded.envs.task.parse_prompt(sample.prompt).data.value
+        pairs[due, int(given) if re.fullmatch(r"\d{1,4}", given) else -1] += 1
     unseen = found.unseen
     return {
         "answers": [[*pair, count] for pair, count in sorted(pairs.items())],
         "distinct_answers": len({given for _, given in pairs}),
         "unseen": [unseen.n, round(unseen.n * unseen.mean) if unseen.n else 0],
+        "unearned": float(np.mean([sample.reward == 1 and not sample.is_success for sample in found.samples])),
     }
 
 
@@ -163,13 +238,14 @@ def result_file(experiment: str, variant: str, seed: int) -> Path:
     return RESULTS / experiment / f"{name}-seed{seed}.json"
 
 
-def jobs(experiment: str, variants: Sequence[str], seeds: Sequence[int]) -> list[Job]:
-    """The runs, seed by seed."""
+def jobs(name: str, variants: Sequence[str], seeds: Sequence[int]) -> list[Job]:
+    """The runs of an experiment, seed by seed."""
+    experiment = EXPERIMENTS[name]
     return [
         Job(
-            result_file(experiment, variant, seed),
+            result_file(name, variant, seed),
             variant,
-            partial(train_agent, dataclasses.replace(EXPERIMENTS[experiment][variant], seed=seed), COLUMNS, answers),
+            partial(run, dataclasses.replace(experiment.variants[variant], seed=seed), experiment.warm_start),
         )
         for seed in seeds
         for variant in variants
@@ -202,7 +278,7 @@ def table(experiment: str) -> str:
         "| variant | seeds | exact, held out | millions to 0.9 | batch entropy | largest p̄ | different answers |",
         "| --- " * 7 + "|",
     ]
-    for variant in EXPERIMENTS[experiment]:
+    for variant in EXPERIMENTS[experiment].variants:
         runs = load(experiment, variant)
         if not runs:
             continue
@@ -218,7 +294,7 @@ def table(experiment: str) -> str:
     return "\n".join(lines)
 
 
-def plot_screen() -> None:
+def plot_questions() -> None:
     """Draws exact answers over completions, a panel a question, a line a variant (mean) with a band (all seeds)."""
     figure = Figure(figsize=(15, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -266,20 +342,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="which (default: all)")
-    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2), metavar="SEED")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="which (default: all)")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
     chosen = parser.parse_args(arguments)
-    variants = chosen.variants or [*EXPERIMENTS[chosen.experiment]]
-    if unknown := set(variants) - set(EXPERIMENTS[chosen.experiment]):
-        parser.error(
-            f"no such variant: {', '.join(sorted(unknown))}; there are: {', '.join(EXPERIMENTS[chosen.experiment])}"
-        )
+    experiment = EXPERIMENTS[chosen.experiment]
+    variants = chosen.variants or [*experiment.variants]
+    if unknown := set(variants) - set(experiment.variants):
+        parser.error(f"no such variant: {', '.join(sorted(unknown))}; there are: {', '.join(experiment.variants)}")
     if not chosen.plot_only:
-        run_missing(jobs(chosen.experiment, variants, chosen.seeds), chosen.jobs)
+        run_missing(jobs(chosen.experiment, variants, chosen.seeds or experiment.seeds), chosen.jobs)
     print(table(chosen.experiment))
-    plot_screen()
-    plot_answers(chosen.experiment, [name for name in ("neither", "no c_B", "base") if load(chosen.experiment, name)])
+    if chosen.experiment == "screen":
+        plot_questions()
+    plot_answers(chosen.experiment, [name for name in HEAT_MAPS[chosen.experiment] if load(chosen.experiment, name)])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The research scripts: a run in small, from training to the table."""
+"""The research scripts: runs in small, from training to the table."""
 
 from __future__ import annotations
 
@@ -7,24 +7,33 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+SMALL: dict[str, Any] = {"total_samples": 4 * 64, "layers": 1, "width": 16, "heads": 2, "eval_every": 1}
 
-def test_screen(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A run leaves which answers it gives, the table shows it, and every variant is legal and has its own file."""
+
+@pytest.fixture
+def script(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The experiments' script, with its results and pictures elsewhere."""
     script = example("research/arithmetic.py")
     monkeypatch.setattr(script, "RESULTS", tmp_path)
     monkeypatch.setattr(script, "PICTURES", tmp_path)
-    variants = script.EXPERIMENTS["screen"]
-    files = {script.result_file("screen", variant, 0) for variant in variants}
-    assert len(files) == len(variants) == 1 + sum(map(len, script.SCREEN.values()))
+    return script
 
+
+@pytest.mark.parametrize(("name", "variant"), [("screen", "base"), ("paper", "batch entropy 0.3, lr 8.46e-05")])
+def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A run leaves which answers it gives, with a warm start or without, and the table shows it."""
+    experiment = script.EXPERIMENTS[name]
+    shape = {key: SMALL[key] for key in ("layers", "width", "heads")}
+    start = experiment.warm_start and dataclasses.replace(experiment.warm_start, epochs=1, eval_prompts=8, **shape)
     small = dataclasses.replace(
-        variants["base"], total_samples=4 * 64, prompts=8, group_size=8, width=16, heads=2, eval_every=1
+        experiment.variants[variant], prompts=64 // experiment.variants[variant].group_size, **SMALL
     )
-    monkeypatch.setitem(variants, "base", small)
-    (job,) = script.jobs("screen", ["base"], [0])
+    monkeypatch.setitem(script.EXPERIMENTS, name, script.Experiment({variant: small}, (0,), start))
+    (job,) = script.jobs(name, [variant], [0])
     result = job.work()
     assert sum(count for _, _, count in result["answers"]) == 4000
     assert result["distinct_answers"] == len({given for _, given, _ in result["answers"]})
@@ -33,8 +42,19 @@ def test_screen(example: Callable[[str], ModuleType], monkeypatch: pytest.Monkey
     assert abs(solved - result["final"]["eval/success"]) < 0.1
     unseen, right = result["unseen"]
     assert 0 <= right <= unseen <= 4000
+    assert result["unearned"] == 0  # one-token answers cannot earn what they do not deserve
+    assert result["config"]["model"] == ("warm start" if start else None)
+    assert ("warm_start" in result) == (start is not None)
     job.target.parent.mkdir(parents=True)
     job.target.write_text(json.dumps(result))
-    script.main(["screen", "--plot-only"])
-    assert script.table("screen").splitlines()[2].startswith("| base | 1 |")
-    assert {path.name for path in tmp_path.glob("*.png")} == {"research-screen.png", "research-answers-screen.png"}
+    script.main([name, "--plot-only"])
+    assert script.table(name).splitlines()[2].startswith(f"| {variant} | 1 |")
+    assert (tmp_path / f"research-answers-{name}.png").exists()
+
+
+def test_every_variant_has_its_own_file(script: ModuleType) -> None:
+    """Names that differ must not meet in one file; nor may a question's variant be left out of its experiment."""
+    for name, experiment in script.EXPERIMENTS.items():
+        files = {script.result_file(name, variant, 0) for variant in experiment.variants}
+        assert len(files) == len(experiment.variants)
+    assert len(script.EXPERIMENTS["screen"].variants) == 1 + sum(map(len, script.SCREEN.values()))
