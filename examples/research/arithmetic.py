@@ -20,13 +20,14 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -146,11 +147,13 @@ class Experiment:
         variants: The settings by name.
         seeds: Of each variant.
         warm_start: What each seed's model imitates first; from random weights where None.
+        table: Which cells of `CELLS` its table shows.
     """
 
     variants: Mapping[str, PPOConfig]
     seeds: Sequence[int] = (0, 1, 2)
     warm_start: SFTConfig | None = None
+    table: Sequence[str] = ("exact", "millions to 0.9", "batch entropy", "largest p̄", "different answers")
 
 
 def around(base: PPOConfig, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, PPOConfig]:
@@ -180,6 +183,16 @@ EXPERIMENTS: dict[str, Experiment] = {
             },
         ),
         warm_start=SFTConfig("rlfl/Arithmetic-v0", examples=256, epochs=60, **_SHAPE),
+        table=(
+            "exact before",
+            "exact",
+            "reward",
+            "entropy",
+            "batch entropy",
+            "largest p̄",
+            "different answers",
+            "minutes",
+        ),
     ),
 }
 # Of which variants the answers are drawn.
@@ -272,25 +285,43 @@ def millions_to(goal: float, run: dict[str, Any]) -> float:
     return next(reached, float("inf")) / 1e6
 
 
-def table(experiment: str) -> str:
+def reached(goal: float, runs: Sequence[dict[str, Any]]) -> str:
+    """How many million completions it took those runs that reached a goal, and which share of the runs they are."""
+    millions = [taken for run in runs if (taken := millions_to(goal, run)) < float("inf")]
+    return spread(millions, ".1f") + ("" if len(millions) == len(runs) else f" {len(millions)} of {len(runs)} seeds")
+
+
+def unseen(runs: Sequence[dict[str, Any]]) -> str:
+    """Exact answers to prompts with a novelty key that training never met, all runs together."""
+    n, solved = (sum(run["unseen"][i] for run in runs) for i in (0, 1))
+    return f"{solved / n:.3f} ({n} prompts)" if n else "none left"
+
+
+# The cells of a table by their headings.
+CELLS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
+    "exact": lambda runs: spread([run["final"]["eval/success"] for run in runs]),
+    "exact before": lambda runs: spread([run["curve"]["eval/success"][0] for run in runs]),
+    "reward": lambda runs: spread([run["final"]["eval/reward"] for run in runs]),
+    "unearned": lambda runs: spread([run["unearned"] for run in runs]),
+    "unseen": unseen,
+    "millions to 0.9": partial(reached, 0.9),
+    "millions to 0.99": partial(reached, 0.99),
+    "entropy": lambda runs: spread([run["final"]["entropy"] for run in runs], ".2f"),
+    "batch entropy": lambda runs: spread([run["final"]["batch_entropy"] for run in runs], ".2f"),
+    "largest p̄": lambda runs: spread([run["final"]["batch_max_action"] for run in runs], ".2f"),
+    "different answers": lambda runs: spread([run["distinct_answers"] for run in runs], ".0f"),
+    "minutes": lambda runs: spread([run["minutes"] for run in runs], ".1f"),
+}
+
+
+def table(name: str) -> str:
     """A row for each variant that has been run: mean over the seeds, and lowest to highest."""
-    lines = [
-        "| variant | seeds | exact, held out | millions to 0.9 | batch entropy | largest p̄ | different answers |",
-        "| --- " * 7 + "|",
-    ]
-    for variant in EXPERIMENTS[experiment].variants:
-        runs = load(experiment, variant)
-        if not runs:
-            continue
-        reached = [millions for run in runs if (millions := millions_to(0.9, run)) < float("inf")]
-        cells = [
-            spread([run["final"]["eval/success"] for run in runs]),
-            spread(reached, ".1f") + ("" if len(reached) == len(runs) else f", {len(reached)} of {len(runs)} seeds"),
-            spread([run["final"]["batch_entropy"] for run in runs], ".2f"),
-            spread([run["final"]["batch_max_action"] for run in runs], ".2f"),
-            spread([run["distinct_answers"] for run in runs], ".0f"),
-        ]
-        lines.append(f"| {variant} | {len(runs)} | {' | '.join(cells)} |")
+    experiment = EXPERIMENTS[name]
+    lines = [f"| variant | seeds | {' | '.join(experiment.table)} |", "| --- " * (2 + len(experiment.table)) + "|"]
+    for variant in experiment.variants:
+        if runs := load(name, variant):
+            cells = " | ".join(CELLS[heading](runs) for heading in experiment.table)
+            lines.append(f"| {variant} | {len(runs)} | {cells} |")
     return "\n".join(lines)
 
 
@@ -302,20 +333,37 @@ def plot_questions() -> None:
         figure.subplots(2, 5, sharex=True, sharey=True).flat, SCREEN.items(), strict=True
     ):
         for i, variant in enumerate(["base", *variants]):
-            runs = load("screen", variant)
-            if not runs:
-                continue
-            curves = np.stack([run["curve"]["eval/success"] for run in runs])
-            millions = np.array(runs[0]["curve"]["samples"]) / 1e6
-            colour = "black" if variant == "base" else f"C{i - 1}"
-            axis.plot(millions, curves.mean(axis=0), color=colour, label=variant, linewidth=1.3)
-            axis.fill_between(millions, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+            draw(axis, load("screen", variant), "eval/success", variant, "black" if variant == "base" else f"C{i - 1}")
         axis.set_title(question, fontsize=10)
-        axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
     figure.supxlabel("million completions", fontsize=10)
     figure.supylabel("exact answers, held out", fontsize=10)
     figure.savefig(PICTURES / "research-screen.png", dpi=110)
+
+
+def plot_curves(name: str) -> None:
+    """Draws an experiment over its completions: exact answers, reward, entropies; mean and all seeds of a variant."""
+    panels = {"eval/success": "exact, held out", "eval/reward": "reward", "entropy": "", "batch_entropy": ""}
+    figure = Figure(figsize=(15, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, (column, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for i, variant in enumerate(EXPERIMENTS[name].variants):
+            draw(axis, load(name, variant), column, variant, f"C{i}")
+        axis.set_title(title or column.replace("_", " ") + ", nats", fontsize=10)
+    figure.axes[0].legend(fontsize=7)
+    figure.supxlabel("million completions", fontsize=10)
+    figure.savefig(PICTURES / f"research-{name}.png", dpi=110)
+
+
+def draw(axis: Axes, runs: Sequence[dict[str, Any]], column: str, label: str, colour: str) -> None:
+    """Draws one variant: the mean of its runs, and a band from the lowest to the highest."""
+    if not runs:
+        return
+    curves = np.array([run["curve"][column] for run in runs], dtype=float)
+    millions = np.array(runs[0]["curve"]["samples"]) / 1e6
+    axis.plot(millions, curves.mean(axis=0), color=colour, label=label, linewidth=1.3)
+    axis.fill_between(millions, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+    axis.grid(alpha=0.3)
 
 
 def plot_answers(experiment: str, variants: Sequence[str]) -> None:
@@ -355,6 +403,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(chosen.experiment))
     if chosen.experiment == "screen":
         plot_questions()
+    else:
+        plot_curves(chosen.experiment)
     plot_answers(chosen.experiment, [name for name in HEAT_MAPS[chosen.experiment] if load(chosen.experiment, name)])
 
 
