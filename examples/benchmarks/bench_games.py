@@ -4,7 +4,7 @@ A small model is warmed up on Ludax's games, then PPO with batch entropy fills h
 before and after are compared on 256 held-out holes, sampled. Each seed leaves one JSON under results/games/ and is not
 run again; an interrupted seed goes on from its newest checkpoint. Draws docs/_static/games.png.
 
-Budget: three times 20 to 40 minutes of two cores.
+Budget: three times 40 minutes of two cores.
 
     python examples/benchmarks/bench_games.py [--seeds 0 1 2] [--plot-only]
 """
