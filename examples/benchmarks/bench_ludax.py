@@ -2,9 +2,10 @@
 
 1. Each game that Ludax ships, and 52 mutants (two of them on a board that is refused), is judged by both from the same
    seed, 100 playouts of up to 200 turns, in one process on one core: are winners, turns, ends and numbers of legal
-   moves the same, move for move? Seconds are the processor's, of a game that was not met before: parsing, tables, compiling
-   and playing. Stock Ludax plays the same loop by its public interface, compiled with JAX's defaults. Each game leaves
-   one JSON under results/ludax/ and is not run again: stop it and go on at will. Budget: half an hour of one core.
+   moves the same, move for move? Seconds are the processor's, of a game that was not met before: parsing, tables,
+   compiling and playing. Stock Ludax plays the same loop by its public interface, compiled with JAX's defaults. Each
+   game leaves one JSON under results/ludax/ and is not run again: stop it and go on at will. Budget: half an hour of
+   one core.
 2. Games per second of 64 further mutants: a pool of one worker, of two, and two processes of stock Ludax.
 
     python examples/benchmarks/bench_ludax.py [--mutants 52]
