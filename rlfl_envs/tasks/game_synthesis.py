@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlfl_envs import ludax_games
 from rlfl_envs.backends import ludax_board, ludii_language
@@ -136,6 +137,7 @@ class GameSynthesis(Task):
                 f"max_game_tokens={config.max_game_tokens} and split={config.split!r} leave no game; "
                 f"the shortest has {min(lengths.values())} tokens."
             )
+        self._spans: dict[str, NDArray[np.int64]] = {}  # the forms of the games that were drawn so far
         longest = int(max(lengths[game] for game in self._corpus))
         begins = self.tokenizer.bos_id is not None
         if config.mode == "infill":
@@ -172,13 +174,17 @@ class GameSynthesis(Task):
             game = self._games[int(rng.integers(len(self._games)))]
             if self.config.mode == "write":
                 return Prompt(self._headers[game], ("", ""))
-            spans = np.array(forms(game)[:-1])  # the last is the game itself
+            if game not in self._spans:
+                self._spans[game] = np.array(forms(game)[:-1])  # the last is the game itself
+            spans = self._spans[game]
             lengths = spans[:, 1] - spans[:, 0]
             start, end = spans[rng.choice(len(spans), p=lengths / lengths.sum())]
             prompt = _infill(game[:start], game[end:])
-            # Where tokens are not merged, a game with a hole never has more of them than the whole one.
+            # Where tokens are not merged, a game with a hole never has more of them than the whole one, and what fills
+            # the hole no more than its characters.
+            is_short = self.tokenizer.closed and end - start <= self.max_completion_tokens
             fits = self.tokenizer.closed or self._fits(prompt.text)
-            if fits and self._count(game[start:end]) <= self.max_completion_tokens:
+            if fits and (is_short or self._count(game[start:end]) <= self.max_completion_tokens):
                 return prompt
         raise ConfigError(
             f"max_completion_tokens={self.max_completion_tokens} fits none of {_MAX_TRIES} holes that were drawn."

@@ -341,7 +341,7 @@ def test_random_tokens(id: str) -> None:
         assert (rewards[ended] <= high).all()
         assert not rewards[~ended].any()
         episodes += int(ended.sum())
-    assert time.process_time() - begun < 10
+    assert time.process_time() - begun < 30
 
 
 @pytest.mark.parametrize("kind", ["of the alphabet", "of anything"])
@@ -357,7 +357,7 @@ def test_random_texts(id: str, kind: str) -> None:
     prompts = task.sample_prompts(rng, 10_000)
     begun = time.process_time()
     outcomes = task.evaluate(prompts, completions)
-    assert time.process_time() - begun < 10
+    assert time.process_time() - begun < 30
     assert_outcomes(task, outcomes)
     assert outcomes[:500] == task.evaluate(prompts[:500], completions[:500])
 
