@@ -272,9 +272,9 @@ def load(experiment: str, variant: str) -> list[dict[str, Any]]:
 
 
 def spread(values: Sequence[float], form: str = ".3f") -> str:
-    """The mean, and the lowest and the highest value."""
-    if not values:
-        return ""
+    """The mean, and where there are several the lowest and the highest value."""
+    if len(values) < 2:
+        return format(values[0], form) if values else ""
     return f"{np.mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
@@ -288,7 +288,9 @@ def millions_to(goal: float, run: dict[str, Any]) -> float:
 def reached(goal: float, runs: Sequence[dict[str, Any]]) -> str:
     """How many million completions it took those runs that reached a goal, and which share of the runs they are."""
     millions = [taken for run in runs if (taken := millions_to(goal, run)) < float("inf")]
-    return spread(millions, ".1f") + ("" if len(millions) == len(runs) else f" {len(millions)} of {len(runs)} seeds")
+    if len(millions) == len(runs):
+        return spread(millions, ".1f")
+    return f"{len(millions)} of {len(runs)} seeds" + (f": {spread(millions, '.1f')}" if millions else "")
 
 
 def unseen(runs: Sequence[dict[str, Any]]) -> str:
