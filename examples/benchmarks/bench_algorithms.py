@@ -223,8 +223,8 @@ def with_tables(page: str) -> str:
     """Puts the tables between a page's marks, such as `<!-- algorithms: success -->` and `<!-- end -->`."""
     for name, text in (("success", table()), ("to the goal", table_to_goal())):
         page = re.sub(
-            rf"(<!-- algorithms: {name} -->\n).*?(\n<!-- end -->)",
-            lambda marks, text=text: f"{marks[1]}\n{text}\n{marks[2]}",
+            rf"(<!-- algorithms: {name} -->\n).*?(<!-- end -->)",
+            lambda marks, text=text: f"{marks[1]}\n{text}\n\n{marks[2]}",
             page,
             flags=re.DOTALL,
         )

@@ -40,6 +40,7 @@ def test_the_pages_show_the_results(bench: ModuleType) -> None:
     for page in bench.PAGES:
         text = page.read_text(encoding="utf-8")
         assert "<!-- algorithms: success -->" in text, page
+        assert bench.table() in text, page
         assert bench.with_tables(text) == text, f"{page.name}: run bench_algorithms.py --plot-only"
 
 
