@@ -8,6 +8,7 @@ array with one row a key, because that serves one environment and a thousand ali
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,6 +71,7 @@ class Expressions:
         max_value: Expressions of a larger absolute value are drawn again.
         largest_step: So are those whose derivation passes this absolute value.
         split: Only expressions of this split are drawn.
+        split_by: What decides the split: the "expression", or the "final_statement" of its derivation.
     """
 
     operators: str
@@ -78,6 +80,7 @@ class Expressions:
     max_value: int
     largest_step: int
     split: str
+    split_by: str
 
     @property
     def max_operators(self) -> int:
@@ -100,10 +103,16 @@ class Expressions:
             attempt_keys = key_at(keys[rows, None], attempt + np.arange(block)).ravel()
             drawn = self._attempt(attempt_keys)
             value = _values(drawn)
-            keep = (drawn.counts >= 1) & (np.abs(value) <= self.max_value) & in_split(_hash(drawn), self.split)
-            if self.operators != "+":  # the steps of a plain sum never exceed its value
+            keep = (drawn.counts >= 1) & (np.abs(value) <= self.max_value)
+            if self.split_by == "expression":
+                keep &= in_split(_hash(drawn), self.split)
+            # The steps of a plain sum never exceed its value.
+            if self.operators != "+" or self.split_by == "final_statement":
                 kept = np.flatnonzero(keep)
-                keep[kept] = self.derive(attempt_keys[kept], Statements(*(part[kept] for part in drawn)))[1]
+                statements, fits = self.derive(attempt_keys[kept], Statements(*(part[kept] for part in drawn)))
+                keep[kept] = fits
+                if self.split_by == "final_statement":
+                    keep[kept] &= in_split(_hash(_final_statements(statements)), self.split)
             accepted_here = keep.reshape(len(rows), block)
             is_done = accepted_here.any(axis=1)
             done = rows[is_done]
@@ -182,8 +191,17 @@ def read_expression(text: str) -> Statements:
     return Statements(*(np.array(part, dtype=np.int64) for part in ([operands], [operators], [len(operators)])))
 
 
+def _final_statements(derivations: Sequence[Statements]) -> Statements:
+    """The statement of each row that has one operator left."""
+    found = Statements(*(np.zeros_like(part) for part in derivations[0]))
+    for statements in derivations:
+        for target, source in zip(found, statements, strict=True):
+            target[statements.counts == 1] = source[statements.counts == 1]
+    return found
+
+
 def _hash(statements: Statements) -> Keys:
-    """What decides an expression's split."""
+    """What decides the split of a statement."""
     codes = np.empty((len(statements.counts), 2 * statements.operators.shape[1] + 1), dtype=np.int64)
     codes[:, 0::2], codes[:, 1::2] = statements.operands, statements.operators
     return fingerprint(codes, 2 * statements.counts + 1)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.errors import PromptError, RLFLError
+from rlfl_envs.errors import ConfigError, PromptError, RLFLError
 from rlfl_envs.expressions import SYMBOLS, Expressions, Statements, read_expression
 from rlfl_envs.keys import Keys
 from rlfl_envs.task import Outcome, OutcomeArrays, Prompt, Task, TaskConfig, check_value
@@ -46,6 +46,8 @@ class ArithmeticConfig(TaskConfig):
         reward_scale: What the error is divided by.
         reward: "paper", or "strict", which gives a derivation that stops early the reward of a malformed one.
         vocabulary: "number" (0..99 one token each), "characters", or a Hugging Face tokenizer by name or path.
+        split_by: What the split goes by: the "expression", or with work="given" also the "final_statement" (the one
+            before the answer), so that held-out prompts end in sums that no training prompt ends in.
     """
 
     work: Literal["given", "required", "skipped"] = "given"
@@ -56,6 +58,7 @@ class ArithmeticConfig(TaskConfig):
     reward_scale: float = 10.0
     reward: Literal["paper", "strict"] = "paper"
     vocabulary: str = "number"
+    split_by: Literal["expression", "final_statement"] = "expression"
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
@@ -67,6 +70,8 @@ class ArithmeticConfig(TaskConfig):
         check_value("max_value", self.max_value, 1 <= self.max_value <= largest, f"1..{largest}{why}")
         check_value("expression_length", self.expression_length, 3 <= self.expression_length <= 64, "3..64")
         check_value("reward_scale", self.reward_scale, self.reward_scale > 0, "a number above 0")
+        if self.split_by == "final_statement" and self.work != "given":
+            raise ConfigError(f"split_by='final_statement' needs work='given', not {self.work!r}.")
 
 
 class Problem(NamedTuple):
@@ -123,8 +128,8 @@ class Arithmetic(Task):
 
     Arguments:
         `work` (set by the id), `operators`, `max_operand`, `expression_length`, `max_value`, `reward_scale`, `reward`,
-        and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`. The split goes
-        by the expression, whatever the id.
+        `split_by`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`. The
+        split goes by the expression, whatever the id; with `split_by="final_statement"` by the prompt's last statement.
 
     Example:
         >>> import rlfl_envs
@@ -176,6 +181,7 @@ class Arithmetic(Task):
             max_value=config.max_value,
             largest_step=LARGEST_TOKEN if self._by_number else LARGEST_STEP,
             split=config.split,
+            split_by=config.split_by,
         )
         self._max_operators = self._expressions.max_operators
         self.automaton = ArithmeticAutomaton(self.is_signed, may_stop_early=config.reward == "paper")
@@ -219,12 +225,12 @@ class Arithmetic(Task):
         return prompts
 
     def problem_key(self, prompt: Prompt) -> str:
-        """The expression."""
-        return prompt.text.partition("=")[0]
+        """What the split goes by: the expression, or the final sum."""
+        return prompt.text.split("=")[0 if self.config.split_by == "expression" else -2]
 
     def novelty_key(self, prompt: Prompt) -> str:
         """The final sum, such as "5+4", where the work is given; the expression otherwise."""
-        return prompt.text.split("=")[-2] if self.config.work == "given" else self.problem_key(prompt)
+        return prompt.text.split("=")[-2 if self.config.work == "given" else 0]
 
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts `expression=`, and with `work="given"` any right derivation up to its last "="; drops spaces.
@@ -270,7 +276,7 @@ class Arithmetic(Task):
             return None
         # Some orders leave the vocabulary where others do not: take the first of 64 random ones that stays in it, and
         # where there is none, of 64 more, a few times.
-        expression = read_expression(self.problem_key(prompt))
+        expression = read_expression(prompt.text.partition("=")[0])
         copies = Statements(*(np.repeat(part, 64, axis=0) for part in expression))
         for _ in range(32):
             statements, fits = self._expressions.derive(rng.integers(0, 2**64, size=64, dtype=np.uint64), copies)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlfl_envs import Outcome, OutcomeArrays, Prompt, PromptError, Task, TokenEnv, load_task
+from rlfl_envs import ConfigError, Outcome, OutcomeArrays, Prompt, PromptError, Task, TokenEnv, load_task
 
 from .conftest import ANSWER, GIVEN, STEPS, sweep
 
@@ -479,6 +479,28 @@ def test_splits(operators: str) -> None:
     assert 0.05 < len(test) / len(train | test) < 0.16
     # By frequency too, so that "all" is about nine parts of "train" and one of "test".
     assert 0.05 < sum(n for text, n in drawn[STEPS, "all"].items() if text in test) / 6000 < 0.16
+
+
+@pytest.mark.parametrize("operators", ["+", "+-*"])
+def test_split_by_final_statement(operators: str) -> None:
+    """Held-out prompts end in a statement that no training prompt ends in; expressions may be shared."""
+    ends, expressions = {}, {}
+    for split in ("train", "test"):
+        task = load_task(GIVEN, split=split, split_by="final_statement", operators=operators, expression_length=5)
+        prompts = task.sample_prompts(np.random.default_rng(0), 4000)
+        ends[split] = {prompt.text.split("=")[-2] for prompt in prompts}
+        expressions[split] = {prompt.text.split("=")[0] for prompt in prompts}
+        assert ends[split] == {task.problem_key(prompt) for prompt in prompts}
+        assert all(re.fullmatch(r"-?\d+[-+*]\d+", text) for text in ends[split])
+    assert not ends["train"] & ends["test"]
+    assert expressions["train"] & expressions["test"]
+    assert 0.04 < len(ends["test"]) / len(ends["train"] | ends["test"]) < 0.18
+
+
+def test_split_by_final_statement_needs_it_in_the_prompt() -> None:
+    """Where the prompt is the expression alone, its derivation is the model's to choose."""
+    with pytest.raises(ConfigError, match="split_by='final_statement' needs work='given'"):
+        load_task(STEPS, split_by="final_statement")
 
 
 def test_golden_prompts() -> None:
