@@ -54,7 +54,7 @@ bench-sb3: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3  ## Measure token steps per s
 bench-agent: $(VENV)/.stamp-agent  ## Measure episodes per second, and where the agent's time goes.
 	$(BIN)/python examples/benchmarks/bench_agent.py
 
-bench-learning: $(VENV)/.stamp-agent  ## Train with several seeds: plain PPO against batch entropy, and the demo's preset.
+bench-learning: $(VENV)/.stamp-agent  ## Train with three seeds: plain PPO against batch entropy.
 	$(BIN)/python examples/benchmarks/bench_learning.py
 
 bench-sentiment: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Align the small model with several seeds, and draw reward against KL.

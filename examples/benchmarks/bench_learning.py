@@ -1,11 +1,9 @@
 """Learning curves with seeds (`make bench-learning`): each run leaves one JSON, and finished ones are not run again.
 
-answer  Plain PPO against PPO with batch entropy on rlfl/ArithmeticAnswer-v0, the same settings but for the
-        coefficient, 3 seeds each, 153,600 completions a run. Budget: 6 runs of about 4 minutes on one core.
-demo    The preset of rlfl/Arithmetic-v0, which `make demo` runs, seeds 0-2. Budget: 3 runs of about 4 minutes on one
-        core.
+Plain PPO against PPO with batch entropy on rlfl/ArithmeticAnswer-v0, the same settings but for the coefficient, 3 seeds
+each, 153,600 completions a run. Budget: 6 runs of about 4 minutes on one core.
 
-    python examples/benchmarks/bench_learning.py [answer] [demo] [--jobs 2] [--plot-only]
+    python examples/benchmarks/bench_learning.py [--jobs 2] [--plot-only]
 """
 
 from __future__ import annotations
@@ -24,7 +22,6 @@ from matplotlib.figure import Figure
 
 import rlfl_envs
 from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.presets import preset
 from rlfl_agents.sweep import Job, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "learning"
@@ -48,43 +45,36 @@ PAPER = PPOConfig(
     eval_prompts=1024,
     save_every=10**6,
 )
-EXPERIMENTS: dict[str, dict[str, PPOConfig]] = {
-    "answer": {"PPO": PAPER, "PPO + batch entropy": dataclasses.replace(PAPER, batch_entropy_coef=0.3)},
-    "demo": {"preset": preset("rlfl/Arithmetic-v0", eval_prompts=2000)},
-}
+VARIANTS = {"PPO": PAPER, "PPO + batch entropy": dataclasses.replace(PAPER, batch_entropy_coef=0.3)}
 
 
-def result_file(experiment: str, variant: str, seed: int) -> Path:
+def result_file(variant: str, seed: int) -> Path:
     """Where a run's result is kept."""
-    return RESULTS / experiment / f"{variant.replace(' + ', '-').replace(' ', '-').lower()}-seed{seed}.json"
+    return RESULTS / f"{variant.replace(' + ', '-').replace(' ', '-').lower()}-seed{seed}.json"
 
 
-def jobs(experiment: str) -> list[Job]:
-    """The runs of an experiment."""
+def jobs() -> list[Job]:
+    """All runs."""
     return [
-        Job(
-            result_file(experiment, variant, seed),
-            f"{experiment}, {variant}",
-            partial(train_agent, dataclasses.replace(config, seed=seed), COLUMNS),
-        )
+        Job(result_file(variant, seed), variant, partial(train_agent, dataclasses.replace(config, seed=seed), COLUMNS))
         for seed in SEEDS
-        for variant, config in EXPERIMENTS[experiment].items()
+        for variant, config in VARIANTS.items()
     ]
 
 
-def load(experiment: str) -> dict[str, list[dict[str, Any]]]:
-    """Reads the finished runs of an experiment, by variant."""
-    files = {variant: [result_file(experiment, variant, seed) for seed in SEEDS] for variant in EXPERIMENTS[experiment]}
+def load() -> dict[str, list[dict[str, Any]]]:
+    """Reads the finished runs, by variant."""
+    files = {variant: [result_file(variant, seed) for seed in SEEDS] for variant in VARIANTS}
     return {variant: [json.loads(f.read_text()) for f in found if f.exists()] for variant, found in files.items()}
 
 
-def table(experiment: str) -> str:
+def table() -> str:
     """Writes mean and range over seeds of what counts at the end."""
     lines = [
         "| variant | seeds | exact, greedy | mean reward | batch entropy | largest p̄ | minutes |",
         "| --- " * 7 + "|",
     ]
-    for variant, runs in load(experiment).items():
+    for variant, runs in load().items():
         cells = []
         for name in ("eval/success", "eval/reward", "batch_entropy", "batch_max_action", "clock/minutes"):
             values = [run["final"][name] for run in runs]
@@ -93,14 +83,14 @@ def table(experiment: str) -> str:
     return "\n".join(lines)
 
 
-def plot(experiment: str) -> None:
+def plot() -> None:
     """Draws exact answers, mean reward and batch entropy over the completions sampled, a line per seed."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     panels = {"exact answers, held-out": "eval/success", "mean reward, held-out": "eval/reward"}
     panels["batch entropy (nats)"] = "batch_entropy"
     axes = figure.subplots(1, 3)
-    runs = load(experiment)
+    runs = load()
     for axis, (title, column) in zip(axes, panels.items(), strict=True):
         for i, (variant, found) in enumerate(runs.items()):
             for n, result in enumerate(found):
@@ -111,14 +101,14 @@ def plot(experiment: str) -> None:
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("thousand completions sampled", fontsize=9)
         axis.grid(alpha=0.3)
-    constant = best_constant(next(iter(EXPERIMENTS[experiment].values())).env_id)
+    constant = best_constant(PAPER.env_id)
     for axis, level in zip(axes, (constant.success, constant.reward, 0.0), strict=True):
         axis.axhline(level, color="grey", linestyle=":", label=f"always answering {constant.example}")
     axes[0].set_ylim(0, 1.02)
     axes[1].set_ylim(0.6, 1.01)
     axes[0].legend(fontsize=8)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    figure.savefig(PICTURES / f"{experiment}.png", dpi=130)
+    figure.savefig(PICTURES / "answer.png", dpi=130)
 
 
 def best_constant(env_id: str) -> rlfl_envs.Baseline:
@@ -128,18 +118,15 @@ def best_constant(env_id: str) -> rlfl_envs.Baseline:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs what is missing, then writes tables and pictures."""
+    """Runs what is missing, then writes the table and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiments", nargs="*", choices=[[], *EXPERIMENTS], help="which experiments (default: all)")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
     chosen = parser.parse_args(arguments)
-    names = chosen.experiments or list(EXPERIMENTS)
     if not chosen.plot_only:
-        run_missing([job for name in names for job in jobs(name)], chosen.jobs)
-    for name in names:
-        print(f"\n{name}\n\n{table(name)}")
-        plot(name)
+        run_missing(jobs(), chosen.jobs)
+    print(table())
+    plot()
 
 
 if __name__ == "__main__":
