@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from rlfl_agents.presets import preset
+
 SMALL: dict[str, Any] = {"total_samples": 4 * 64, "layers": 1, "width": 16, "heads": 2, "eval_every": 1}
 
 
@@ -23,7 +25,10 @@ def script(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
     return script
 
 
-@pytest.mark.parametrize(("name", "variant"), [("screen", "base"), ("paper", "batch entropy 0.3, lr 8.46e-05")])
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [("screen", "base"), ("steps", "RLOO, scale 1"), ("paper", "batch entropy 0.3, lr 8.46e-05")],
+)
 def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A run leaves which answers it gives, with a warm start or without, and the table shows it."""
     experiment = script.EXPERIMENTS[name]
@@ -42,7 +47,7 @@ def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.Mo
     assert abs(solved - result["final"]["eval/success"]) < 0.1
     unseen, right = result["unseen"]
     assert 0 <= right <= unseen <= 4000
-    assert result["unearned"] == 0  # one-token answers cannot earn what they do not deserve
+    assert result["unearned"] == 0  # neither one-token answers nor the strict reward give what is not deserved
     assert result["config"]["model"] == ("warm start" if start else None)
     assert ("warm_start" in result) == (start is not None)
     job.target.parent.mkdir(parents=True)
@@ -50,6 +55,13 @@ def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.Mo
     script.main([name, "--plot-only"])
     assert script.table(name).splitlines()[2].startswith(f"| {variant} | 1 |")
     assert (tmp_path / f"research-answers-{name}.png").exists()
+
+
+@pytest.mark.parametrize("env_id", ["rlfl/Arithmetic-v0", "rlfl/ArithmeticAnswer-v0"])
+def test_preset_is_what_was_confirmed(env_id: str, script: ModuleType) -> None:
+    """`rlfl train ID` and `make demo` learn as the ten seeds did."""
+    confirmed = dataclasses.replace(script.RECIPE, env_id=env_id)
+    assert preset(env_id, eval_prompts=1000, save_every=10**6, threads=0) == confirmed
 
 
 def test_every_variant_has_its_own_file(script: ModuleType) -> None:
