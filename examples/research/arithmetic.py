@@ -8,8 +8,8 @@ results/arithmetic/EXPERIMENT/. What has a file is not run again: stop it and go
 
 screen  One factor at a time around a base, 1,000 updates of 64 prompts x 64 answers of `rlfl/Arithmetic-v0`, three
         seeds. Budget: 33 variants x 3 seeds x about 85 s = 2.3 core-hours.
-confirm What the screen recommends, on ten seeds: both one-token ids, and final sums held out of training.
-        Budget: 3 variants x 10 seeds x about 6 min = 3 core-hours.
+confirm What the screen recommends, on ten seeds: both one-token ids, final sums held out of training, and what is
+        left without batch entropy. Budget: 4 variants x 10 seeds x about 6 min = 4 core-hours.
 steps   Whole derivations after imitating 256 of them: algorithms, rewards and entropies. Three seeds.
         Budget: 10 variants x 3 seeds x about 10 min = 5 core-hours.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
@@ -200,6 +200,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "Arithmetic-v0": {},
                 "ArithmeticAnswer-v0": {"env_id": "rlfl/ArithmeticAnswer-v0"},
                 "Arithmetic-v0, other final sums": {"env_kwargs": {"split_by": "final_statement"}},
+                "Arithmetic-v0, no batch entropy": {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": 0.0},
             },
         ),
         seeds=range(10),
@@ -253,7 +254,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 # Of which variants the answers are drawn.
 HEAT_MAPS = {
     "screen": ("neither", "no c_B", "base"),
-    "confirm": ("Arithmetic-v0", "ArithmeticAnswer-v0", "Arithmetic-v0, other final sums"),
+    "confirm": ("Arithmetic-v0", "ArithmeticAnswer-v0", "Arithmetic-v0, no batch entropy"),
     "steps": ("PPO", "PPO + batch entropy", "RLOO, scale 1"),
     "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),
 }
