@@ -10,6 +10,8 @@ screen  One factor at a time around a base, 1,000 updates of 64 prompts x 64 ans
         seeds. Budget: 33 variants x 3 seeds x about 85 s = 2.3 core-hours.
 confirm What the screen recommends, on ten seeds: both one-token ids, final sums held out of training, and what is
         left without batch entropy. Budget: 4 variants x 10 seeds x about 6 min = 4 core-hours.
+carry   The confirmed recipe, as it is, where there are products, and numbers of three digits written in characters.
+        Three seeds. Budget: 3 variants x 3 seeds x about 15 min = 2.3 core-hours.
 steps   Whole derivations after imitating 256 of them: algorithms, rewards and entropies. Three seeds.
         Budget: 10 variants x 3 seeds x about 10 min = 5 core-hours.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
@@ -169,6 +171,7 @@ def around(base: PPOConfig, changes: Mapping[str, Mapping[str, Any]]) -> dict[st
 RECIPE = dataclasses.replace(
     BASE, advantage="gae", prompts=128, group_size=32, minibatches=8, total_samples=1200 * 128 * 32
 )
+_THREE_DIGITS = {"vocabulary": "characters", "max_operand": 500, "max_value": 999}
 # Whole derivations, after a warm start. At higher learning rates the policy forgot to copy the terms it had not added.
 STEPS = dataclasses.replace(
     RECIPE,
@@ -205,6 +208,17 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         seeds=range(10),
         table=("exact", "unseen", "millions to 0.9", "millions to 0.99", "batch entropy", "minutes"),
+    ),
+    "carry": Experiment(
+        around(
+            RECIPE,
+            {
+                "+*": {"env_kwargs": {"operators": "+*"}},
+                "three digits": {"env_kwargs": _THREE_DIGITS},
+                "+*, three digits": {"env_kwargs": _THREE_DIGITS | {"operators": "+*"}},
+            },
+        ),
+        table=("exact", "reward", "millions to 0.9", "entropy", "batch entropy", "different answers", "minutes"),
     ),
     "steps": Experiment(
         around(
@@ -255,6 +269,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 HEAT_MAPS = {
     "screen": ("neither", "no c_B", "base"),
     "confirm": ("Arithmetic-v0", "ArithmeticAnswer-v0", "Arithmetic-v0, no batch entropy"),
+    "carry": ("+*",),
     "steps": ("PPO", "PPO + batch entropy", "RLOO, scale 1"),
     "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),
 }

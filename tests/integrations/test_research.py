@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rlfl_agents.presets import preset
+from rlfl_envs import load_task
 
 SMALL: dict[str, Any] = {"total_samples": 4 * 64, "layers": 1, "width": 16, "heads": 2, "eval_every": 1}
 
@@ -69,4 +70,7 @@ def test_every_variant_has_its_own_file(script: ModuleType) -> None:
     for name, experiment in script.EXPERIMENTS.items():
         files = {script.result_file(name, variant, 0) for variant in experiment.variants}
         assert len(files) == len(experiment.variants)
+        for config in experiment.variants.values():
+            load_task(config.env_id, **config.env_kwargs)  # raises where an argument is wrong
+        assert set(script.HEAT_MAPS[name]) <= set(experiment.variants)
     assert len(script.EXPERIMENTS["screen"].variants) == 1 + sum(map(len, script.SCREEN.values()))
