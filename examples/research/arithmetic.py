@@ -51,7 +51,7 @@ COLUMNS = (
     *("entropy", "batch_entropy", "batch_max_action", "distinct_1"),
 )
 
-# The recipe of `make demo`, a third as long.
+# What `make demo` was until `RECIPE`, a third as long.
 BASE = PPOConfig(
     env_id="rlfl/Arithmetic-v0",
     layers=2,
