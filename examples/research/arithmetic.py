@@ -13,7 +13,9 @@ confirm What the screen recommends, on ten seeds: both one-token ids, final sums
 carry   The confirmed recipe, as it is, where there are products, and numbers of three digits written in characters.
         Three seeds. Budget: 3 variants x 3 seeds x about 15 min = 2.3 core-hours.
 steps   Whole derivations after imitating 256 of them: algorithms, rewards and entropies. Three seeds.
-        Budget: 10 variants x 3 seeds x about 10 min = 5 core-hours.
+        Budget: 11 variants x 3 seeds x about 10 min = 5.5 core-hours.
+steps-confirm
+        The base of that, twice as long, on ten seeds. Budget: 10 seeds x about 20 min = 3.5 core-hours.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
         Budget: 6 variants x 3 seeds x about 10 min = 3 core-hours.
 """
@@ -26,9 +28,9 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +39,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from arithmetic_settings import EXPERIMENTS, HEAT_MAPS, SCREEN
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.presets import preset
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_agents.sweep import Job, run_missing, train_agent
 
@@ -50,229 +52,6 @@ COLUMNS = (
     *("samples", "clock/minutes", "reward", "eval/success", "eval/reward", "eval/unseen_success"),
     *("entropy", "batch_entropy", "batch_max_action", "distinct_1"),
 )
-
-# What `make demo` was until `RECIPE`, a third as long.
-BASE = PPOConfig(
-    env_id="rlfl/Arithmetic-v0",
-    layers=2,
-    width=64,
-    heads=4,
-    advantage="group_norm",
-    group_size=64,
-    prompts=64,
-    epochs=1,
-    learning_rate=3e-3,
-    lr_schedule="linear",
-    warmup=0.02,
-    entropy_coef=0.05,
-    entropy_coef_final=0.0,
-    batch_entropy_coef=0.5,
-    batch_entropy_coef_final=0.1,
-    total_samples=1000 * 64 * 64,
-    eval_every=50,
-    eval_prompts=1000,
-    save_every=10**6,
-)
-# Question by question, what is changed in the base. A name is one variant, and its file's.
-SCREEN: dict[str, dict[str, dict[str, Any]]] = {
-    "batch entropy": {
-        "no c_B": {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": None},
-        "c_B 0.1": {"batch_entropy_coef": 0.1, "batch_entropy_coef_final": None},
-        "c_B 0.3": {"batch_entropy_coef": 0.3, "batch_entropy_coef_final": None},
-        "c_B 0.5": {"batch_entropy_coef": 0.5, "batch_entropy_coef_final": None},
-        "c_B 0.5 to 0": {"batch_entropy_coef": 0.5, "batch_entropy_coef_final": 0.0},
-    },
-    "a target for it": {
-        "batch entropy at 3.2": {"batch_entropy_target": 3.2, "batch_entropy_coef_final": None},
-        "batch entropy at 3.4": {"batch_entropy_target": 3.4, "batch_entropy_coef_final": None},
-    },
-    "mutual information": {
-        "c_B 0.3, c_H -0.3": {
-            "batch_entropy_coef": 0.3,
-            "batch_entropy_coef_final": None,
-            "entropy_coef": -0.3,
-            "entropy_coef_final": None,
-        },
-        "c_B 0.3, c_H -0.3 to 0": {
-            "batch_entropy_coef": 0.3,
-            "batch_entropy_coef_final": 0.0,
-            "entropy_coef": -0.3,
-            "entropy_coef_final": 0.0,
-        },
-    },
-    "token entropy": {
-        "no c_H": {"entropy_coef": 0.0, "entropy_coef_final": None},
-        "c_H 0.05": {"entropy_coef": 0.05, "entropy_coef_final": None},
-        "c_H 0.2 to 0": {"entropy_coef": 0.2},
-        "neither": {
-            "entropy_coef": 0.0,
-            "entropy_coef_final": None,
-            "batch_entropy_coef": 0.0,
-            "batch_entropy_coef_final": None,
-        },
-    },
-    "advantage": {
-        "rloo": {"advantage": "rloo"},
-        "learned value": {"advantage": "gae"},
-        "learned value, separate": {"advantage": "gae", "critic": "separate"},
-    },
-    "answers to a prompt": {
-        "1024 x 4": {"prompts": 1024, "group_size": 4},
-        "256 x 16": {"prompts": 256, "group_size": 16},
-        "16 x 256": {"prompts": 16, "group_size": 256},
-    },
-    "steps": {
-        "2 minibatches": {"minibatches": 2},
-        "4 minibatches": {"minibatches": 4},
-        "4 epochs": {"epochs": 4},
-    },
-    "learning rate": {
-        "lr 1e-3": {"learning_rate": 1e-3},
-        "lr 1e-2": {"learning_rate": 1e-2},
-        "lr constant": {"lr_schedule": "constant"},
-        "lr cosine": {"lr_schedule": "cosine"},
-    },
-    "reward": {
-        "reward scale 2": {"env_kwargs": {"reward_scale": 2.0}},
-        "reward scale 50": {"env_kwargs": {"reward_scale": 50.0}},
-    },
-    "model": {
-        "width 32": {"width": 32},
-        "width 128": {"width": 128},
-        "1 layer": {"layers": 1},
-        "4 layers": {"layers": 4},
-    },
-}
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A table's worth of runs.
-
-    Attributes:
-        variants: The settings by name.
-        seeds: Of each variant.
-        warm_start: What each seed's model imitates first; from random weights where None.
-        table: Which cells of `CELLS` its table shows.
-    """
-
-    variants: Mapping[str, PPOConfig]
-    seeds: Sequence[int] = (0, 1, 2)
-    warm_start: SFTConfig | None = None
-    table: Sequence[str] = ("exact", "millions to 0.9", "batch entropy", "largest p̄", "different answers")
-
-
-def around(base: PPOConfig, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, PPOConfig]:
-    """The base with each set of changes, by name."""
-    return {name: dataclasses.replace(base, **changed) for name, changed in changes.items()}
-
-
-# What the screen recommends: a learned value, and eight small steps an update.
-RECIPE = dataclasses.replace(
-    BASE, advantage="gae", prompts=128, group_size=32, minibatches=8, total_samples=1200 * 128 * 32
-)
-_THREE_DIGITS = {"vocabulary": "characters", "max_operand": 500, "max_value": 999}
-# Whole derivations, after a warm start. At higher learning rates the policy forgot to copy the terms it had not added.
-STEPS = dataclasses.replace(
-    RECIPE,
-    env_id="rlfl/ArithmeticSteps-v0",
-    env_kwargs={"reward": "strict"},
-    group_size=16,
-    minibatches=4,
-    learning_rate=3e-4,
-    warmup=0.0,
-    entropy_coef=0.0,
-    batch_entropy_coef=0.0,
-    batch_entropy_coef_final=0.0,
-    total_samples=300 * 128 * 16,
-    eval_every=25,
-)
-_EXACT = {"env_kwargs": {"reward": "strict", "reward_scale": 1.0}}
-# GPT-2's width over ours is 6: Adam's step in a narrower model may be longer in proportion, for as much of a change.
-_SHAPE = {"layers": 2, "width": 128, "heads": 4}
-PAPER = preset("rlfl/Arithmetic-v0", recipe="paper", **_SHAPE, eval_every=64, eval_prompts=1000, save_every=10**6)
-
-EXPERIMENTS: dict[str, Experiment] = {
-    "screen": Experiment(
-        around(BASE, {"base": {}} | {name: changed for group in SCREEN.values() for name, changed in group.items()})
-    ),
-    "confirm": Experiment(
-        around(
-            RECIPE,
-            {
-                "Arithmetic-v0": {},
-                "ArithmeticAnswer-v0": {"env_id": "rlfl/ArithmeticAnswer-v0"},
-                "Arithmetic-v0, other final sums": {"env_kwargs": {"split_by": "final_statement"}},
-                "Arithmetic-v0, no batch entropy": {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": 0.0},
-            },
-        ),
-        seeds=range(10),
-        table=("exact", "unseen", "millions to 0.9", "millions to 0.99", "batch entropy", "minutes"),
-    ),
-    "carry": Experiment(
-        around(
-            RECIPE,
-            {
-                "+*": {"env_kwargs": {"operators": "+*"}},
-                "three digits": {"env_kwargs": _THREE_DIGITS},
-                "+*, three digits": {"env_kwargs": _THREE_DIGITS | {"operators": "+*"}},
-            },
-        ),
-        table=("exact", "reward", "millions to 0.9", "entropy", "batch entropy", "different answers", "minutes"),
-    ),
-    "steps": Experiment(
-        around(
-            STEPS,
-            {
-                "PPO": {},
-                "PPO + batch entropy": {"batch_entropy_coef": 0.1},
-                "PPO + batch entropy, last": {"batch_entropy_coef": 0.1, "batch_entropy_positions": "last"},
-                "RLOO": {"advantage": "rloo"},
-                "group-normalised": {"advantage": "group_norm"},
-                "PPO, scale 1": _EXACT,
-                "RLOO, scale 1": _EXACT | {"advantage": "rloo"},
-                "RLOO, scale 1 + batch entropy": _EXACT | {"advantage": "rloo", "batch_entropy_coef": 0.005},
-                "RLOO, scale 1 + token entropy": _EXACT | {"advantage": "rloo", "entropy_coef": 0.006},
-                "PPO, paper's reward": {"env_kwargs": {"reward": "paper"}},
-            },
-        ),
-        warm_start=SFTConfig("rlfl/ArithmeticSteps-v0", examples=256, epochs=120, layers=2, width=64, heads=4),
-        table=("exact before", "exact", "reward", "unearned", "entropy", "batch entropy", "largest p̄", "minutes"),
-    ),
-    "paper": Experiment(
-        around(
-            PAPER,
-            {
-                f"{name}, lr {rate}": {"learning_rate": rate} | coefficients
-                for rate in (1.41e-5, 8.46e-5)
-                for name, coefficients in {
-                    "PPO": {},
-                    "token entropy 0.3": {"entropy_coef": 0.3},
-                    "batch entropy 0.3": {"batch_entropy_coef": 0.3},
-                }.items()
-            },
-        ),
-        warm_start=SFTConfig("rlfl/Arithmetic-v0", examples=256, epochs=60, **_SHAPE),
-        table=(
-            "exact before",
-            "exact",
-            "reward",
-            "entropy",
-            "batch entropy",
-            "largest p̄",
-            "different answers",
-            "minutes",
-        ),
-    ),
-}
-# Of which variants the answers are drawn.
-HEAT_MAPS = {
-    "screen": ("neither", "no c_B", "base"),
-    "confirm": ("Arithmetic-v0", "ArithmeticAnswer-v0", "Arithmetic-v0, no batch entropy"),
-    "carry": ("+*",),
-    "steps": ("PPO", "PPO + batch entropy", "RLOO, scale 1"),
-    "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),
-}
 
 
 def run(config: PPOConfig, start: SFTConfig | None) -> dict[str, Any]:
@@ -299,8 +78,9 @@ def answers(folder: Path) -> dict[str, Any]:
 
     Returns:
         `answers`: [answer due, answer given (-1 where it is no number), how often], sorted; `distinct_answers`;
-        `unseen`: [how many prompts have a novelty key that training never met, how many of these are solved]; and
-        `unearned`, the share of completions that have the full reward without being a success.
+        `unseen`: [how many prompts have a novelty key that training never met, how many of these are solved];
+        `unearned`, the share of completions that have the full reward without being a success; and `worked_out`, the
+        share in which every statement is the one before with two neighbours added (of sums alone).
     """
     loaded = load_policy(folder / "policy", None, {})
     found = evaluate_policy(loaded.policy, loaded.envs, 4000, seen=np.load(folder / "seen_keys.npy"))
@@ -315,7 +95,20 @@ def answers(folder: Path) -> dict[str, Any]:
         "distinct_answers": len({given for _, given in pairs}),
         "unseen": [unseen.n, round(unseen.n * unseen.mean) if unseen.n else 0],
         "unearned": float(np.mean([sample.reward == 1 and not sample.is_success for sample in found.samples])),
+        "worked_out": float(np.mean([is_worked_out(sample.prompt + sample.completion) for sample in found.samples])),
     }
+
+
+def is_worked_out(derivation: str) -> bool:
+    """Whether every statement of a derivation is the one before with two neighbours added, and one number is left."""
+    texts = [statement.split("+") for statement in derivation.split("=")]
+    if not all(text.isdecimal() for statement in texts for text in statement):
+        return False
+    statements = [[int(text) for text in statement] for statement in texts]
+    return len(statements[-1]) == 1 and all(
+        after in [[*before[:i], before[i] + before[i + 1], *before[i + 2 :]] for i in range(len(before) - 1)]
+        for before, after in pairwise(statements)
+    )
 
 
 def result_file(experiment: str, variant: str, seed: int) -> Path:
@@ -378,6 +171,7 @@ CELLS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "exact before": lambda runs: spread([run["curve"]["eval/success"][0] for run in runs]),
     "reward": lambda runs: spread([run["final"]["eval/reward"] for run in runs]),
     "unearned": lambda runs: spread([run["unearned"] for run in runs]),
+    "worked out": lambda runs: spread([run["worked_out"] for run in runs]),
     "unseen": unseen,
     "millions to 0.9": partial(reached, 0.9),
     "millions to 0.99": partial(reached, 0.99),
@@ -480,7 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plot_questions()
     else:
         plot_curves(chosen.experiment)
-    plot_answers(chosen.experiment, [name for name in HEAT_MAPS[chosen.experiment] if load(chosen.experiment, name)])
+    if mapped := [name for name in HEAT_MAPS[chosen.experiment] if load(chosen.experiment, name)]:
+        plot_answers(chosen.experiment, mapped)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
     def load(path: str) -> ModuleType:
         name = Path(path).stem
+        monkeypatch.syspath_prepend(str((EXAMPLES / path).parent))  # it may import its neighbours
         spec = importlib.util.spec_from_file_location(name, EXAMPLES / path)
         assert spec is not None
         assert spec.loader is not None

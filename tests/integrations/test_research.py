@@ -28,7 +28,7 @@ def script(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("name", "variant"),
-    [("screen", "base"), ("steps", "RLOO, scale 1"), ("paper", "batch entropy 0.3, lr 8.46e-05")],
+    [("screen", "base"), ("steps", "base"), ("paper", "batch entropy 0.3, lr 8.46e-05")],
 )
 def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A run leaves which answers it gives, with a warm start or without, and the table shows it."""
@@ -38,7 +38,8 @@ def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.Mo
     small = dataclasses.replace(
         experiment.variants[variant], prompts=64 // experiment.variants[variant].group_size, **SMALL
     )
-    monkeypatch.setitem(script.EXPERIMENTS, name, script.Experiment({variant: small}, (0,), start))
+    alone = dataclasses.replace(experiment, variants={variant: small}, seeds=(0,), warm_start=start)
+    monkeypatch.setitem(script.EXPERIMENTS, name, alone)
     (job,) = script.jobs(name, [variant], [0])
     result = job.work()
     assert sum(count for _, _, count in result["answers"]) == 4000
@@ -48,6 +49,7 @@ def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.Mo
     assert abs(solved - result["final"]["eval/success"]) < 0.1
     unseen, right = result["unseen"]
     assert 0 <= right <= unseen <= 4000
+    assert 0 <= result["worked_out"] <= solved
     assert result["unearned"] == 0  # neither one-token answers nor the strict reward give what is not deserved
     assert result["config"]["model"] == ("warm start" if start else None)
     assert ("warm_start" in result) == (start is not None)
@@ -61,8 +63,27 @@ def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("env_id", ["rlfl/Arithmetic-v0", "rlfl/ArithmeticAnswer-v0"])
 def test_preset_is_what_was_confirmed(env_id: str, script: ModuleType) -> None:
     """`rlfl train ID` and `make demo` learn as the ten seeds did."""
-    confirmed = dataclasses.replace(script.RECIPE, env_id=env_id)
+    confirmed = script.EXPERIMENTS["confirm"].variants[env_id.removeprefix("rlfl/")]
     assert preset(env_id, eval_prompts=1000, save_every=10**6, threads=0) == confirmed
+
+
+@pytest.mark.parametrize(
+    ("derivation", "is_worked_out"),
+    [
+        ("2+3+4=5+4=9", True),
+        ("2+3+4=2+7=9", True),
+        ("2+3+4=9", False),  # two steps at once
+        ("2+3+4=5+4", False),  # not done
+        ("2+3+4=9+0=9", False),  # the total is right, but no neighbours were added
+        ("2+3+4=6+3=9", False),
+        ("2+3+4=5+4=8", False),
+        ("2+3+4=", False),
+        ("2*3+4=6+4=10", False),
+    ],
+)
+def test_is_worked_out(derivation: str, is_worked_out: bool, script: ModuleType) -> None:
+    """Only neighbours added, one pair a statement, make a derivation."""
+    assert script.is_worked_out(derivation) is is_worked_out
 
 
 def test_every_variant_has_its_own_file(script: ModuleType) -> None:

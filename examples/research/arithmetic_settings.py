@@ -1,0 +1,258 @@
+"""The settings of arithmetic.py: every experiment's variants, what is changed in what."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.presets import preset
+from rlfl_agents.sft import SFTConfig
+
+# What `make demo` was until `RECIPE`, a third as long.
+BASE = PPOConfig(
+    env_id="rlfl/Arithmetic-v0",
+    layers=2,
+    width=64,
+    heads=4,
+    advantage="group_norm",
+    group_size=64,
+    prompts=64,
+    epochs=1,
+    learning_rate=3e-3,
+    lr_schedule="linear",
+    warmup=0.02,
+    entropy_coef=0.05,
+    entropy_coef_final=0.0,
+    batch_entropy_coef=0.5,
+    batch_entropy_coef_final=0.1,
+    total_samples=1000 * 64 * 64,
+    eval_every=50,
+    eval_prompts=1000,
+    save_every=10**6,
+)
+# Question by question, what is changed in the base. A name is one variant, and its file's.
+SCREEN: dict[str, dict[str, dict[str, Any]]] = {
+    "batch entropy": {
+        "no c_B": {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": None},
+        "c_B 0.1": {"batch_entropy_coef": 0.1, "batch_entropy_coef_final": None},
+        "c_B 0.3": {"batch_entropy_coef": 0.3, "batch_entropy_coef_final": None},
+        "c_B 0.5": {"batch_entropy_coef": 0.5, "batch_entropy_coef_final": None},
+        "c_B 0.5 to 0": {"batch_entropy_coef": 0.5, "batch_entropy_coef_final": 0.0},
+    },
+    "a target for it": {
+        "batch entropy at 3.2": {"batch_entropy_target": 3.2, "batch_entropy_coef_final": None},
+        "batch entropy at 3.4": {"batch_entropy_target": 3.4, "batch_entropy_coef_final": None},
+    },
+    "mutual information": {
+        "c_B 0.3, c_H -0.3": {
+            "batch_entropy_coef": 0.3,
+            "batch_entropy_coef_final": None,
+            "entropy_coef": -0.3,
+            "entropy_coef_final": None,
+        },
+        "c_B 0.3, c_H -0.3 to 0": {
+            "batch_entropy_coef": 0.3,
+            "batch_entropy_coef_final": 0.0,
+            "entropy_coef": -0.3,
+            "entropy_coef_final": 0.0,
+        },
+    },
+    "token entropy": {
+        "no c_H": {"entropy_coef": 0.0, "entropy_coef_final": None},
+        "c_H 0.05": {"entropy_coef": 0.05, "entropy_coef_final": None},
+        "c_H 0.2 to 0": {"entropy_coef": 0.2},
+        "neither": {
+            "entropy_coef": 0.0,
+            "entropy_coef_final": None,
+            "batch_entropy_coef": 0.0,
+            "batch_entropy_coef_final": None,
+        },
+    },
+    "advantage": {
+        "rloo": {"advantage": "rloo"},
+        "learned value": {"advantage": "gae"},
+        "learned value, separate": {"advantage": "gae", "critic": "separate"},
+    },
+    "answers to a prompt": {
+        "1024 x 4": {"prompts": 1024, "group_size": 4},
+        "256 x 16": {"prompts": 256, "group_size": 16},
+        "16 x 256": {"prompts": 16, "group_size": 256},
+    },
+    "steps": {
+        "2 minibatches": {"minibatches": 2},
+        "4 minibatches": {"minibatches": 4},
+        "4 epochs": {"epochs": 4},
+    },
+    "learning rate": {
+        "lr 1e-3": {"learning_rate": 1e-3},
+        "lr 1e-2": {"learning_rate": 1e-2},
+        "lr constant": {"lr_schedule": "constant"},
+        "lr cosine": {"lr_schedule": "cosine"},
+    },
+    "reward": {
+        "reward scale 2": {"env_kwargs": {"reward_scale": 2.0}},
+        "reward scale 50": {"env_kwargs": {"reward_scale": 50.0}},
+    },
+    "model": {
+        "width 32": {"width": 32},
+        "width 128": {"width": 128},
+        "1 layer": {"layers": 1},
+        "4 layers": {"layers": 4},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table's worth of runs.
+
+    Attributes:
+        variants: The settings by name.
+        seeds: Of each variant.
+        warm_start: What each seed's model imitates first; from random weights where None.
+        table: Which cells of `CELLS` its table shows.
+    """
+
+    variants: Mapping[str, PPOConfig]
+    seeds: Sequence[int] = (0, 1, 2)
+    warm_start: SFTConfig | None = None
+    table: Sequence[str] = ("exact", "millions to 0.9", "batch entropy", "largest p̄", "different answers")
+
+
+def around(base: PPOConfig, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, PPOConfig]:
+    """The base with each set of changes, by name."""
+    return {name: dataclasses.replace(base, **changed) for name, changed in changes.items()}
+
+
+# What the screen recommends: a learned value, and eight small steps an update.
+RECIPE = dataclasses.replace(
+    BASE, advantage="gae", prompts=128, group_size=32, minibatches=8, total_samples=1200 * 128 * 32
+)
+_THREE_DIGITS = {"vocabulary": "characters", "max_operand": 500, "max_value": 999}
+# Whole derivations, after a warm start, under the mask that keeps their form. A value learned as fast as the policy is
+# what told numbers that pay from those that happen to stand beside them.
+STEPS = dataclasses.replace(
+    RECIPE,
+    env_id="rlfl/ArithmeticSteps-v0",
+    env_kwargs={"reward": "strict", "mask": "syntax"},
+    gae_lambda=1.0,
+    vf_coef=5.0,
+    prompts=512,
+    group_size=4,
+    learning_rate=1e-3,
+    warmup=0.0,
+    entropy_coef=0.01,
+    batch_entropy_coef=0.1,
+    batch_entropy_coef_final=0.0,
+    total_samples=300 * 512 * 4,
+    eval_every=25,
+)
+_NO_BATCH_ENTROPY = {"batch_entropy_coef": 0.0}
+_UNMASKED = {"env_kwargs": {"reward": "strict"}}
+# What learned most of what was tried without the mask; at higher learning rates the policy unlearned to copy.
+_UNMASKED_EXACT = _NO_BATCH_ENTROPY | {
+    "env_kwargs": {"reward": "strict", "reward_scale": 1.0},
+    "advantage": "rloo",
+    "prompts": 128,
+    "group_size": 16,
+    "minibatches": 4,
+    "learning_rate": 3e-4,
+    "entropy_coef": 0.006,
+}
+IMITATION = SFTConfig("rlfl/ArithmeticSteps-v0", examples=256, epochs=120, layers=2, width=64, heads=4)
+# GPT-2's width over ours is 6: Adam's step in a narrower model may be longer in proportion, for as much of a change.
+_SHAPE = {"layers": 2, "width": 128, "heads": 4}
+PAPER = preset("rlfl/Arithmetic-v0", recipe="paper", **_SHAPE, eval_every=64, eval_prompts=1000, save_every=10**6)
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "screen": Experiment(
+        around(BASE, {"base": {}} | {name: changed for group in SCREEN.values() for name, changed in group.items()})
+    ),
+    "confirm": Experiment(
+        around(
+            RECIPE,
+            {
+                "Arithmetic-v0": {},
+                "ArithmeticAnswer-v0": {"env_id": "rlfl/ArithmeticAnswer-v0"},
+                "Arithmetic-v0, other final sums": {"env_kwargs": {"split_by": "final_statement"}},
+                "Arithmetic-v0, no batch entropy": {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": 0.0},
+            },
+        ),
+        seeds=range(10),
+        table=("exact", "unseen", "millions to 0.9", "millions to 0.99", "batch entropy", "minutes"),
+    ),
+    "carry": Experiment(
+        around(
+            RECIPE,
+            {
+                "+*": {"env_kwargs": {"operators": "+*"}},
+                "three digits": {"env_kwargs": _THREE_DIGITS},
+                "+*, three digits": {"env_kwargs": _THREE_DIGITS | {"operators": "+*"}},
+            },
+        ),
+        table=("exact", "reward", "millions to 0.9", "entropy", "batch entropy", "different answers", "minutes"),
+    ),
+    "steps": Experiment(
+        around(
+            STEPS,
+            {
+                "base": {},
+                "no batch entropy": _NO_BATCH_ENTROPY,
+                "neither entropy": _NO_BATCH_ENTROPY | {"entropy_coef": 0.0},
+                "batch entropy, last": {"batch_entropy_positions": "last"},
+                "RLOO": {"advantage": "rloo"},
+                "group-normalised": {"advantage": "group_norm"},
+                "value weight 0.1": {"vf_coef": 0.1},
+                "scale 1": {"env_kwargs": STEPS.env_kwargs | {"reward_scale": 1.0}},
+                "no mask": _UNMASKED,
+                "no mask, scale 1, RLOO": _UNMASKED_EXACT,
+                "no mask, paper's reward": {"env_kwargs": {"reward": "paper"}},
+            },
+        ),
+        warm_start=IMITATION,
+        table=("exact before", "exact", "reward", "unearned", "worked out", "entropy", "batch entropy", "minutes"),
+    ),
+    "steps-confirm": Experiment(
+        around(STEPS, {"ArithmeticSteps-v0": {"total_samples": 2 * STEPS.total_samples}}),
+        seeds=range(10),
+        warm_start=IMITATION,
+        table=("exact before", "exact", "worked out", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+    ),
+    "paper": Experiment(
+        around(
+            PAPER,
+            {
+                f"{name}, lr {rate}": {"learning_rate": rate} | coefficients
+                for rate in (1.41e-5, 8.46e-5)
+                for name, coefficients in {
+                    "PPO": {},
+                    "token entropy 0.3": {"entropy_coef": 0.3},
+                    "batch entropy 0.3": {"batch_entropy_coef": 0.3},
+                }.items()
+            },
+        ),
+        warm_start=SFTConfig("rlfl/Arithmetic-v0", examples=256, epochs=60, **_SHAPE),
+        table=(
+            "exact before",
+            "exact",
+            "reward",
+            "entropy",
+            "batch entropy",
+            "largest p̄",
+            "different answers",
+            "minutes",
+        ),
+    ),
+}
+# Of which variants the answers are drawn.
+HEAT_MAPS = {
+    "screen": ("neither", "no c_B", "base"),
+    "confirm": ("Arithmetic-v0", "ArithmeticAnswer-v0", "Arithmetic-v0, no batch entropy"),
+    "carry": ("+*",),
+    "steps": ("base", "no batch entropy", "no mask, scale 1, RLOO"),
+    "steps-confirm": ("ArithmeticSteps-v0",),
+    "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),
+}
