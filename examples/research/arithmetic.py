@@ -15,7 +15,7 @@ carry   The confirmed recipe, as it is, where there are products, and numbers of
 steps   Whole derivations after imitating 256 of them: algorithms, rewards and entropies. Three seeds.
         Budget: 11 variants x 3 seeds x about 10 min = 5.5 core-hours.
 steps-confirm
-        The base of that, twice as long, on ten seeds. Budget: 10 seeds x about 20 min = 3.5 core-hours.
+        The base of that, a quarter longer, on ten seeds. Budget: 10 seeds x about 16 min = 2.7 core-hours.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
         Budget: 6 variants x 3 seeds x about 10 min = 3 core-hours.
 """

@@ -140,15 +140,15 @@ STEPS = dataclasses.replace(
     env_kwargs={"reward": "strict", "mask": "syntax"},
     gae_lambda=1.0,
     vf_coef=5.0,
-    prompts=512,
+    prompts=128,
     group_size=4,
     learning_rate=1e-3,
     warmup=0.0,
     entropy_coef=0.01,
     batch_entropy_coef=0.1,
     batch_entropy_coef_final=0.0,
-    total_samples=300 * 512 * 4,
-    eval_every=25,
+    total_samples=1200 * 128 * 4,
+    eval_every=100,
 )
 _NO_BATCH_ENTROPY = {"batch_entropy_coef": 0.0}
 _UNMASKED = {"env_kwargs": {"reward": "strict"}}
@@ -216,7 +216,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         table=("exact before", "exact", "reward", "unearned", "worked out", "entropy", "batch entropy", "minutes"),
     ),
     "steps-confirm": Experiment(
-        around(STEPS, {"ArithmeticSteps-v0": {"total_samples": 2 * STEPS.total_samples}}),
+        around(STEPS, {"ArithmeticSteps-v0": {"total_samples": 1500 * 128 * 4}}),
         seeds=range(10),
         warm_start=IMITATION,
         table=("exact before", "exact", "worked out", "millions to 0.9", "entropy", "batch entropy", "minutes"),
