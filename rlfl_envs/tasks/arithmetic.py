@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -44,7 +45,9 @@ class ArithmeticConfig(TaskConfig):
         expression_length: Expressions are cut to this many characters, 3..64.
         max_value: Expressions with a larger absolute value are drawn again.
         reward_scale: What the error is divided by.
-        reward: "paper", or "strict", which gives a derivation that stops early the reward of a malformed one.
+        reward: "paper"; "strict", which gives a derivation that stops early the reward of a malformed one; or
+            "worked_out" (of whole derivations of sums), which also asks that every statement adds two neighbours of the
+            one before.
         vocabulary: "number" (0..99 one token each), "characters", or a Hugging Face tokenizer by name or path.
         split_by: What the split goes by: the "expression", or with work="given" also the "final_statement" (the one
             before the answer), so that held-out prompts end in sums that no training prompt ends in.
@@ -56,7 +59,7 @@ class ArithmeticConfig(TaskConfig):
     expression_length: int = 10
     max_value: int = LARGEST_TOKEN
     reward_scale: float = 10.0
-    reward: Literal["paper", "strict"] = "paper"
+    reward: Literal["paper", "strict", "worked_out"] = "paper"
     vocabulary: str = "number"
     split_by: Literal["expression", "final_statement"] = "expression"
 
@@ -70,6 +73,9 @@ class ArithmeticConfig(TaskConfig):
         check_value("max_value", self.max_value, 1 <= self.max_value <= largest, f"1..{largest}{why}")
         check_value("expression_length", self.expression_length, 3 <= self.expression_length <= 64, "3..64")
         check_value("reward_scale", self.reward_scale, self.reward_scale > 0, "a number above 0")
+        if self.reward == "worked_out" and (self.work, self.operators) != ("required", "+"):
+            asked = f"work={self.work!r} and operators={self.operators!r}"
+            raise ConfigError(f"reward='worked_out' needs work='required' and operators='+', not {asked}.")
         if self.split_by == "final_statement" and self.work != "given":
             raise ConfigError(f"split_by='final_statement' needs work='given', not {self.work!r}.")
 
@@ -81,10 +87,12 @@ class Problem(NamedTuple):
         value: v, the value of the expression.
         operators: How many operators the completion's first statement must have; every later one has one fewer, and
             the last none.
+        terms: The expression's, with `reward="worked_out"`; none otherwise.
     """
 
     value: int
     operators: int
+    terms: tuple[int, ...] = ()
 
 
 class Arithmetic(Task):
@@ -121,6 +129,9 @@ class Arithmetic(Task):
         error = |v - value|. Spaces around operators are ignored. Parts: `error` (0..500), `steps_correct` (share of
         the statements due that have value v, 0..1), `well_formed` (0 or 1). Status: "ok" or "malformed".
         Success: exactly as many statements as the problem has operators, the last a bare integer equal to v.
+        With `reward="worked_out"` a statement's share of the error is its distance from adding two neighbours of the
+        statement before: the sum of the terms' differences, for whichever two neighbours it is least. It is right in
+        `steps_correct` where that is 0, and success asks for all to be right.
 
     Episode end:
         EOS, or the budget of C tokens, by default the longest reference completion: a one-token answer ends by
@@ -144,8 +155,9 @@ class Arithmetic(Task):
     Known exploits:
         A chain that stops early earns full reward under `reward="paper"`: `2+3+4=5+4` and then EOS gets 1.0. It is no
         success, and `reward="strict"` gives it the reward of a malformed one. A first step that adds nothing new,
-        `2+3+4=9+0`, is legal arithmetic and earns full reward under both. An error of 1 already earns 0.95: exactness
-        is a weak signal.
+        `2+3+4=9+0`, is legal arithmetic and earns full reward under both; a policy trained so writes statements of the
+        right total and no others. `reward="worked_out"` pays for derivations alone. An error of 1 already earns 0.95:
+        exactness is a weak signal.
 
     Version history:
         v0: first version.
@@ -184,7 +196,13 @@ class Arithmetic(Task):
             split_by=config.split_by,
         )
         self._max_operators = self._expressions.max_operators
-        self.automaton = ArithmeticAutomaton(self.is_signed, may_stop_early=config.reward == "paper")
+        self.automaton = ArithmeticAutomaton(
+            self.is_signed, may_stop_early=config.reward == "paper", may_multiply=config.reward != "worked_out"
+        )
+        self._data_type = np.dtype([("value", np.int64), ("operators", np.int64)])
+        if config.reward == "worked_out":
+            terms = ("terms", np.int64, (self._max_operators + 1,))
+            self._data_type = np.dtype([*self._data_type.descr, terms])
         self._set_budgets()
         self._statement_ends, self._is_number, self._statement_of = self._templates()
         self._expressions.draw(np.zeros(1, dtype=np.uint64))  # raises where the arguments reject every expression
@@ -219,9 +237,9 @@ class Arithmetic(Task):
         """Returns the prompt of each key, uint64 [n]."""
         statements, data = self._prompt_statements(keys)
         prompts = []
-        for row, (value, operators) in enumerate(data.tolist()):
+        for row, entries in enumerate(data.tolist()):
             parts = [statement.text(row) for statement in statements if statement.counts[row] >= 0]
-            prompts.append(Prompt("=".join(parts) + "=", Problem(value, operators)))
+            prompts.append(Prompt("=".join(parts) + "=", _read_problem(*entries)))
         return prompts
 
     def problem_key(self, prompt: Prompt) -> str:
@@ -261,7 +279,9 @@ class Arithmetic(Task):
             raise PromptError(f"prompt={text!r} is not allowed; allowed for work={self.config.work!r}: {what}.")
         if abs(value) > self.config.max_value or (value < 0 and not self.is_signed):
             raise PromptError(f"prompt={text!r} has value {value}; allowed: up to max_value={self.config.max_value}.")
-        prompt = Prompt(text.replace(" ", ""), Problem(value, operators - 1 if self.config.work == "required" else 0))
+        text = text.replace(" ", "")
+        terms = _terms(text.removesuffix("=")) if self.config.reward == "worked_out" else ()
+        prompt = Prompt(text, Problem(value, operators - 1 if self.config.work == "required" else 0, terms))
         try:
             self.encode_prompt(prompt)
         except RLFLError as error:
@@ -294,8 +314,11 @@ class Arithmetic(Task):
     def _prompt_statements(self, keys: Keys) -> tuple[list[Statements], NDArray[np.void]]:
         """Draws the statements of each key's prompt, and what judging needs."""
         expressions, values, derivation_keys = self._expressions.draw(keys)
-        data = np.empty(len(keys), dtype=_PROBLEM)
+        data = np.empty(len(keys), dtype=self._data_type)
         data["value"] = values
+        if self.config.reward == "worked_out":
+            live = np.arange(self._max_operators + 1) <= expressions.counts[:, None]
+            data["terms"] = np.where(live, expressions.operands, 0)
         data["operators"] = expressions.counts - 1 if self.config.work == "required" else 0
         if self.config.work != "given":
             return [expressions], data
@@ -314,12 +337,19 @@ class Arithmetic(Task):
         due = [problem.operators - i for i in range(problem.operators + 1)]
         is_whole = len(statements) == len(due)
         counts = [operators for _, operators in statements]
-        if not statements or counts != due[: len(counts)] or (self.config.reward == "strict" and not is_whole):
+        if not statements or counts != due[: len(counts)] or (self.config.reward != "paper" and not is_whole):
             return self._malformed()
-        error = min(sum(abs(problem.value - value) for value, _ in statements), LARGEST_ERROR)
-        correct = sum(value == problem.value for value, _ in statements)
-        parts = {"error": float(error), "steps_correct": correct / len(due), "well_formed": 1.0}
-        return Outcome(float(self._rewards[error]), is_whole and statements[-1][0] == problem.value, parts)
+        errors = [abs(problem.value - value) for value, _ in statements]
+        is_success = is_whole and errors[-1] == 0
+        if self.config.reward == "worked_out":
+            if "*" in completion:
+                return self._malformed()
+            chain = [problem.terms, *map(_terms, completion.split("="))]
+            errors = [_distance_from_adding(before, after) for before, after in pairwise(chain)]
+            is_success = not any(errors)
+        error = min(sum(errors), LARGEST_ERROR)
+        parts = {"error": float(error), "steps_correct": errors.count(0) / len(due), "well_formed": 1.0}
+        return Outcome(float(self._rewards[error]), is_success, parts)
 
     def _malformed(self, status: str = "malformed") -> Outcome:
         return Outcome(
@@ -400,7 +430,12 @@ class Arithmetic(Task):
     def arrays_from_prompts(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.int64], NDArray[np.void]]:
         """The same for given prompts."""
         columns = np.stack([self.encode_prompt(prompt) for prompt in prompts])
-        return columns, np.array([tuple(prompt.data) for prompt in prompts], dtype=_PROBLEM)
+        data = np.zeros(len(prompts), dtype=self._data_type)
+        for row, (value, operators, terms) in enumerate(prompt.data for prompt in prompts):
+            data["value"][row], data["operators"][row] = value, operators
+            if terms:
+                data["terms"][row, : len(terms)] = terms
+        return columns, data
 
     def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
         """The automaton's first states."""
@@ -431,7 +466,7 @@ class Arithmetic(Task):
         self, data: NDArray[np.void], completions: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> OutcomeArrays:
         """Judges token ids, [n, C]: sums of number tokens at once, anything else through the text path."""
-        if not self._by_number or self.is_signed:
+        if not self._by_number or self.is_signed or self.config.reward == "worked_out":
             return self._evaluate_rows(data, completions, lengths, range(len(data)))
         zero = len(self.tokenizer.special_ids)
         times, equals = zero + LARGEST_TOKEN + 2, zero + LARGEST_TOKEN + 3
@@ -477,13 +512,30 @@ class Arithmetic(Task):
     ) -> OutcomeArrays:
         rows = list(rows)
         outcomes = [
-            self._judge(Problem(*data[row].item()), self.tokenizer.decode(completions[row, : lengths[row]].tolist()))
+            self._judge(
+                _read_problem(*data[row].item()), self.tokenizer.decode(completions[row, : lengths[row]].tolist())
+            )
             for row in rows
         ]
         return OutcomeArrays.of(outcomes, self.part_names)
 
 
-_PROBLEM = np.dtype([("value", np.int64), ("operators", np.int64)])
+def _read_problem(value: int, operators: int, *terms: NDArray[np.int64]) -> Problem:
+    """One row of what `arrays_from_keys` returns; its terms are padded."""
+    return Problem(value, operators, *(tuple(padded[: operators + 2].tolist()) for padded in terms))
+
+
+def _terms(statement: str) -> tuple[int, ...]:
+    """The terms of a well-formed sum."""
+    return tuple(map(int, statement.split("+")))
+
+
+def _distance_from_adding(before: Sequence[int], after: Sequence[int]) -> int:
+    """The least sum of differences between a statement and what adding two neighbours of the one before would give."""
+    return min(
+        sum(abs(x - y) for x, y in zip([*before[:i], before[i] + before[i + 1], *before[i + 2 :]], after, strict=True))
+        for i in range(len(before) - 1)
+    )
 
 
 class ArithmeticAutomaton:
@@ -494,11 +546,11 @@ class ArithmeticAutomaton:
     "closed" (a space ended the integer).
     """
 
-    def __init__(self, is_signed: bool, may_stop_early: bool) -> None:
-        """Takes whether integers are signed, and whether a chain may end after any statement (the paper's reward)."""
+    def __init__(self, is_signed: bool, may_stop_early: bool, may_multiply: bool) -> None:
+        """Takes whether integers are signed, a chain may end after any statement, and "*" may stand in it."""
         self._is_signed = is_signed
         self._may_stop_early = may_stop_early
-        self.alphabet = "0123456789+*= " + ("-" if is_signed else "")
+        self.alphabet = "0123456789+= " + "*" * may_multiply + "-" * is_signed
 
     def start(self, prompt: Prompt) -> Hashable:
         """The state before the completion of a prompt."""
@@ -511,6 +563,8 @@ class ArithmeticAutomaton:
     def advance(self, state: Any, character: str) -> Hashable | None:
         """Reads one character; None where nothing well-formed starts like this."""
         left, following, phase = state
+        if character not in self.alphabet:
+            return None
         if character == " ":
             return state if phase in ("start", "sign", "closed") else (left, following, "closed")
         if character.isdigit():

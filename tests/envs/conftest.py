@@ -65,6 +65,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (GIVEN, {"vocabulary": "characters", "operators": "+-", "split": "test"}),
     (STEPS, {"mask": "syntax"}),
     (STEPS, {"operators": "+*", "reward": "strict"}),
+    (STEPS, {"reward": "worked_out"}),
+    (STEPS, {"reward": "worked_out", "vocabulary": "characters", "mask": "syntax"}),
     (STEPS, {"operators": "+-*", "mask": "syntax", "reward": "strict"}),
     (STEPS, {"operators": "+-*", "vocabulary": "characters", "mask": "syntax", "expression_length": 6}),
     (STEPS, {"vocabulary": "characters", "max_value": 25, "reward_scale": 2.5, "max_completion_tokens": 9}),

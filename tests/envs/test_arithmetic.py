@@ -259,6 +259,61 @@ def test_signs(prompt: str, completion: str, reward: float, success: bool) -> No
     assert outcome.is_success == success
 
 
+@pytest.mark.parametrize(
+    ("completion", "error", "steps_correct", "success"),
+    [
+        ("3+3+4=6+4=10", 0, 1, True),
+        ("1+5+4=1+9=10", 0, 1, True),
+        (" 1+2 + 7=3+7=10", 0, 1, True),
+        ("10+0+0=10+0=10", 7 + 3 + 4, 2 / 3, False),  # of the right total, but not what adding 1+2 gives
+        ("3+3+4=6+4=9", 1, 2 / 3, False),
+        ("3+3+5=6+5=11", 1, 2 / 3, False),  # the slip is told of once, where it was made
+        ("3+3+4=5+5=10", 2, 2 / 3, False),  # the last statement follows from "5+5"
+        ("3+4+3=7+3=10", 2, 2 / 3, False),
+        ("0+0+0=0+0=0", 10, 2 / 3, False),
+        ("3+3+4=6+4", 500, 0, False),
+        ("3+3+4=2*5=10", 500, 0, False),
+        ("3+3+4=6+4=" + "9" * 30, 500, 2 / 3, False),
+    ],
+)
+def test_worked_out(completion: str, error: float, steps_correct: float, success: bool) -> None:
+    """Statements are judged by the one before them: how far they are from adding two of its neighbours."""
+    task = load_task(STEPS, reward="worked_out")
+    (outcome,) = task.evaluate([task.parse_prompt("1+2+3+4=")], [completion])
+    assert outcome.parts["error"] == error
+    assert outcome.parts["steps_correct"] == pytest.approx(steps_correct)
+    assert outcome.reward == pytest.approx(2 / (1 + math.exp(error / 10)), abs=1e-9)
+    assert outcome.is_success == success
+
+
+@given(data=st.data())
+@settings(max_examples=100)
+def test_worked_out_is_combining(data: st.DataObject) -> None:
+    """Success, full reward and `combinations` of every statement are the same thing."""
+    task = load_task(STEPS, reward="worked_out")
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    (prompt,) = task.sample_prompts(rng, 1)
+    statements = str(task.reference_completion(prompt, rng)).split("=")
+    for _ in range(data.draw(st.integers(0, 2))):
+        at = data.draw(st.integers(0, len(statements) - 1))
+        terms = statements[at].split("+")
+        terms[data.draw(st.integers(0, len(terms) - 1))] = str(data.draw(st.integers(0, 40)))
+        statements[at] = "+".join(terms)
+    (outcome,) = task.evaluate([prompt], ["=".join(statements)])
+    follows = [
+        after in combinations(before) for before, after in itertools.pairwise([prompt.text.rstrip("="), *statements])
+    ]
+    assert outcome.is_success == (outcome.reward == 1) == all(follows)
+    assert outcome.parts["steps_correct"] == pytest.approx(np.mean(follows))
+
+
+@pytest.mark.parametrize("arguments", [{"operators": "+*"}, {"operators": "-"}, {"work": "given"}])
+def test_worked_out_is_of_whole_sums(arguments: dict[str, Any]) -> None:
+    """Products and differences have an order of their own, and one-token answers no statements between."""
+    with pytest.raises(ConfigError, match=r"needs work='required' and operators='\+', not work='"):
+        load_task(STEPS, reward="worked_out", **arguments)
+
+
 def test_parts() -> None:
     """The error is capped at 500; steps_correct counts the statements due, well_formed whether there is one."""
     task = load_task(STEPS)
@@ -638,7 +693,8 @@ ARRAY_TASKS = {
         id, operators=operators, reward=reward, max_completion_tokens=budget
     )
     for id in (GIVEN, STEPS, ANSWER)
-    for operators, reward in (("+", "paper"), ("+", "strict"), ("+*", "paper"), ("+-", "strict"))
+    for operators, reward in (("+", "paper"), ("+", "strict"), ("+*", "paper"), ("+-", "strict"), ("+", "worked_out"))
+    if id == STEPS or reward != "worked_out"
     for budget in ((None, 11, 30) if id == STEPS else (None, 3))
 }
 
@@ -712,7 +768,7 @@ def test_arrays_from_keys_are_the_prompts(name: str) -> None:
     columns, data = task.arrays_from_keys(keys)
     prompts = task.prompts_from_keys(keys)
     assert columns.tolist() == [task.encode_prompt(prompt).tolist() for prompt in prompts]
-    assert data.tolist() == [tuple(prompt.data) for prompt in prompts]
+    assert data[["value", "operators"]].tolist() == [prompt.data[:2] for prompt in prompts]
     expected_columns, expected_data = task.arrays_from_prompts(prompts)
     np.testing.assert_array_equal(columns, expected_columns)
     np.testing.assert_array_equal(data, expected_data)

@@ -21,6 +21,7 @@ SYNTAX: list[tuple[str, dict[str, Any]]] = [
     (GIVEN, {"operators": "+-", "vocabulary": "characters"}),
     (STEPS, {}),
     (STEPS, {"reward": "strict"}),
+    (STEPS, {"reward": "worked_out"}),
     (STEPS, {"operators": "+-*", "reward": "strict"}),
     (STEPS, {"operators": "+-*", "vocabulary": "characters"}),
     (STEPS, {"vocabulary": "characters", "max_completion_tokens": 9}),
