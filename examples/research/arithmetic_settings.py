@@ -150,6 +150,7 @@ STEPS = dataclasses.replace(
     total_samples=1200 * 128 * 4,
     eval_every=100,
 )
+_WORKED_OUT = {"env_kwargs": STEPS.env_kwargs | {"reward": "worked_out"}}
 _NO_BATCH_ENTROPY = {"batch_entropy_coef": 0.0}
 _UNMASKED = {"env_kwargs": {"reward": "strict"}}
 # What learned most of what was tried without the mask; at higher learning rates the policy unlearned to copy.
@@ -207,6 +208,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "group-normalised": {"advantage": "group_norm"},
                 "value weight 0.1": {"vf_coef": 0.1},
                 "scale 1": {"env_kwargs": STEPS.env_kwargs | {"reward_scale": 1.0}},
+                "worked out": _WORKED_OUT,
                 "no mask": _UNMASKED,
                 "no mask, scale 1, RLOO": _UNMASKED_EXACT,
                 "no mask, paper's reward": {"env_kwargs": {"reward": "paper"}},
@@ -216,7 +218,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         table=("exact before", "exact", "reward", "unearned", "worked out", "entropy", "batch entropy", "minutes"),
     ),
     "steps-confirm": Experiment(
-        around(STEPS, {"ArithmeticSteps-v0": {"total_samples": 1500 * 128 * 4}}),
+        around(
+            dataclasses.replace(STEPS, total_samples=1500 * 128 * 4),
+            {"ArithmeticSteps-v0": {}, "ArithmeticSteps-v0, worked out": _WORKED_OUT},
+        ),
         seeds=range(10),
         warm_start=IMITATION,
         table=("exact before", "exact", "worked out", "millions to 0.9", "entropy", "batch entropy", "minutes"),
@@ -253,6 +258,6 @@ HEAT_MAPS = {
     "confirm": ("Arithmetic-v0", "ArithmeticAnswer-v0", "Arithmetic-v0, no batch entropy"),
     "carry": ("+*",),
     "steps": ("base", "no batch entropy", "no mask, scale 1, RLOO"),
-    "steps-confirm": ("ArithmeticSteps-v0",),
+    "steps-confirm": ("ArithmeticSteps-v0", "ArithmeticSteps-v0, worked out"),
     "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),
 }
