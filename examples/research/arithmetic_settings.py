@@ -140,7 +140,6 @@ STEPS = dataclasses.replace(
     env_kwargs={"reward": "strict", "mask": "syntax"},
     gae_lambda=1.0,
     vf_coef=5.0,
-    prompts=128,
     group_size=4,
     learning_rate=1e-3,
     warmup=0.0,
@@ -157,11 +156,11 @@ _UNMASKED = {"env_kwargs": {"reward": "strict"}}
 _UNMASKED_EXACT = _NO_BATCH_ENTROPY | {
     "env_kwargs": {"reward": "strict", "reward_scale": 1.0},
     "advantage": "rloo",
-    "prompts": 128,
     "group_size": 16,
     "minibatches": 4,
     "learning_rate": 3e-4,
     "entropy_coef": 0.006,
+    "eval_every": 25,  # as many completions apart as the others
 }
 IMITATION = SFTConfig("rlfl/ArithmeticSteps-v0", examples=256, epochs=120, layers=2, width=64, heads=4)
 # GPT-2's width over ours is 6: Adam's step in a narrower model may be longer in proportion, for as much of a change.
