@@ -9,7 +9,9 @@ import dataclasses
 import json
 import math
 import multiprocessing
+import os
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -50,7 +52,8 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
     """
     missing = [job for job in jobs if not job.target.exists()]
     if missing:
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_end_with_parent) as pool:
             for done in as_completed([pool.submit(_run, job) for job in missing]):
                 print(done.result(), flush=True)
 
@@ -93,6 +96,18 @@ def train_agent(
         "curve": {name: [metrics[name][i] for i in evaluated] for name in columns},
         **found,
     }
+
+
+def _end_with_parent() -> None:
+    """Ends this process, in the middle of a run, when the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _run(job: Job) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +26,32 @@ def test_what_has_a_result_is_not_run_again(tmp_path: Path, capsys: pytest.Captu
     found = [json.loads(job.target.read_text()) for job in jobs]
     assert found == [{}, {"name": "job 1", "seed": 1, "minutes": 0.5}, {"name": "job 2", "seed": 2, "minutes": 0.5}]
     assert {path.suffix for path in (tmp_path / "runs").iterdir()} == {".json"}
+
+
+STOPPED = """
+from functools import partial
+from pathlib import Path
+from rlfl_agents.sweep import Job, run_missing
+if __name__ == "__main__":
+    beat = "import pathlib, time\\nwhile True: pathlib.Path('beat').write_text(str(time.time())); time.sleep(0.05)"
+    run_missing([Job(Path("never.json"), "endless", partial(exec, beat))], 1)
+"""
+
+
+def test_killed_it_leaves_no_run_behind(tmp_path: Path) -> None:
+    """A worker in the middle of a run ends with the process that started it, even if that was killed."""
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    beat = tmp_path / "beat"
+    with subprocess.Popen([sys.executable, "stopped.py"], cwd=tmp_path) as process:
+        deadline = time.monotonic() + 120
+        while not beat.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.kill()
+    assert beat.exists()
+    time.sleep(2)
+    last = beat.read_text()
+    time.sleep(1)
+    assert beat.read_text() == last
 
 
 def test_a_run_of_our_agent() -> None:
