@@ -12,11 +12,12 @@ confirm What the screen recommends, on ten seeds: both one-token ids, final sums
         left without batch entropy. Budget: 4 variants x 10 seeds x about 6 min = 4 core-hours.
 carry   The confirmed recipe, as it is, where there are products, and numbers of three digits written in characters.
         Three seeds. Budget: 3 variants x 3 seeds x about 15 min = 2.3 core-hours.
-steps   Whole derivations after imitating 256 of them: algorithms, rewards and entropies. Three seeds.
-        Budget: 12 variants x 3 seeds x about 10 min = 6 core-hours.
 steps-confirm
-        The base of that, a quarter longer, on ten seeds, with two rewards. Budget: 2 variants x 10 seeds x about 15 min
-        = 5 core-hours.
+        Whole derivations after imitating 256 of them, on ten seeds. Budget: 10 seeds x about 16 min = 2.7 core-hours.
+steps   What is changed in that: entropies, algorithms, reward. Three seeds.
+        Budget: 5 variants x 3 seeds x about 16 min = 4 core-hours.
+steps-first
+        What was registered before, and stopped after two seeds.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
         Budget: 6 variants x 3 seeds x about 10 min = 3 core-hours.
 """

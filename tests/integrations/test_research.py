@@ -28,7 +28,7 @@ def script(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("name", "variant"),
-    [("screen", "base"), ("steps", "base"), ("paper", "batch entropy 0.3, lr 8.46e-05")],
+    [("screen", "base"), ("steps", "RLOO"), ("paper", "batch entropy 0.3, lr 8.46e-05")],
 )
 def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A run leaves which answers it gives, with a warm start or without, and the table shows it."""
