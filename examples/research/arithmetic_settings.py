@@ -143,7 +143,7 @@ STEPS = dataclasses.replace(
     group_size=4,
     learning_rate=1e-3,
     warmup=0.0,
-    entropy_coef=0.01,
+    entropy_coef=0.02,
     batch_entropy_positions="last",
     batch_entropy_coef=0.03,
     batch_entropy_coef_final=0.01,
@@ -151,7 +151,11 @@ STEPS = dataclasses.replace(
     eval_every=100,
 )
 _STEPS_FIRST = dataclasses.replace(
-    STEPS, batch_entropy_positions="all", batch_entropy_coef=0.1, batch_entropy_coef_final=0.0
+    STEPS,
+    entropy_coef=0.01,
+    batch_entropy_positions="all",
+    batch_entropy_coef=0.1,
+    batch_entropy_coef_final=0.0,
 )
 _NO_BATCH_ENTROPY = {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": None}
 IMITATION = SFTConfig("rlfl/ArithmeticSteps-v0", examples=256, epochs=120, layers=2, width=64, heads=4)
