@@ -1,7 +1,7 @@
 """Our agent against TRL's GRPO: the same model, prompts, batch and machine, one thread (`make bench-trl`).
 
 1. Speed: episodes per second of whole updates, on an id with one-token answers and on one with whole derivations; of
-   the latter also with the smaller batch of its preset. The two take turns; the ratio is the median over the rounds.
+   the latter also with a smaller batch. The two take turns; the ratio is the median over the rounds.
 2. Learning: our agent trains `rlfl/Arithmetic-v0` from random weights to 0.9 greedy success on held-out prompts, with
    the id's preset but for GRPO's advantages and one step an update. TRL then trains for the same time, with the same
    batch, learning rate and token entropy; batch entropy it does not know.

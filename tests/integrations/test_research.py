@@ -60,10 +60,17 @@ def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.Mo
     assert (tmp_path / f"research-answers-{name}.png").exists()
 
 
-@pytest.mark.parametrize("env_id", ["rlfl/Arithmetic-v0", "rlfl/ArithmeticAnswer-v0"])
-def test_preset_is_what_was_confirmed(env_id: str, script: ModuleType) -> None:
+@pytest.mark.parametrize(
+    ("name", "env_id"),
+    [
+        ("confirm", "rlfl/Arithmetic-v0"),
+        ("confirm", "rlfl/ArithmeticAnswer-v0"),
+        ("steps-confirm", "rlfl/ArithmeticSteps-v0"),
+    ],
+)
+def test_preset_is_what_was_confirmed(name: str, env_id: str, script: ModuleType) -> None:
     """`rlfl train ID` and `make demo` learn as the ten seeds did."""
-    confirmed = script.EXPERIMENTS["confirm"].variants[env_id.removeprefix("rlfl/")]
+    confirmed = script.EXPERIMENTS[name].variants[env_id.removeprefix("rlfl/")]
     assert preset(env_id, eval_prompts=1000, save_every=10**6, threads=0) == confirmed
 
 
