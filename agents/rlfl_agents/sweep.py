@@ -1,4 +1,4 @@
-"""Many runs, several at a time: each leaves one JSON file, and what has one is not run again.
+"""Many runs, several at a time: each leaves one JSON file, and what has one is not run again; their tables in a page.
 
 This is how every benchmark and every experiment of this repository is run, stopped and gone on with.
 """
@@ -10,9 +10,10 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 from rlfl_agents.metrics import read_metrics
 from rlfl_agents.ppo import PPOConfig, train
 
-__all__ = ["Job", "keep", "run_missing", "train_agent"]
+__all__ = ["Job", "fill_in", "keep", "run_missing", "train_agent"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,18 @@ def keep(path: Path, result: Any) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def fill_in(page: str, tables: Mapping[str, str]) -> str:
+    """Puts tables into the text of a page: each between its marks, `<!-- NAME -->` and the next `<!-- end -->`."""
+    for name, table in tables.items():
+        page = re.sub(
+            rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)",
+            lambda marks, table=table: f"{marks[1]}\n{table}\n\n{marks[2]}",
+            page,
+            flags=re.DOTALL,
+        )
+    return page
 
 
 def train_agent(

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -30,7 +29,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.sweep import Job, run_missing, train_agent
+from rlfl_agents.sweep import Job, fill_in, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "algorithms"
 ROOT = Path(__file__).parents[2]
@@ -220,15 +219,8 @@ def table_to_goal() -> str:
 
 
 def with_tables(page: str) -> str:
-    """Puts the tables between a page's marks, such as `<!-- algorithms: success -->` and `<!-- end -->`."""
-    for name, text in (("success", table()), ("to the goal", table_to_goal())):
-        page = re.sub(
-            rf"(<!-- algorithms: {name} -->\n).*?(<!-- end -->)",
-            lambda marks, text=text: f"{marks[1]}\n{text}\n\n{marks[2]}",
-            page,
-            flags=re.DOTALL,
-        )
-    return page
+    """Puts the tables where a page has marks for them."""
+    return fill_in(page, {"algorithms: success": table(), "algorithms: to the goal": table_to_goal()})
 
 
 def plot() -> None:

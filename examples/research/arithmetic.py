@@ -6,6 +6,8 @@ results/arithmetic/EXPERIMENT/. What has a file is not run again: stop it and go
     python examples/research/arithmetic.py screen [--variants base rloo ...] [--seeds 0 1 2] [--jobs 2]
     python examples/research/arithmetic.py screen --plot-only
 
+Draws pictures, and puts the experiment's table into README.md and the page of the docs, where they have marks for it.
+
 screen  One factor at a time around a base, 1,000 updates of 64 prompts x 64 answers of `rlfl/Arithmetic-v0`, three
         seeds. Budget: 33 variants x 3 seeds x about 85 s = 2.3 core-hours.
 confirm What the screen recommends, on ten seeds: both one-token ids, final sums held out of training, and what is
@@ -46,10 +48,12 @@ from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.sft import SFTConfig, warm_start
-from rlfl_agents.sweep import Job, run_missing, train_agent
+from rlfl_agents.sweep import Job, fill_in, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "arithmetic"
-PICTURES = Path(__file__).parents[2] / "docs" / "_static"
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / "docs" / "_static"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "research" / "arithmetic.md")
 COLUMNS = (
     *("samples", "clock/minutes", "reward", "eval/success", "eval/reward", "eval/unseen_success"),
     *("entropy", "batch_entropy", "batch_max_action", "distinct_1"),
@@ -196,6 +200,11 @@ def table(name: str) -> str:
     return "\n".join(lines)
 
 
+def with_table(page: str, name: str) -> str:
+    """Puts an experiment's table where a page has marks for it."""
+    return fill_in(page, {f"research: {name}": table(name)})
+
+
 def plot_questions() -> None:
     """Draws exact answers over completions, a panel a question, a line a variant (mean) with a band (all seeds)."""
     figure = Figure(figsize=(15, 6.5), layout="constrained")
@@ -257,7 +266,7 @@ def plot_answers(experiment: str, variants: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs what is missing of an experiment, then draws and prints what there is."""
+    """Runs what is missing of an experiment, then draws, prints and writes down what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="which (default: all)")
@@ -272,6 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not chosen.plot_only:
         run_missing(jobs(chosen.experiment, variants, chosen.seeds or experiment.seeds), chosen.jobs)
     print(table(chosen.experiment))
+    for page in PAGES:
+        page.write_text(with_table(page.read_text(encoding="utf-8"), chosen.experiment), encoding="utf-8")
     if chosen.experiment == "screen":
         plot_questions()
     else:

@@ -23,6 +23,8 @@ def script(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
     script = example("research/arithmetic.py")
     monkeypatch.setattr(script, "RESULTS", tmp_path)
     monkeypatch.setattr(script, "PICTURES", tmp_path)
+    (tmp_path / "page.md").write_text("")
+    monkeypatch.setattr(script, "PAGES", (tmp_path / "page.md",))
     return script
 
 
@@ -55,9 +57,38 @@ def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.Mo
     assert ("warm_start" in result) == (start is not None)
     job.target.parent.mkdir(parents=True)
     job.target.write_text(json.dumps(result))
+    (tmp_path / "page.md").write_text(f"before\n<!-- research: {name} -->\nold\n<!-- end -->\nafter")
     script.main([name, "--plot-only"])
+    page = (tmp_path / "page.md").read_text()
+    assert page == f"before\n<!-- research: {name} -->\n\n{script.table(name)}\n\n<!-- end -->\nafter"
     assert script.table(name).splitlines()[2].startswith(f"| {variant} | 1 |")
     assert (tmp_path / f"research-answers-{name}.png").exists()
+
+
+def test_the_pages_show_the_results(example: Callable[[str], ModuleType]) -> None:
+    """Whatever has been run is in the page, as the table that its files give; README.md has the headline."""
+    script = example("research/arithmetic.py")
+    readme, page = (path.read_text(encoding="utf-8") for path in script.PAGES)
+    assert script.table("confirm") in readme
+    for name, experiment in script.EXPERIMENTS.items():
+        if any(script.load(name, variant) for variant in experiment.variants):
+            assert script.table(name) in page, f"run arithmetic.py {name} --plot-only"
+            assert script.with_table(readme, name) == readme, f"run arithmetic.py {name} --plot-only"
+
+
+def test_every_result_belongs_to_a_variant(example: Callable[[str], ModuleType]) -> None:
+    """No run is left over from other variants or seeds, and each was run with its variant's settings."""
+    script = example("research/arithmetic.py")
+    files = set()
+    for name, experiment in script.EXPERIMENTS.items():
+        for variant, settings in experiment.variants.items():
+            for seed in experiment.seeds:
+                files.add(file := script.result_file(name, variant, seed))
+                if file.exists():
+                    config = json.loads(file.read_text(encoding="utf-8"))["config"]
+                    expected = dataclasses.replace(settings, seed=seed, model=config["model"])
+                    assert config == json.loads(json.dumps(dataclasses.asdict(expected))), file.name
+    assert {*script.RESULTS.rglob("*.json")} <= files
 
 
 @pytest.mark.parametrize(
