@@ -6,7 +6,7 @@ results/arithmetic/EXPERIMENT/. What has a file is not run again: stop it and go
     python examples/research/arithmetic.py screen [--variants base rloo ...] [--seeds 0 1 2] [--jobs 2]
     python examples/research/arithmetic.py screen --plot-only
 
-Draws pictures, and puts the experiment's table into README.md and the page of the docs, where they have marks for it.
+Draws pictures, and puts the experiment's table into README.md and the docs, where these have marks for it.
 
 screen  One factor at a time around a base, 1,000 updates of 64 prompts x 64 answers of `rlfl/Arithmetic-v0`, three
         seeds. Budget: 33 variants x 3 seeds x about 85 s = 2.3 core-hours.
@@ -53,7 +53,7 @@ from rlfl_agents.sweep import Job, fill_in, run_missing, train_agent
 RESULTS = Path(__file__).parent / "results" / "arithmetic"
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "_static"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "research" / "arithmetic.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "research" / "arithmetic.md")
 COLUMNS = (
     *("samples", "clock/minutes", "reward", "eval/success", "eval/reward", "eval/unseen_success"),
     *("entropy", "batch_entropy", "batch_max_action", "distinct_1"),
