@@ -70,12 +70,8 @@ def keep(path: Path, result: Any) -> None:
 def fill_in(page: str, tables: Mapping[str, str]) -> str:
     """Puts tables into the text of a page: each between its marks, `<!-- NAME -->` and the next `<!-- end -->`."""
     for name, table in tables.items():
-        page = re.sub(
-            rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)",
-            lambda marks, table=table: f"{marks[1]}\n{table}\n\n{marks[2]}",
-            page,
-            flags=re.DOTALL,
-        )
+        between = rf"(?<=<!-- {re.escape(name)} -->\n).*?(?=<!-- end -->)"
+        page = re.sub(between, f"\n{table}\n\n".replace("\\", r"\\"), page, flags=re.DOTALL)
     return page
 
 
