@@ -21,7 +21,7 @@ from rlfl_agents.evaluate import Evaluation, evaluate_policy
 from rlfl_agents.models import load_policy
 from rlfl_agents.plot import plot_runs
 from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.presets import preset
+from rlfl_agents.presets import AFTER_WARM_START, preset
 from rlfl_agents.pretrain import PretrainConfig, pretrain_model
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_envs import ConfigError
@@ -111,6 +111,11 @@ def train(words: Sequence[str]) -> None:
         quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
         if not quiet:
             print(f"{env_id} -> {target}")
+            if env_id in AFTER_WARM_START and recipe == "ours" and merged.model is None:
+                print(
+                    "The preset goes on from a warm start; from random weights it learns next to nothing. First\n"
+                    f"    rlfl sft {env_id} --layers 2 --width 64 --epochs 120 --output warm\nthen --model warm."
+                )
         ppo.train(merged, target, resume=resume, quiet=quiet)
         if not quiet:
             print(f"\nlearning curves: {target / 'curves.png'}\nevaluate it:     rlfl eval {target}")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rlfl_agents.ppo import PPOConfig
 from rlfl_envs import ConfigError
 
-__all__ = ["PAPER", "PRESETS", "preset"]
+__all__ = ["AFTER_WARM_START", "PAPER", "PRESETS", "preset"]
 
 # A small model, learning from groups of completions. One thread: at this size a second one gains little, and loses much
 # where the machine is busy.
@@ -132,6 +132,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "threads": 1,
     },
 }
+
+# Whose preset goes on from what `rlfl sft` leaves; from random weights it learns next to nothing.
+AFTER_WARM_START = ("rlfl/ArithmeticSteps-v0", "rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0")
 
 # Padula & Soemers 2024: TRL's defaults but for the batch.
 _PAPER: dict[str, Any] = {

@@ -146,6 +146,19 @@ def test_sft(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "sampled" in capsys.readouterr().out
 
 
+def test_train_asks_for_the_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the preset needs one, and only as long as there is none."""
+    warm = tmp_path / "warm"
+    flags = ["--total-samples", "32", "--prompts", "8", "--minibatches", "2", *SMALL]
+    assert main(["train", "rlfl/ArithmeticSteps-v0", "--run-dir", str(tmp_path / "one"), *flags]) == 0
+    assert "rlfl sft rlfl/ArithmeticSteps-v0" in capsys.readouterr().out
+    small = ["--output", str(warm), "--epochs", "1", "--examples", "32", *SMALL]
+    assert main(["sft", "rlfl/ArithmeticSteps-v0", *small]) == 0
+    flags += ["--run-dir", str(tmp_path / "two"), "--model", str(warm)]
+    assert main(["train", "rlfl/ArithmeticSteps-v0", *flags]) == 0
+    assert "rlfl sft" not in capsys.readouterr().out
+
+
 def test_help_explains_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     """Each field of PPOConfig has a flag and a text."""
     with pytest.raises(SystemExit) as stop:
