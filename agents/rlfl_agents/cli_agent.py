@@ -111,7 +111,7 @@ def train(words: Sequence[str]) -> None:
         quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
         if not quiet:
             print(f"{env_id} -> {target}")
-            if env_id in AFTER_WARM_START and recipe == "ours" and merged.model is None:
+            if env_id in AFTER_WARM_START and merged.model is None:
                 print(
                     "The preset goes on from a warm start; from random weights it learns next to nothing. First\n"
                     f"    rlfl sft {env_id} --layers 2 --width 64 --epochs 120 --output warm\nthen --model warm."
