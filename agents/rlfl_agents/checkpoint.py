@@ -1,7 +1,8 @@
 """Saving and loading, so that a crash at any moment leaves the last good state whole.
 
-A file or folder is written under a temporary name beside its place, flushed to the disk, and renamed: it is there
-completely or not at all. Everything is read back with `weights_only=True`: no checkpoint can run code.
+A file or a checkpoint is written under a temporary name beside its place, flushed to the disk, and renamed: it is there
+completely or not at all. A policy's folder is complete once it has a config.json. Everything is read back with
+`weights_only=True`: no checkpoint can run code.
 
     RUN/checkpoints/update-000120/state.pt   model, optimiser, every random state: what `--resume` goes on from
     RUN/policy/                              the latest policy in Hugging Face form
@@ -197,7 +198,7 @@ def export(policy: Policy, tokenizer: Tokenizer, folder: Path, facts: dict[str, 
     Args:
         policy: The policy; its value head is not part of a language model and stays in the checkpoint.
         tokenizer: The environment's.
-        folder: Where; files that are there are replaced one by one, each atomically.
+        folder: Where; files that are there are replaced one by one, each atomically, config.json last.
         facts: Goes into `rlfl.json`, for `rlfl eval`: env_id, env_kwargs, prompt_length, completion_length,
             temperature, trained_by.
         row: The metrics at this moment, for the model card.
@@ -218,7 +219,8 @@ def export(policy: Policy, tokenizer: Tokenizer, folder: Path, facts: dict[str, 
     (temporary / "README.md").write_text(_card(policy, facts, row), encoding="utf-8")
     (temporary / "rlfl.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     folder.mkdir(exist_ok=True)
-    for source in sorted(path for path in temporary.rglob("*") if path.is_file()):
+    files = (path for path in temporary.rglob("*") if path.is_file())
+    for source in sorted(files, key=lambda path: (path.name == "config.json", path)):
         target = folder / source.relative_to(temporary)
         target.parent.mkdir(exist_ok=True)
         _flush(source)

@@ -47,14 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             known = ", ".join(_COMMANDS)
             raise ConfigError(f"command={words[0]!r} is not known; allowed: {known}.")
         command(words[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (RLFLError, OSError) as error:
         print(f"rlfl: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     return 0
 
 
@@ -198,15 +199,14 @@ def _play(words: Sequence[str]) -> None:
         Args:
             env_id: Which environment.
             model: A model or run directory (needs the agent extra): then you type prompts and it answers.
-            env_kwargs: The environment's arguments.
+            env_kwargs: The environment's arguments, on top of those a model was trained with.
             seed: Of the prompts; another one each time by default.
         """
-        task = rlfl_envs.load_task(env_id, **env_kwargs)
         rng = np.random.default_rng(seed)
         if model is None:
-            _answer_prompts(task, rng)
+            _answer_prompts(rlfl_envs.load_task(env_id, **env_kwargs), rng)
         else:
-            _ask_model(task, rng, model, env_id, env_kwargs)
+            _ask_model(model, env_id, env_kwargs, rng)
 
     parse(run, "play", words)
 
@@ -231,21 +231,21 @@ def _answer_prompts(task: Task, rng: np.random.Generator) -> None:
         print(f"    {_verdict(task.evaluate([prompt], [completion])[0])}")
 
 
-def _ask_model(task: Task, rng: np.random.Generator, model: Path, env_id: str, env_kwargs: EnvKwargs) -> None:
+def _ask_model(model: Path, env_id: str, env_kwargs: EnvKwargs, rng: np.random.Generator) -> None:
     _need_agent("play --model")
     import torch
 
     from rlfl_agents.models import load_policy
-    from rlfl_agents.rollout import collect, make_envs
+    from rlfl_agents.rollout import collect
 
-    policy = load_policy(model, env_id, env_kwargs).policy
-    envs = make_envs(env_id, 1, **env_kwargs)
+    loaded = load_policy(model, env_id, env_kwargs, num_envs=1)
+    task = loaded.envs.task
     example = task.sample_prompts(rng, 1)[0].text
-    print(f"Type a prompt, or an empty line for one of those it was trained for, such as {example!r}; Ctrl-D ends.\n")
+    print(f"Type a prompt, or an empty line for a held-out one, such as {example!r}; Ctrl-D ends.\n")
     while True:
         try:
             text = input("prompt: ") or task.sample_prompts(rng, 1)[0].text
-            rollout = collect(policy, envs, torch.Generator(), greedy=True, prompts=[text])
+            rollout = collect(loaded.policy, loaded.envs, torch.Generator(), greedy=True, prompts=[text])
         except EOFError:
             print()
             return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -22,7 +23,7 @@ from rlfl_agents.models import load_policy
 from rlfl_agents.plot import plot_runs
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import AFTER_WARM_START, preset
-from rlfl_agents.pretrain import PretrainConfig, pretrain_model
+from rlfl_agents.pretrain import PretrainConfig, pretrain_model, pretrained_folder
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_envs import ConfigError
 
@@ -41,11 +42,11 @@ def pretrain(words: Sequence[str]) -> None:
 
         Args:
             config: The settings.
-            output: The folder to write; by default the cache, where "pretrained" finds it if it has the default size.
+            output: The folder to write; by default the cache, where "pretrained" finds it if all settings are defaults.
             quiet: Print nothing.
         """
         folder = pretrain_model(config, output, quiet=quiet)
-        print(f"rlfl train {config.env_id} --model {'pretrained' if output is None else folder}")
+        print(f"rlfl train {config.env_id} --model {'pretrained' if folder == pretrained_folder(default) else folder}")
 
     parse(run, "pretrain ID", rest)
 
@@ -86,7 +87,9 @@ def sft(words: Sequence[str]) -> None:
 def train(words: Sequence[str]) -> None:
     """Train a policy on an id, by its preset unless flags say otherwise."""
     env_id, rest = _leading_id(words)
-    default = _resumed_config(rest) or preset(env_id, recipe=_recipe(rest))
+    early = _early(rest)
+    begun = _run_dir(env_id, early.run_dir, early.seed) / "config.json"
+    default = _config(begun) if early.resume and begun.exists() else preset(env_id, recipe=early.recipe)
 
     def run(
         config: PPOConfig = default,
@@ -107,7 +110,7 @@ def train(words: Sequence[str]) -> None:
         if config.env_id != env_id:
             raise ConfigError(f"env_id={config.env_id!r}, but the run is asked for {env_id!r}.")
         merged = dataclasses.replace(config, env_kwargs={**default.env_kwargs, **config.env_kwargs})
-        target = run_dir or Path("runs") / f"{_short(env_id)}-seed{config.seed}"
+        target = _run_dir(env_id, run_dir, config.seed)
         quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
         if not quiet:
             print(f"{env_id} -> {target}")
@@ -134,18 +137,22 @@ def _leading_id(words: Sequence[str]) -> tuple[str, Sequence[str]]:
     raise ConfigError("an id must come first, such as `rlfl train rlfl/Arithmetic-v0`; `rlfl list` shows them all.")
 
 
-def _recipe(words: Sequence[str]) -> Any:
-    """The recipe asked for; it too decides what the defaults of all flags are."""
-    return words[list(words).index("--recipe") + 1] if "--recipe" in words[:-1] else "ours"
+def _early(words: Sequence[str]) -> argparse.Namespace:
+    """The flags that decide, as the id does, what the defaults of all others are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe", nargs="?", const="ours", default="ours")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--run-dir", "--run_dir", nargs="?", type=Path)
+    parser.add_argument("--seed", nargs="?", const="0", default="0")
+    return parser.parse_known_args(list(words))[0]
 
 
-def _resumed_config(words: Sequence[str]) -> PPOConfig | None:
-    """The settings that the run to be resumed was begun with, so that its flags need not be repeated."""
-    if "--resume" not in words or "--run-dir" not in words[:-1]:
-        return None
-    path = Path(words[list(words).index("--run-dir") + 1]) / "config.json"
-    if not path.exists():
-        return None
+def _run_dir(env_id: str, named: Path | None, seed: int | str) -> Path:
+    return named or Path("runs") / f"{_short(env_id)}-seed{seed}"
+
+
+def _config(path: Path) -> PPOConfig:
+    """The settings that a run was begun with, so that the flags need not be repeated."""
     entries = json.loads(path.read_text(encoding="utf-8"))
     return PPOConfig(**(entries | {"report_to": tuple(entries["report_to"])}))
 

@@ -1,6 +1,7 @@
 """How good is a policy on held-out prompts? Success with its confidence interval, reward and parts, the worst misses.
 
-Prompts are those of `split="test"`, drawn from a fixed seed, so that every evaluation of an id asks the same questions.
+Prompts are those of `split="test"`, each drawn from a fixed seed of its own, so that every evaluation of an id asks the
+same questions, however many environments it has.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rlfl_agents.losses import sequence_kl
 from rlfl_agents.metrics import Sample
 from rlfl_agents.policy import Policy
 from rlfl_agents.rollout import collect, distinct, reference_log_probs
-from rlfl_envs import Prompt, Task, TokenVectorEnv
+from rlfl_envs import Prompt, Task, TokenVectorEnv, check_value
 
 __all__ = ["EVAL_SEED", "Evaluation", "Share", "evaluate_policy", "novelty_hashes"]
 
@@ -105,12 +106,16 @@ def evaluate_policy(
     Args:
         policy: The policy.
         envs: From `make_envs(id, n, split="test")`.
-        prompts: How many prompts.
+        prompts: How many prompts, 1 or more.
         greedy: Take the likeliest token each time, else sample.
         temperature: For sampling.
         seen: Int64 novelty hashes of the training prompts, or None where they are not known.
         reference: The frozen model that the policy started from, or the policy itself where it has adapters.
+
+    Raises:
+        ConfigError: `prompts` is not allowed.
     """
+    check_value("prompts", prompts, prompts >= 1, "1 or more")
     generator = torch.Generator().manual_seed(EVAL_SEED)
     samples: list[Sample] = []
     parts: dict[str, list[float]] = {}
@@ -118,10 +123,9 @@ def evaluate_policy(
     tokens: list[Tensor] = []
     active: list[Tensor] = []
     ref_kl: list[Tensor] = []
-    seed: int | None = EVAL_SEED
     while len(samples) < prompts:
+        seed = EVAL_SEED + len(samples)
         rollout = collect(policy, envs, generator, temperature=temperature, greedy=greedy, seed=seed)
-        seed = None  # the streams go on
         played = envs.prompts
         rewards, successes = rollout.episode_rewards.tolist(), rollout.is_success.tolist()
         texts = [prompt.text for prompt in played]

@@ -12,8 +12,9 @@ not a mean over rows. (DistributedDataParallel averages gradients, so the caller
 of processes.)
 
 What a small batch does to batch entropy: it is the entropy of a mean over the rows that are seen together, so it is
-at most log(number of prompts), and biased low when these are few. Under gradient accumulation that batch is the
-micro-batch, not the minibatch; processes are averaged over before the entropy is taken and change nothing.
+biased low when these are few: at most log(number of prompts) once every answer is sure. Under gradient accumulation
+that batch is the micro-batch, not the minibatch; processes are averaged over before the entropy is taken and change
+nothing.
 """
 
 from __future__ import annotations

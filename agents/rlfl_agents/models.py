@@ -10,6 +10,8 @@ import contextlib
 import importlib.util
 import json
 import shutil
+import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,11 +29,12 @@ from rlfl_envs import (
     TokenVectorEnv,
     cache_folder,
     check_hub,
+    digest,
     load_task,
     load_tokenizer,
 )
 
-__all__ = ["Loaded", "from_gguf", "load_policy", "resolve", "smollm2_folder"]
+__all__ = ["Loaded", "from_gguf", "load_policy", "resolve", "seen_keys", "smollm2_folder"]
 
 
 class Loaded(NamedTuple):
@@ -42,7 +45,7 @@ class Loaded(NamedTuple):
         envs: Held-out environments for it.
         temperature: It was trained at this temperature.
         seen: Its training prompts' novelty hashes, int64; None where they are not known.
-        reference: The model it was trained from; None where it began from random weights.
+        reference: The model it was trained from; None where it began from random weights, or that model is gone.
     """
 
     policy: Policy
@@ -95,12 +98,18 @@ def _vocabulary(model: str) -> str:
     try:
         load_tokenizer(model)
     except ConfigError as error:
-        folder = cache_folder() / "vocabularies" / model.replace("/", "--")
-        if not folder.exists():
-            try:
-                AutoTokenizer.from_pretrained(model).save_pretrained(folder)
-            except (OSError, ValueError, KeyError):
-                raise error from None
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(model)
+        except (OSError, ValueError, KeyError):
+            raise error from None
+        cache = cache_folder() / "vocabularies"
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".writing-") as made:
+            tokenizer.save_pretrained(made)
+            files = sorted(path for path in Path(made).rglob("*") if path.is_file())
+            folder = cache / digest(path.read_text(encoding="utf-8", errors="replace") for path in files)
+            if not folder.exists():
+                Path(made).rename(folder)
         return str(folder)
     return model
 
@@ -135,8 +144,22 @@ def load_policy(name: str | Path, env_id: str | None, env_kwargs: Mapping[str, A
     keys = folder / "seen_keys.npy"
     seen = np.load(keys) if keys.exists() and is_its_own else None
     began_from = _json(folder / "config.json").get("model") if model != folder else None
-    reference = built(began_from) if began_from is not None else None
+    reference = None
+    if began_from is not None:
+        try:
+            reference = built(resolve(began_from, env_id, kwargs)[0])
+        except ConfigError as error:
+            warnings.warn(f"There is nothing to measure ref_kl against: {error}", stacklevel=2)
     return Loaded(built(found), envs, float(facts.get("temperature", 1.0)), seen, reference)
+
+
+def seen_keys(model: str, env_id: str) -> set[int]:
+    """The novelty hashes of the prompts on which a model of ours was trained; none for any other model or id."""
+    folder = Path(model)
+    if _json(folder / "rlfl.json").get("env_id") != env_id:
+        return set()
+    run = folder.parent if folder.name in ("best", "policy") else folder
+    return set(np.load(run / "seen_keys.npy").tolist()) if (run / "seen_keys.npy").exists() else set()
 
 
 def _json(path: Path) -> dict[str, Any]:

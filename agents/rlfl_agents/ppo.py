@@ -35,11 +35,12 @@ from torch import Tensor
 from rlfl_agents import advantages, checkpoint, losses
 from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
 from rlfl_agents.metrics import RunLog, Sample, before_and_after, columns, read_metrics
-from rlfl_agents.models import resolve
+from rlfl_agents.models import resolve, seen_keys
 from rlfl_agents.policy import Policy, build_policy
 from rlfl_agents.rollout import Rollout, collect, distinct, gathered, make_envs, reference_log_probs
 from rlfl_agents.schedules import Coefficient, KLController, scheduled
-from rlfl_envs import ConfigError, RLFLError, TokenVectorEnv
+from rlfl_agents.settings import check_settings
+from rlfl_envs import ConfigError, RLFLError, TokenVectorEnv, check_value
 
 __all__ = ["DivergedError", "PPOConfig", "train"]
 
@@ -191,20 +192,9 @@ class PPOConfig:
         Raises:
             ConfigError: With the field, its value and what is allowed.
         """
-        positive = (
-            "prompts",
-            "group_size",
-            "epochs",
-            "minibatches",
-            "accumulation",
-            "total_samples",
-            "keep_last",
-            "layers",
-            "heads",
-        )
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} is not allowed; allowed: 1 or more.")
+        counts = "prompts group_size epochs minibatches accumulation total_samples eval_prompts save_every keep_last"
+        at_least_one = dict.fromkeys([*counts.split(), "layers", "heads", "kl_horizon"], 1)
+        check_settings(self, seed=0, eval_every=0, lora_rank=0, threads=0, **at_least_one)
         if self.prompts % (self.minibatches * self.accumulation):
             pieces = self.minibatches * self.accumulation
             raise ConfigError(f"prompts={self.prompts} must be a multiple of minibatches * accumulation = {pieces}.")
@@ -212,8 +202,8 @@ class PPOConfig:
             raise ConfigError(
                 f"advantage={self.advantage!r} compares the completions of a group: group_size must be 2 or more."
             )
-        if self.temperature <= 0:
-            raise ConfigError(f"temperature={self.temperature} is not allowed; allowed: above 0.")
+        for name in ("temperature", "kl_target"):
+            check_value(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in ("entropy", "batch_entropy"):
             coef, final, target = (getattr(self, f"{name}_{what}") for what in ("coef", "coef_final", "target"))
             if target is not None and (final is not None or coef <= 0):
@@ -341,7 +331,8 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
     batch_entropy_coef = Coefficient(
         config.batch_entropy_coef, config.batch_entropy_coef_final, config.batch_entropy_target, config.entropy_rate
     )
-    done, minutes, best, seen = 0, 0.0, (-1.0, -math.inf), set[int]()
+    done, minutes, best = 0, 0.0, (-1.0, -math.inf)
+    seen = seen_keys(config.model, config.env_id) if config.model is not None else set[int]()
     if restored is not None:
         policy.load_state_dict(restored["model"])
         optimizer.load_state_dict(restored["optimizer"])
@@ -529,7 +520,7 @@ def _improve(
     sum_across = _sum_across(accelerator)
     tokens = rollout.active.reshape(len(rollout.prompts), -1).sum(dim=1).cpu().double()  # active tokens of each group
     totals: dict[str, float] = defaultdict(float)
-    steps, micro_batches, skipped = 0, 0, 0
+    steps, micro_batches, skipped, counted, grad_norms = 0, 0, 0, 0.0, 0.0
     stop = False
     for _ in range(config.epochs):
         order = torch.randperm(len(rollout.prompts), generator=generator)
@@ -572,11 +563,12 @@ def _improve(
                         loss = 0.0 * (log_probs.sum() + values.sum())  # processes still have to meet in backward
                     elif not abs(numbers["loss"]) < _LARGEST_LOSS:
                         raise DivergedError(f"The loss is {numbers['loss']}. {_WHAT_TO_TRY}")
+                    else:
+                        counted += weight
+                        for name, number in numbers.items():
+                            totals[name] += weight * number
                     # DistributedDataParallel averages what has to be summed.
                     accelerator.backward(loss * weight * processes)
-                if skipped == skipped_before or numbers["ratio_mean"] <= config.ratio_threshold:
-                    for name, number in numbers.items():
-                        totals[name] += weight * number
                 approx_kl += weight * numbers["approx_kl"]
             if skipped - skipped_before == len(micros):
                 optimizer.zero_grad()
@@ -586,7 +578,7 @@ def _improve(
                 not math.isfinite(grad_norm) and accelerator.scaler is None
             ):  # in fp16 the scaler skips such steps by itself
                 raise DivergedError(f"The gradient's norm is {grad_norm}. {_WHAT_TO_TRY}")
-            totals["grad_norm"] += grad_norm
+            grad_norms += grad_norm
             optimizer.step()
             optimizer.zero_grad()
             steps += 1
@@ -597,8 +589,8 @@ def _improve(
             break
     if not steps:
         raise DivergedError(f"Every minibatch had a mean ratio above {config.ratio_threshold}. {_WHAT_TO_TRY}")
-    averages = {name: total / steps for name, total in totals.items()}
-    return averages | {"skipped": skipped / micro_batches, "minibatches": steps}
+    averages = {name: total / counted for name, total in totals.items()}
+    return averages | {"grad_norm": grad_norms / steps, "skipped": skipped / micro_batches, "minibatches": steps}
 
 
 class _Evaluated(NamedTuple):

@@ -24,7 +24,8 @@ from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.policy import Policy, build_policy, masked_log_dist
 from rlfl_agents.rollout import make_envs
 from rlfl_agents.schedules import scheduled
-from rlfl_envs import ConfigError, Task, Tokenizer, cache_folder, digest, load_task
+from rlfl_agents.settings import check_settings
+from rlfl_envs import ConfigError, Task, Tokenizer, cache_folder, check_value, digest, load_task
 
 __all__ = ["PretrainConfig", "pretrain_model", "pretrained_folder"]
 
@@ -65,12 +66,8 @@ class PretrainConfig:
     """CPU threads for torch; 0 leaves its default."""
 
     def __post_init__(self) -> None:
-        """Checks the counts; raises ConfigError."""
-        for name in ("tokens", "batch_size", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} is not allowed; allowed: 1 or more.")
-        if self.context < 2:
-            raise ConfigError(f"context={self.context} is not allowed; allowed: 2 or more.")
+        """Checks choices and counts; raises ConfigError."""
+        check_settings(self, seed=0, tokens=1, context=2, batch_size=1, layers=1, heads=1, threads=0)
 
 
 def pretrained_folder(config: PretrainConfig) -> Path:
@@ -106,6 +103,8 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
     torch.manual_seed(config.seed)
     task = load_task(config.env_id, **config.env_kwargs)
     windows = _windows(task, config)
+    needed = task.max_prompt_tokens + task.max_completion_tokens
+    check_value("context", config.context, config.context >= needed, f"{needed} or more, a prompt and its completion")
     policy = build_policy(
         task.tokenizer,
         config.context,
@@ -151,9 +150,9 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
         "temperature": 1.0,
         "trained_by": f"supervised learning on {config.tokens} tokens of its texts (held-out loss {eval_loss:.3f})",
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.export(policy, task.tokenizer, target, facts, {})
+    target.mkdir(parents=True, exist_ok=True)
     checkpoint.write_text(target / "pretrain.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    checkpoint.export(policy, task.tokenizer, target, facts, {})
     if not quiet:
         print(f"held-out loss {eval_loss:.3f} nats per token; it continues held-out prompts like this:")
         for sample in sampled.samples[:5]:

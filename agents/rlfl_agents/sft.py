@@ -22,6 +22,7 @@ from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
 from rlfl_agents.models import resolve
 from rlfl_agents.policy import build_policy, masked_log_dist
 from rlfl_agents.rollout import make_envs
+from rlfl_agents.settings import check_settings
 from rlfl_envs import ConfigError, TokenVectorEnv
 
 __all__ = ["SFTConfig", "warm_start"]
@@ -66,10 +67,9 @@ class SFTConfig:
     """CPU threads for torch; 0 leaves its default."""
 
     def __post_init__(self) -> None:
-        """Checks the counts; raises ConfigError."""
-        for name in ("examples", "epochs", "batch_size", "eval_prompts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} is not allowed; allowed: 1 or more.")
+        """Checks choices and counts; raises ConfigError."""
+        at_least_one = dict.fromkeys(("examples", "epochs", "batch_size", "eval_prompts", "layers", "heads"), 1)
+        check_settings(self, seed=0, threads=0, **at_least_one)
 
 
 def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) -> dict[str, float]:
@@ -155,10 +155,11 @@ def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) ->
         "temperature": 1.0,
         "trained_by": f"supervised learning on {config.examples} reference completions",
     }
-    checkpoint.export(policy, envs.tokenizer, target, facts, row)
+    target.mkdir(parents=True, exist_ok=True)
     seen = novelty_hashes(envs.task, envs.prompts).tolist()
     checkpoint.write_keys(target / "seen_keys.npy", set(seen))
     checkpoint.write_text(target / "sft.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    checkpoint.export(policy, envs.tokenizer, target, facts, row)
     if not quiet:
         print(f"held-out success {greedy.success}, sampled {sampled.success}\nsaved in {target}")
     return row

@@ -50,13 +50,25 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
     Args:
         jobs: The runs. What `work` returns has a `seed` and the `minutes` it took.
         processes: How many run at a time, 1 or more.
+
+    Raises:
+        BaseExceptionGroup: Runs failed; the others have been run all the same.
     """
     missing = [job for job in jobs if not job.target.exists()]
     if missing:
         spawn = multiprocessing.get_context("spawn")
+        failures: list[BaseException] = []
         with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_end_with_parent) as pool:
-            for done in as_completed([pool.submit(_run, job) for job in missing]):
-                print(done.result(), flush=True)
+            running = {pool.submit(_run, job): job for job in missing}
+            for done in as_completed(running):
+                failure = done.exception()
+                if failure is None:
+                    print(done.result(), flush=True)
+                else:
+                    print(f"{running[done].name}, {running[done].target.name}, failed: {failure!r}", flush=True)
+                    failures.append(failure)
+        if failures:
+            raise BaseExceptionGroup(f"{len(failures)} of {len(missing)} runs failed", failures)
 
 
 def keep(path: Path, result: Any) -> None:

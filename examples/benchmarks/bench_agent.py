@@ -12,7 +12,6 @@ Everything is measured in one run and reported as ratios, since machines differ.
 from __future__ import annotations
 
 import csv
-import json
 import statistics
 import tempfile
 import time
@@ -27,6 +26,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from rlfl_agents.policy import Policy
 from rlfl_agents.ppo import PPOConfig, train
 from rlfl_agents.rollout import collect, make_envs
+from rlfl_agents.sweep import keep
 
 RESULTS = Path(__file__).parent / "results" / "bench_agent.json"
 GPT2_LAYERS, GPT2_WIDTH = 12, 768
@@ -145,11 +145,8 @@ def main() -> None:
         name = f"{row['batch']} rows, groups of {row['group_size']}, {row['prompt_tokens']} + {row['tokens']} tokens"
         ours, theirs = statistics.median(row["seconds"]), statistics.median(row["generate_seconds"])
         print(f"{name:50} {ours:8.2f}s {theirs:8.2f}s {row['speedup']:8.2f}x")
-    RESULTS.parent.mkdir(exist_ok=True)
     report = {"matmul_peak_flops": peak, "training": runs, "update_share_of_peak": utilisation, "sampling": samples}
-    temporary = RESULTS.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(RESULTS)
+    keep(RESULTS, report)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Ten algorithms (seven of Stable-Baselines3 and sb3-contrib, three ways to run our agent) and TRL's GRPO learn five ids
 from random weights, mask "none", default sizes. A contender's settings are the same on all ids (sb3_settings.py, and
 AGENT below), picked by hand in a few tries, not searched; only SB3's network goes by the id. Success is greedy, on
-1,000 held-out prompts, the same for all.
+1,000 held-out prompts.
 
 Budget: 263 runs on one core each, half a minute to eleven minutes; 8 core-hours in all. Each run leaves one JSON under
 results/algorithms/, and what has one is not run again: stop it and go on at will. Draws docs/_static/algorithms.png and
@@ -174,7 +174,7 @@ def interquartile_mean(*samples: np.ndarray) -> float:
 def estimate(samples: Sequence[np.ndarray]) -> str:
     """An interquartile mean with its 95% interval: the seeds of each id are drawn anew 2,000 times (percentiles)."""
     centre = interquartile_mean(*samples)
-    if len(np.unique(np.concatenate(samples))) == 1:
+    if len(np.unique(np.concatenate(samples))) == 1 or min(map(len, samples)) == 1:  # nothing to draw
         return f"{centre:.2f}"
     low, high = stats.bootstrap(
         samples, interquartile_mean, vectorized=False, n_resamples=2000, method="percentile", rng=0

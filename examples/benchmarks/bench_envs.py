@@ -27,6 +27,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 import rlfl_envs
+from rlfl_envs.cache import keep
 
 RESULTS = Path(__file__).parent / "results" / "bench_envs.json"
 REPEATS = 5
@@ -215,10 +216,7 @@ def main() -> None:
         "repeats": REPEATS,
         "rows": rows,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    draft = RESULTS.with_suffix(".json.tmp")
-    draft.write_text(json.dumps(report, indent=2) + "\n")
-    draft.replace(RESULTS)
+    keep(RESULTS, (json.dumps(report, indent=2) + "\n").encode())
     print(f"\nWrote {RESULTS.name} after {time.perf_counter() - begun:.0f} s.")
 
 

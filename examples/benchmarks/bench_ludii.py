@@ -297,10 +297,7 @@ def main() -> None:
         "sample": compared,
         "mutants": parts.once("mutants", lambda: measure_mutants(games)),
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    draft = RESULTS.with_suffix(".json.tmp")
-    draft.write_text(json.dumps(report, indent=2) + "\n")
-    draft.replace(RESULTS)
+    keep(RESULTS, (json.dumps(report, indent=2) + "\n").encode())
     parts.done()
     print(f"\nWrote {RESULTS.name}.")
 

@@ -21,6 +21,7 @@ import stable_baselines3
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import rlfl_envs
+from rlfl_envs.cache import keep
 from rlfl_envs.integrations.sb3 import make_sb3
 
 RESULTS = Path(__file__).parent / "results" / "bench_sb3.json"
@@ -75,8 +76,7 @@ def main() -> None:
         "repeats": REPEATS,
         "rows": rows,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    keep(RESULTS, (json.dumps(report, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -248,8 +248,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     names = chosen.experiments or ["targets", "frontier", "cost"]
     if "cost" in names:
-        print(reward_cost())
-        names = [name for name in names if name != "cost"]
+        names.remove("cost")
+        if not chosen.plot_only:
+            print(reward_cost())
     if names and not chosen.plot_only:
         if names != ["smollm2"]:
             pretrain_model(PretrainConfig(threads=1))

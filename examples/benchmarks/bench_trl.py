@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import statistics
@@ -42,6 +41,7 @@ from rlfl_agents.policy import Policy, build_policy
 from rlfl_agents.ppo import PPOConfig, train
 from rlfl_agents.presets import preset
 from rlfl_agents.rollout import make_envs
+from rlfl_agents.sweep import keep
 from rlfl_envs import TokenVectorEnv, load_task
 from rlfl_envs.integrations.trl import prompt_dataset, reward_function, task_tokenizer
 
@@ -238,13 +238,6 @@ def learning(env_id: str) -> dict[str, Any]:
     }
 
 
-def write(report: dict[str, Any]) -> None:
-    """Leaves the results so far."""
-    temporary = RESULTS.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(RESULTS)
-
-
 def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -267,10 +260,10 @@ def main() -> None:
         name = f"{case[0]}, {case[1]} x {case[2]}"
         print(f"{name:36} {ours:9.0f} {theirs:9.0f} {found['speedup']:8.1f}x", flush=True)
         report["speed"].append(found)
-        write(report)
+        keep(RESULTS, report)
 
     report["learning"] = learned = learning("rlfl/Arithmetic-v0")
-    write(report)
+    keep(RESULTS, report)
     print(f"\n{learned['env_id']}: to {GOAL} held-out success, and TRL as long")
     for name in ("ours", "trl"):
         row = learned[name]

@@ -24,7 +24,7 @@ from rlfl_envs.integrations import sb3_features
 from rlfl_envs.integrations.sb3 import make_sb3
 
 HELD_OUT_PROMPTS = 1000
-HELD_OUT_SEED = 1_000_003  # our agent's: with as many environments, all contenders are asked the same questions
+HELD_OUT_SEED = 1_000_003  # our agent's
 
 # Where an answer is one token it is a sum, and the mean of the tokens' embeddings is all that it takes to see one: the
 # policy is a wide one on top. Longer completions ask where things stand.

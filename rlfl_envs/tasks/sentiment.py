@@ -25,7 +25,7 @@ __all__ = ["Sentiment", "SentimentConfig"]
 
 _COMPLETION_TOKENS = 16
 _SUCCESS = 0.5  # VADER's authors call a text positive from 0.05 on; this asks for a clear sentiment
-_OPENING_CHARACTERS = 200
+_TOKEN_CHARACTERS = 25  # more than a prompt's token has on average, by far
 _MAX_TRIES = 1000
 
 
@@ -152,7 +152,7 @@ class Sentiment(Task):
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws the beginning of a review of this split."""
-        openings = _openings(self._corpus, self.config.split)
+        openings = _openings(self._corpus, self.config.split, _TOKEN_CHARACTERS * max(8, self.config.max_prompt_tokens))
         for _ in range(_MAX_TRIES):
             length = int(rng.integers(self.config.min_prompt_tokens, self.config.max_prompt_tokens + 1))
             opening = openings[int(rng.integers(len(openings)))]
@@ -207,9 +207,9 @@ def repetition(text: str) -> float:
 
 
 @lru_cache(maxsize=16)
-def _openings(corpus: Corpus, split: str) -> list[str]:
+def _openings(corpus: Corpus, split: str, characters: int) -> list[str]:
     """How the texts of a split begin: all that prompts need of them."""
-    openings = [corpus.texts[i][:_OPENING_CHARACTERS] for i in corpus.indices(split)]
+    openings = [corpus.texts[i][:characters] for i in corpus.indices(split)]
     if not openings:
         raise ConfigError(f"split={split!r} holds none of the {len(corpus.texts)} texts of corpus={corpus.name!r}.")
     return openings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_train_eval_plot_and_play(
     assert "before" in out
     assert main(["train", "rlfl/Copy-v0", "--run-dir", str(run)]) == 2
     assert "already holds a run" in capsys.readouterr().err
-    assert main(["train", "rlfl/Copy-v0", "--run-dir", str(run), "--resume", "--total-samples", "192"]) == 0
+    assert main(["train", "rlfl/Copy-v0", f"--run-dir={run}", "--resume", "--total-samples=192"]) == 0
     assert main(["eval", str(run), "--prompts", "20"]) == 0
     out = capsys.readouterr().out
     assert "95% Wilson interval" in out
@@ -131,10 +132,31 @@ def test_train_eval_plot_and_play(
     assert main(["plot", str(run), str(run), "--labels", "a", "b", "--output", str(tmp_path / "two.png")]) == 0
     assert (tmp_path / "two.png").stat().st_size > 10_000
     monkeypatch.setattr(sys, "stdin", io.StringIO("ab\n\nq\n"))
-    assert main(["play", "rlfl/Copy-v0", "--model", str(run), "--env-kwargs", "length=2", "alphabet=abc"]) == 0
+    assert main(["play", "rlfl/Copy-v0", "--model", str(run)]) == 0  # with the arguments it was trained with
     out = capsys.readouterr().out
     assert out.count("reward") == 2
     assert "prompt='q' is not allowed" in out
+
+
+def test_flags_that_decide_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With "=" or without; and a run is resumed by its default name as well."""
+    monkeypatch.chdir(tmp_path)
+    flags = ["--total-samples=4", "--prompts=4", "--minibatches=1", *SMALL]
+    assert main(["train", "rlfl/Arithmetic-v0", "--recipe=paper", "--run-dir=paper", *flags, "--seed=3"]) == 0
+    assert json.loads(Path("paper/config.json").read_text())["learning_rate"] == 1.41e-5
+    assert main(["train", "rlfl/Copy-v0", "--seed=3", "--group-size=2", *flags]) == 0
+    assert main(["train", "rlfl/Copy-v0", "--seed", "3", "--resume"]) == 0
+
+
+def test_a_reader_that_has_had_enough() -> None:
+    """`rlfl show ID | head -0`: no error, and the status that a closed pipe has."""
+    words = [sys.executable, "-m", "rlfl_agents", "show", "rlfl/Copy-v0", "--baseline-prompts", "5"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_sft(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,10 @@ def test_every_evaluation_asks_the_same_prompts() -> None:
     assert repr(found[0]) == repr(found[1])
     assert len(found[0].samples) == found[0].success.n == 70
     assert torch.equal(torch.get_rng_state(), state)
+    at_once = evaluate_policy(policy, make_envs("rlfl/Copy-v0", 70, split="test"), 70)
+    assert [sample.prompt for sample in found[0].samples] == [sample.prompt for sample in at_once.samples]
+    with pytest.raises(ConfigError, match="prompts=0 is not allowed"):
+        evaluate_policy(policy, make_envs("rlfl/Copy-v0", 1), 0)
     task = make_envs("rlfl/Copy-v0", 1).task
     for sample in found[0].samples:
         outcome = task.evaluate([task.parse_prompt(sample.prompt)], [sample.completion])[0]
@@ -100,6 +105,17 @@ def test_a_run_directory_says_what_it_is(tmp_path: Path) -> None:
     assert loaded.seen is not None
     latest = load_policy(run / "policy", None, {})
     assert evaluate_policy(latest.policy, latest.envs, 64).success.mean == row["eval/success"]
+
+
+def test_a_run_outlives_the_model_it_began_from(tmp_path: Path) -> None:
+    """Without it there is no ref_kl, and a warning says so."""
+    train(small_config(total_samples=32), tmp_path / "first", quiet=True)
+    began_from = tmp_path / "first" / "policy"
+    train(small_config(total_samples=32, model=str(began_from)), tmp_path / "second", quiet=True)
+    assert load_policy(tmp_path / "second", None, {}).reference is not None
+    shutil.rmtree(began_from)
+    with pytest.warns(UserWarning, match="nothing to measure ref_kl against: model="):
+        assert load_policy(tmp_path / "second", None, {}).reference is None
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:

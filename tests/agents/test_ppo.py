@@ -166,6 +166,21 @@ def test_micro_batches_with_a_wild_ratio_are_skipped(tmp_path: Path) -> None:
         train(small_config(ratio_threshold=0.0), tmp_path / "run", quiet=True)
 
 
+def test_skipped_micro_batches_do_not_count_in_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means are over what was learned from: with every second micro-batch skipped, a ratio of 1 stays 1."""
+    calls = []
+    real = ppo.losses.clipped_policy_loss
+
+    def wild(*args: object) -> object:
+        calls.append(1)
+        return real(*args)._replace(ratio_mean=torch.tensor(99.0 if len(calls) % 2 else 1.0))
+
+    monkeypatch.setattr(ppo.losses, "clipped_policy_loss", wild)
+    row = train(small_config(accumulation=2, total_samples=32), tmp_path / "run", quiet=True)
+    assert row["skipped"] == 0.5
+    assert row["ratio_mean"] == pytest.approx(1.0)
+
+
 def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +229,12 @@ def test_time_ends_a_run(tmp_path: Path) -> None:
         ({"temperature": 0.0}, "temperature=0.0 is not allowed"),
         ({"entropy_target": 1.0}, "entropy_target needs a positive entropy_coef"),
         ({"epochs": 0}, "epochs=0 is not allowed"),
+        ({"advantage": "grpo"}, "advantage='grpo' is not allowed; allowed: 'gae', 'rloo', 'group_norm'"),
+        ({"lr_schedule": "lin"}, "lr_schedule='lin' is not allowed"),
+        ({"save_every": 0}, "save_every=0 is not allowed; allowed: 1 or more"),
+        ({"eval_prompts": 0}, "eval_prompts=0 is not allowed"),
+        ({"kl_target": 0.0}, "kl_target=0.0 is not allowed; allowed: above 0"),
+        ({"seed": -1}, "seed=-1 is not allowed; allowed: 0 or more"),
     ],
 )
 def test_settings_that_cannot_work_are_named(changes: dict, message: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from rlfl_agents.cli import main
 from rlfl_agents.metrics import read_metrics
 from rlfl_agents.models import from_gguf, load_policy, resolve
 from rlfl_agents.ppo import train
@@ -94,6 +95,23 @@ def test_a_task_without_texts() -> None:
         PretrainConfig(tokens=0)
 
 
+def test_a_context_too_short_is_named_at_once(tmp_path: Path, kwargs: dict[str, Any]) -> None:
+    """Not after the training, when the first prompt and its completion do not fit."""
+    kwargs |= {"max_completion_tokens": 40}
+    with pytest.raises(ConfigError, match=r"^context=16 is not allowed; allowed: 49 or more, a prompt and its compl"):
+        pretrain_model(PretrainConfig(ENV_ID, kwargs, **SMALL), tmp_path / "model", quiet=True)
+
+
+def test_the_command_that_it_prints_works(
+    tmp_path: Path, kwargs: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With settings of one's own `--model pretrained` would find nothing: it names the folder."""
+    words = ["--env-kwargs", *(f"{name}={value}" for name, value in kwargs.items()), "--tokens", "1000", "--quiet"]
+    assert main(["pretrain", ENV_ID, *words, "--context", "16", "--layers", "1", "--width", "32", "--heads", "2"]) == 0
+    folder = capsys.readouterr().out.split()[-1]
+    assert (Path(folder) / "config.json").exists()
+
+
 def test_models_by_name() -> None:
     """What is not made yet is named with the command that makes it; what has no alias is left as it is."""
     command = r"rlfl pretrain rlfl/Sentiment-v0 --env-kwargs corpus=template$"
@@ -123,6 +141,8 @@ def test_a_model_without_tokenizer_json(tmp_path: Path, kwargs: dict[str, Any]) 
     assert found == str(folder)
     assert extended["vocabulary"].startswith(str(cache_folder()))
     tokenizers = [load_task(ENV_ID, **arguments).tokenizer for arguments in (extended, kwargs)]
+    assert not list((cache_folder() / "vocabularies").glob(".writing-*"))
+    assert resolve(str(folder), ENV_ID, {"corpus": "template"})[1] == extended
     assert tokenizers[0].encode("the film is great") == tokenizers[1].encode("the film is great")
 
 

@@ -15,8 +15,9 @@ import torch
 from rlfl_agents import checkpoint
 from rlfl_agents.metrics import read_metrics
 from rlfl_agents.ppo import PPOConfig, train
+from rlfl_agents.rollout import make_envs
 
-from .conftest import small_config
+from .conftest import small_config, small_policy
 
 # Children start from a clean process that has imported everything already, not from the test's.
 processes = multiprocessing.get_context("forkserver")
@@ -113,6 +114,28 @@ def test_a_crash_inside_a_checkpoint_leaves_the_older_one(tmp_path: Path, monkey
         assert checkpoint.load(found)["x"].tolist() == [1, 1, 1]
         checkpoint.clean(tmp_path)
         assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["update-000001"]
+
+
+def test_a_policy_half_exported_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash at any file leaves a folder without config.json, which says that a model is there."""
+    envs = make_envs("rlfl/Copy-v0", 1)
+    policy = small_policy(envs)
+    facts = dict.fromkeys(("env_id", "env_kwargs", "prompt_length", "completion_length", "trained_by"), "")
+    moved = []
+    replace = Path.replace
+
+    def crash_at_the_last(source: Path, target: Path) -> Path:
+        moved.append(source.name)
+        if source.name == "config.json":
+            raise KeyboardInterrupt
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", crash_at_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.export(policy, envs.tokenizer, tmp_path / "policy", facts, {})
+    assert (tmp_path / "policy" / "model.safetensors").exists()
+    assert not (tmp_path / "policy" / "config.json").exists()
+    assert moved[-1] == "config.json"
 
 
 def test_a_full_disk_is_named_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rlfl_agents.models import load_policy
+from rlfl_agents.metrics import read_metrics
+from rlfl_agents.models import load_policy, seen_keys
 from rlfl_agents.ppo import train
 from rlfl_agents.rollout import make_envs
 from rlfl_agents.sft import SFTConfig, _examples, warm_start
@@ -51,6 +52,21 @@ def test_examples_are_laid_out_as_the_environment_shows_them() -> None:
 
 
 def test_settings_that_cannot_work_are_named() -> None:
-    """No examples."""
-    with pytest.raises(ConfigError, match="examples=0"):
-        SFTConfig(examples=0)
+    """No examples, no heads, a device that is not known."""
+    for name, value in {"examples": 0, "heads": 0, "device": "gpu"}.items():
+        with pytest.raises(ConfigError, match=f"{name}={value!r} is not allowed"):
+            SFTConfig(**{name: value})
+
+
+def test_what_the_warm_start_met_is_not_unseen(tmp_path: Path) -> None:
+    """A run that goes on from it begins with its novelty keys; on another id they say nothing."""
+    warm_start(SFTConfig("rlfl/Arithmetic-v0", examples=64, epochs=1, **SMALL), tmp_path / "sft", quiet=True)
+    known = seen_keys(str(tmp_path / "sft"), "rlfl/Arithmetic-v0")
+    assert 1 < len(known) <= 64
+    assert seen_keys(str(tmp_path / "sft"), "rlfl/Copy-v0") == seen_keys("gpt2", "rlfl/Arithmetic-v0") == set()
+    changes = {"env_id": "rlfl/Arithmetic-v0", "env_kwargs": {}, "total_samples": 32, "seed": 1}
+    for model, run in ((str(tmp_path / "sft"), "warm"), (None, "cold")):
+        train(small_config(**changes, model=model), tmp_path / run, quiet=True)
+    unseen = [read_metrics(tmp_path / run)["eval/unseen_n"][0] for run in ("warm", "cold")]
+    assert unseen[0] < unseen[1]
+    assert known < seen_keys(str(tmp_path / "warm" / "policy"), "rlfl/Arithmetic-v0")

@@ -28,6 +28,18 @@ def test_what_has_a_result_is_not_run_again(tmp_path: Path, capsys: pytest.Captu
     assert {path.suffix for path in (tmp_path / "runs").iterdir()} == {".json"}
 
 
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named at once, and raised in the end."""
+    works = [partial(int, "x"), partial(dict, seed=1, minutes=0.5)]
+    jobs = [Job(tmp_path / f"{i}.json", f"job {i}", work) for i, work in enumerate(works)]
+    with pytest.raises(BaseExceptionGroup, match="1 of 2 runs failed"):
+        run_missing(jobs, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("job 0, 0.json, failed: ValueError")
+    assert lines[1] == "job 1, seed 1: 0.5 min"
+    assert [path.name for path in tmp_path.iterdir()] == ["1.json"]
+
+
 STOPPED = """
 from functools import partial
 from pathlib import Path
