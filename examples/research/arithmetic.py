@@ -6,7 +6,7 @@ results/arithmetic/EXPERIMENT/. What has a file is not run again: stop it and go
     python examples/research/arithmetic.py screen [--variants base rloo ...] [--seeds 0 1 2] [--jobs 2]
     python examples/research/arithmetic.py screen --plot-only
 
-Draws pictures, and puts the experiment's table into README.md and the docs, where these have marks for it.
+Draws pictures, and puts the tables into README.md and the docs, where these have marks for them.
 
 screen  One factor at a time around a base, 1,000 updates of 64 prompts x 64 answers of `rlfl/Arithmetic-v0`, three
         seeds. Budget: 33 variants x 3 seeds x about 85 s = 2.3 core-hours.
@@ -43,7 +43,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from arithmetic_settings import EXPERIMENTS, HEAT_MAPS, SCREEN
+from arithmetic_settings import EXPERIMENTS, HEAT_MAPS, SCREEN, TARGETS
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import PPOConfig
@@ -200,9 +200,22 @@ def table(name: str) -> str:
     return "\n".join(lines)
 
 
-def with_table(page: str, name: str) -> str:
-    """Puts an experiment's table where a page has marks for it."""
-    return fill_in(page, {f"research: {name}": table(name)})
+def targets() -> str:
+    """A row for each target that has been run: exact answers, how many seeds reach what was asked, and the command."""
+    lines = ["| | seeds | exact | as asked | minutes of one core | experiment |", "| --- " * 6 + "|"]
+    for words, name, variant, goal in TARGETS:
+        if runs := load(name, variant):
+            exact, minutes = CELLS["exact"](runs), CELLS["minutes"](runs)
+            reach = sum(run["final"]["eval/success"] >= goal for run in runs) if goal else 0
+            asked = f"{goal} on {reach}" if goal else ""
+            lines.append(f"| {words} | {len(runs)} | {exact} | {asked} | {minutes} | `{name}` |")
+    return "\n".join(lines)
+
+
+def with_tables(page: str) -> str:
+    """Puts every table where a page has marks for it."""
+    tables = {name: table(name) for name in EXPERIMENTS} | {"targets": targets()}
+    return fill_in(page, {f"research: {name}": written for name, written in tables.items()})
 
 
 def plot_questions() -> None:
@@ -282,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run_missing(jobs(chosen.experiment, variants, chosen.seeds or experiment.seeds), chosen.jobs)
     print(table(chosen.experiment))
     for page in PAGES:
-        page.write_text(with_table(page.read_text(encoding="utf-8"), chosen.experiment), encoding="utf-8")
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
     if chosen.experiment == "screen":
         plot_questions()
     else:

@@ -249,6 +249,17 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
     ),
 }
+# What was to be shown, row by row: in words, where it was run, and the share of exact answers asked for, if any.
+TARGETS: Sequence[tuple[str, str, str, float | None]] = [
+    ("sums, one token, from random weights", "confirm", "Arithmetic-v0", 0.99),
+    ("the same, from the bare expression", "confirm", "ArithmeticAnswer-v0", 0.99),
+    ("whole derivations, after imitating 256", "steps-confirm", "ArithmeticSteps-v0", 0.95),
+    ("the paper's PPO, one token, after imitating 256", "paper", "PPO, lr 1.41e-05", None),
+    ("the same with batch entropy", "paper", "batch entropy 0.3, lr 1.41e-05", None),
+    ("with products, nothing retuned", "carry", "+*", None),
+    ("three digits in characters, nothing retuned", "carry", "three digits", None),
+    ("both", "carry", "+*, three digits", None),
+]
 # Of which variants the answers are drawn.
 HEAT_MAPS = {
     "screen": ("neither", "no c_B", "base"),

@@ -66,14 +66,25 @@ def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.Mo
 
 
 def test_the_pages_show_the_results(example: Callable[[str], ModuleType]) -> None:
-    """Whatever has been run is in the page, as the table that its files give; the others have the headline."""
+    """Whatever has been run is in the research page, as the table that its files give; all have the targets."""
     script = example("research/arithmetic.py")
-    *headlines, research = (path.read_text(encoding="utf-8") for path in script.PAGES)
-    assert all(script.table("confirm") in page for page in headlines)
+    pages = [path.read_text(encoding="utf-8") for path in script.PAGES]
+    assert all(script.with_tables(page) == page for page in pages), "run arithmetic.py EXPERIMENT --plot-only"
     for name, experiment in script.EXPERIMENTS.items():
         if any(script.load(name, variant) for variant in experiment.variants):
-            assert script.table(name) in research, f"run arithmetic.py {name} --plot-only"
-        assert all(script.with_table(page, name) == page for page in headlines), f"run arithmetic.py {name} --plot-only"
+            assert script.table(name) in pages[-1], f"no marks for {name}"
+    assert all(script.targets() in page for page in (pages[0], pages[-1]))
+
+
+def test_targets(script: ModuleType, tmp_path: Path) -> None:
+    """How many seeds reach what was asked is counted; what has not been run has no row."""
+    name, variant = script.TARGETS[0][1:3]
+    (tmp_path / name).mkdir()
+    for seed, exact in enumerate((0.991, 0.985)):
+        result = {"final": {"eval/success": exact}, "minutes": 2.0}
+        script.result_file(name, variant, seed).write_text(json.dumps(result))
+    (row,) = script.targets().splitlines()[2:]
+    assert "| 2 | 0.988 (0.985 to 0.991) | 0.99 on 1 | 2.0 (2.0 to 2.0) | `confirm` |" in row
 
 
 def test_every_result_belongs_to_a_variant(example: Callable[[str], ModuleType]) -> None:
