@@ -21,9 +21,10 @@ from rlfl_envs.tokenization import BOS, EOS, PAD, Tokenizer
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-__all__ = ["FormGrammar", "end_of_form", "forms", "indented", "ludeme_tokenizer", "rules_of_forms"]
+__all__ = ["STRING", "FormGrammar", "end_of_form", "forms", "indented", "ludeme_tokenizer", "rules_of_forms"]
 
-_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"?|[(){}]')  # a string hides the brackets in it; one left open hides the rest
+STRING = r'"(?:[^"\\]|\\.)*"'
+_MARKS = re.compile(STRING + "?|[(){}]")  # a string hides the brackets in it; one left open hides the rest
 
 
 def end_of_form(text: str) -> int | None:
@@ -54,9 +55,12 @@ def forms(text: str) -> list[tuple[int, int]]:
 
 
 def indented(text: str, width: int = 100) -> str:
-    """A form for people to read: what is longer than `width` has each form that it holds on a line of its own."""
+    """A form for people to read: what is longer than `width` has each form that it holds on a line of its own.
+
+    What is deeper than width / 4 stays on one line.
+    """
     inner = forms(text[:-1])
-    if len(text) <= width or not inner:
+    if len(text) <= width or width <= 0 or not inner:
         return text
     lines: list[str] = []
     done = 0

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import platformdirs
 
-__all__ = ["cache_folder", "digest", "keep"]
+__all__ = ["cache_folder", "digest", "keep", "write"]
 
 
 def cache_folder() -> Path:
@@ -31,14 +32,24 @@ def digest(texts: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def keep(path: Path, content: bytes) -> None:
-    """Writes a file atomically; where that fails (a full disk, say), it warns and leaves nothing."""
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+def write(path: Path, content: bytes) -> None:
+    """Writes a file atomically, whoever else, in whatever container, may be writing it.
+
+    Raises:
+        OSError: It cannot be written; nothing is left of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
         temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def keep(path: Path, content: bytes) -> None:
+    """`write`; where that fails (a full disk, say), it warns."""
+    try:
+        write(path, content)
     except OSError as error:
         warnings.warn(f"{path.name} could not be cached, and will have to be made again: {error}", stacklevel=2)
-        if temporary.exists():
-            temporary.unlink()

@@ -23,12 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
+from rlfl_envs.bracketed import STRING
 from rlfl_envs.errors import MissingDependencyError
 
 __all__ = ["mutants", "normalise", "rules", "shipped", "words"]
 
-_LEXEMES = re.compile(r'"[^"]*"|[()]|[^\s()"]+')
-_NAME = re.compile(r'^\(game "[^"]*"')
+_LEXEMES = re.compile(rf'{STRING}|[()"]|[^\s()"]+')
+_NAME = re.compile(rf"^\(game {STRING}")
 _PIECES = ("stone", "pebble", "disc", "bead", "knight", "tower", "guard", "scout", "hare", "fox", "crow", "lion")
 _WORDS = (
     *("Amber", "Birch", "Cedar", "Dune", "Ember", "Fjord", "Glade", "Harbour", "Iron", "Juniper", "Kelp", "Lantern"),

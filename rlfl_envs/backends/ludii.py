@@ -11,6 +11,7 @@ who may move again and again has one turn for ever; and legal moves are counted 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import os
 import re
@@ -23,9 +24,7 @@ from rlfl_envs.backends.playouts import measures
 from rlfl_envs.backends.pool import Judgement, Request
 from rlfl_envs.errors import ConfigError, MissingDependencyError
 
-__all__ = ["VERSION", "ebnf", "expand", "find_jar", "judge", "normalise", "screen", "start"]
-
-VERSION = "1"  # of the judgements: another one makes those obsolete that were kept
+__all__ = ["digest_of", "ebnf", "expand", "find_jar", "judge", "normalise", "screen", "start", "version"]
 
 _DOWNLOAD = "download it from https://ludii.games/download.php and name it by LUDII_JAR (or jar=)"
 _FLAGS = (
@@ -102,6 +101,22 @@ def _java_version(home: Path) -> int | None:
         if release:
             return int(release[1])
     return None
+
+
+def version(request: Request) -> str:
+    """Of the judgements: this module's, and the jar's."""
+    return f"2 {digest_of(find_jar(str(dict(request.settings).get('jar', ''))))}"
+
+
+def digest_of(jar: Path) -> str:
+    """Twelve hexadecimal digits for a jar's content."""
+    return _digest(jar, jar.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)
+def _digest(jar: Path, _changed: int) -> str:
+    with jar.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=6)).hexdigest()
 
 
 # --- before Java is asked --------------------------------------------------------------------------------------------
@@ -185,7 +200,7 @@ def judge(request: Request) -> Judgement:
 
     Settings: `num_playouts` (100 by default), `max_turns` (500; moves of all players together), `jar` (by default what
     LUDII_JAR names). The parts are those of `measures`, and `missing_requirement`: 1 where Ludii knows that the game
-    lacks something that its rules need, or that it will crash.
+    lacks something that its rules need, or that it will crash. A game of fewer than two players is unplayable.
     """
     import jpype
 
@@ -250,7 +265,10 @@ class _Ludii:
         return self._class("compiler.Compiler").compile(*self._arguments(text), False)
 
     def play(self, game: Any, num_playouts: int, max_moves: int, seed: int) -> dict[str, float]:
-        """Plays uniformly at random; the same seed plays the same. Nothing where there is no first move."""
+        """Plays uniformly at random; the same seed plays the same. Nothing without a first move, or against nobody."""
+        num_players = int(game.players().count())
+        if num_players < 2:
+            return {}
         game.disableMemorylessPlayouts()  # they are faster, but do not tell how many legal moves there were
         game.setMaxTurns(max_moves)
         game.setMaxMoveLimit(max_moves)
@@ -275,7 +293,7 @@ class _Ludii:
             has_ended.append(str(trial.status().endType()) not in ("MoveLimit", "TurnLimit"))
             branching.append(list(trial.auxilTrialData().legalMovesHistorySizes().toArray()))
         lacks = bool(game.hasMissingRequirement() or game.willCrash())
-        parts = measures(winners, turns, has_ended, branching, num_players=int(game.players().count()))
+        parts = measures(winners, turns, has_ended, branching, num_players=num_players)
         return {**parts, "missing_requirement": float(lacks)}
 
 

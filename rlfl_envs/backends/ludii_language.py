@@ -6,14 +6,12 @@ BY-NC-ND 4.0) lets nobody pass them on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 from rlfl_envs.backends import ludii
@@ -59,7 +57,7 @@ def words(jar: str = "") -> list[str]:
 def _read(jar: str, name: str) -> str:
     """The text of a cached file, which is made first where there is none."""
     path = ludii.find_jar(jar)
-    folder = cache_folder() / "ludii" / f"{_digest(path, path.stat().st_mtime_ns)}-{_VERSION}"
+    folder = cache_folder() / "ludii" / f"{ludii.digest_of(path)}-{_VERSION}"
     if not (folder / name).exists():
         command = [sys.executable, "-m", "rlfl_envs.backends.ludii_language", str(path), str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -70,12 +68,6 @@ def _read(jar: str, name: str) -> str:
         return (folder / name).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"jar={str(path)!r} was read, but could not be kept in {folder}: {error}") from error
-
-
-@lru_cache(maxsize=4)
-def _digest(path: Path, _changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=6)).hexdigest()
 
 
 def _games(jar: Path) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Rewards that are slow, native or hostile: judged in processes of their own, several at a time, each only once.
 
 A backend is a module with `screen(request)` (cheap checks, in the caller's process: a judgement, or None to go on),
-`judge(request)` (in a worker), `start()` (once in each worker), `normalise(text)` and `VERSION`. What goes wrong in a
-worker, an error, a crash or a timeout, is the result of that one request.
+`judge(request)` (in a worker), `start()` (once in each worker), `normalise(text)` and `version(request)` (of what
+judges: another one makes those judgements obsolete that were kept). What goes wrong in a worker, an error, a crash or a
+timeout, is the result of that one request.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import threading
 import time
 import types
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures import wait
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any, Literal
 
+from rlfl_envs.cache import write
 from rlfl_envs.errors import MissingDependencyError, RLFLError
 from rlfl_envs.task import check_value
 
@@ -119,6 +121,7 @@ class Pool:
         self._folder = None if cache is None else Path(cache)
         self._workers: Any = None
         self._context = _Context()
+        self._end: Callable[[], Any] = _nothing
         self._owner = 0  # the process that started the workers: a fork has a copy of them that does not work
 
     def evaluate(self, requests: Sequence[Request]) -> list[Judgement]:
@@ -154,9 +157,8 @@ class Pool:
 
     def close(self) -> None:
         """Ends the workers; the next request starts others."""
-        if self._workers is not None:
-            _stop(self._workers, self._context, self._owner)
-        self._workers = None
+        self._end()
+        self._workers, self._end = None, _nothing
 
     def __enter__(self) -> Pool:
         """The pool itself."""
@@ -215,7 +217,7 @@ class Pool:
             context=self._context,
         )
         self._owner = os.getpid()
-        weakref.finalize(self, _stop, self._workers, self._context, self._owner)
+        self._end = weakref.finalize(self, _stop, self._workers, self._context, self._owner)
 
     def _judge_on_ray(self, requests: list[Request]) -> list[Judgement]:
         """No more than `workers` at a time, so that no request's time runs while it waits."""
@@ -263,17 +265,13 @@ class Pool:
     def _remember(self, request: Request, judgement: Judgement) -> None:
         self._memo[request] = judgement
         if self._folder is not None and judgement.status not in ("timeout", "crash"):
-            file = self._file(request)
-            temporary = file.with_suffix(f".{os.getpid()}.tmp")
             entry = json.dumps({"request": asdict(request), "judgement": asdict(judgement)})
             with contextlib.suppress(OSError):  # a full disk: it is judged again next time
-                file.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(entry, encoding="utf-8")
-                temporary.replace(file)
+                write(self._file(request), entry.encode())
 
     def _file(self, request: Request) -> Path:
         assert self._folder is not None
-        what = repr((self.backend.__name__, self.backend.VERSION, request)).encode(errors="replace")
+        what = repr((self.backend.__name__, self.backend.version(request), request)).encode(errors="replace")
         return self._folder / f"{hashlib.blake2b(what, digest_size=16).hexdigest()}.json"
 
 
@@ -298,6 +296,10 @@ def _checked(result: object) -> Judgement:
     if isinstance(result, RLFLError):
         raise result
     return result if isinstance(result, Judgement) else Judgement("crash", {})
+
+
+def _nothing() -> None:
+    """Ends the workers of a pool that has none."""
 
 
 def _stop(workers: Any, context: _Context, owner: int) -> None:
@@ -326,7 +328,9 @@ def _begin(memory_mb: int, parent: int) -> None:
         import resource
 
         # Of data alone: Java and JAX reserve far more addresses than they ever write to.
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb * 2**20, memory_mb * 2**20))
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = memory_mb * 2**20 if most == resource.RLIM_INFINITY else min(memory_mb * 2**20, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _end_with(parent: int) -> None:

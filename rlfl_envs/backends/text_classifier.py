@@ -24,6 +24,7 @@ from rlfl_envs.hub import check_hub
 __all__ = ["Classifier", "load_classifier"]
 
 _BATCH = 64
+_MAX_TOKENS = 512
 
 
 class Classifier(Protocol):
@@ -117,6 +118,16 @@ class _HubClassifier:
         if not positive:
             raise ConfigError(f"classifier={name!r} has the labels {[*labels.values()]}; none is positive.")
         self._positive = positive[0]
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+            self._model.config.pad_token_id = self._tokenizer.pad_token_id
+        known = getattr(self._model.config, "max_position_embeddings", None) or _MAX_TOKENS
+        self._max_tokens = min(_MAX_TOKENS, self._tokenizer.model_max_length, known)
+        try:  # what does not work should not work now, rather than at a completion
+            self(["a " * 2 * self._max_tokens, "a"])
+        except (IndexError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"classifier={name!r} cannot read {self._max_tokens} tokens ({reason}).") from error
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
         import torch
@@ -127,7 +138,9 @@ class _HubClassifier:
         with torch.no_grad():
             for start in range(0, len(clean), _BATCH):
                 batch = clean[start : start + _BATCH]
-                inputs = self._tokenizer(batch, return_tensors="pt", padding=True, truncation=True, max_length=512)
+                inputs = self._tokenizer(
+                    batch, return_tensors="pt", padding=True, truncation=True, max_length=self._max_tokens
+                )
                 logits = self._model(**inputs.to(self._model.device)).logits
                 found.append(logits.softmax(dim=-1)[:, self._positive].double().cpu().numpy())
         return np.concatenate(found) if found else np.zeros(0)

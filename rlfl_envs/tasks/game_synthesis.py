@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from rlfl_envs import ludax_games
 from rlfl_envs.backends import ludax_board, ludii_language
+from rlfl_envs.backends.ludii import find_jar
 from rlfl_envs.backends.pool import Judgement, Pool, Request
-from rlfl_envs.bracketed import FormGrammar, end_of_form, forms, indented, ludeme_tokenizer
+from rlfl_envs.bracketed import STRING, FormGrammar, end_of_form, forms, indented, ludeme_tokenizer
 from rlfl_envs.corpora import Corpus, corpus_tokenizer
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, TokenizationError
 from rlfl_envs.keys import text_in_split
@@ -90,7 +91,7 @@ class GameConfig(TaskConfig):
         check_value("vocabulary_size", self.vocabulary_size, 259 <= self.vocabulary_size <= 2**17, "259..131072")
         check_value("workers", self.workers, 0 <= self.workers <= 256, "0..256")
         check_value("timeout", self.timeout, 0 < self.timeout < math.inf, "more than 0")
-        is_text = self.vocabulary not in ("characters", "numbers")
+        is_text = self.vocabulary not in ("characters", "number")
         check_value("vocabulary", self.vocabulary, is_text, "'ludemes', 'bpe', or a Hugging Face tokenizer")
         has_splits = self.mode == "infill" or self.header
         check_value("split", self.split, has_splits or self.split == "all", "'all' where the prompt is empty")
@@ -231,7 +232,7 @@ class GameSynthesis(Task):
         """The prompt that asks for a game: its name and its board; nothing where the config wants no header."""
         if not self.config.header:
             return ""
-        name = re.search(r'"[^"]*"', game)
+        name = re.search(STRING, game)
         boards = [game[start:end] for start, end in forms(game) if game.startswith("(board", start)]
         return f"{_HEADER}{' '.join([*(name[0] for name in [name] if name), *boards[:1]])}{_TEXT}"
 
@@ -469,13 +470,23 @@ class LudaxGame(GameSynthesis):
             return (*ludax_games.shipped().values(),)
         paths = sorted(Path(self.config.corpus).glob("*.ldx"))
         check_value("corpus", self.config.corpus, bool(paths), "'mutants', 'shipped', or a folder of .ldx files")
-        return tuple(ludax_games.normalise(path.read_text(encoding="utf-8")) for path in paths)
+        return tuple(map(_read_game, paths))
 
     def _words(self) -> list[str]:
         return ludax_games.words()
 
     def _draw(self, game: str, path: Path, seed: int) -> int:
         return ludax_board.draw_board(game, path, max_turns=self.config.max_turns, seed=seed)
+
+
+def _read_game(path: Path) -> str:
+    try:
+        game = ludax_games.normalise(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"corpus={str(path.parent)!r}: {path.name} cannot be read as text ({error}).") from error
+    if end_of_form(game) != len(game) or len(forms(game)) < 2:
+        raise ConfigError(f"corpus={str(path.parent)!r}: {path.name} is no game, one form with others in it.")
+    return game
 
 
 # --- Ludii -----------------------------------------------------------------------------------------------------------
@@ -550,4 +561,9 @@ class LudiiGame(GameSynthesis):
         return ludii_language.words(self.config.jar)
 
     def _settings(self) -> dict[str, int | float | str]:
-        return super()._settings() | {"jar": self.config.jar}
+        return super()._settings() | {"jar": self._jar}
+
+    @cached_property
+    def _jar(self) -> str:
+        """Where the jar is, whatever LUDII_JAR says later."""
+        return str(find_jar(self.config.jar))

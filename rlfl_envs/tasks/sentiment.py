@@ -67,7 +67,7 @@ class SentimentConfig(TaskConfig):
         check_value("max_prompt_tokens", self.max_prompt_tokens, 1 <= self.max_prompt_tokens <= 64, "1..64")
         is_range = 1 <= self.min_prompt_tokens <= self.max_prompt_tokens
         check_value("min_prompt_tokens", self.min_prompt_tokens, is_range, f"1..{self.max_prompt_tokens}")
-        is_text = self.vocabulary not in ("characters", "numbers")
+        is_text = self.vocabulary not in ("characters", "number")
         check_value("vocabulary", self.vocabulary, is_text, "'corpus', 'gpt2', or a Hugging Face tokenizer")
         check_value("vocabulary_size", self.vocabulary_size, 259 <= self.vocabulary_size <= 2**17, "259..131072")
 

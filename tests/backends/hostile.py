@@ -9,7 +9,10 @@ import time
 from rlfl_envs import ConfigError
 from rlfl_envs.backends.pool import Judgement, Request
 
-VERSION = "1"
+
+def version(request: Request) -> str:
+    """Always the first."""
+    return "1"
 
 
 def screen(request: Request) -> Judgement | None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pytest
 
 from rlfl_envs import ConfigError
 from rlfl_envs.backends.pool import Judgement, Pool, Request, kept
+from rlfl_envs.cache import write
 
 pytest.importorskip("pebble", reason="needs the extra ludax or ludii")
 
@@ -126,8 +128,29 @@ def test_a_full_disk_costs_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_pat
         raise OSError(28, "No space left on device")
 
     pool = Pool("hostile", workers=0, cache=tmp_path / "new")
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert pool.evaluate(requests("fine"))[0].status == "playable"
+
+
+def test_another_version_judges_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What another engine said is not kept for this one."""
+    pool = Pool("hostile", workers=0, cache=tmp_path)
+    pool.evaluate(requests("fine"))
+    monkeypatch.setattr(pool.backend, "version", lambda _: "2")
+    Pool("hostile", workers=0, cache=tmp_path).evaluate(requests("fine"))
+    assert len(list(tmp_path.glob("*.json"))) == 2
+
+
+def test_two_that_write_at_once_leave_a_whole_file(tmp_path: Path) -> None:
+    """Threads have one process number, as containers may have; a reader sees the one or the other."""
+    contents = [bytes([i]) * 2**20 for i in range(4)]
+    path = tmp_path / "file"
+    with ThreadPoolExecutor(4) as threads:
+        writing = [threads.submit(write, path, content) for content in contents * 10]
+        while any(not each.done() for each in writing):
+            if path.exists():
+                assert path.read_bytes() in contents
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_pool_may_be_garbage_while_another_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def test_tfidf_is_right_nine_times_in_ten() -> None:
     np.testing.assert_array_equal(load_classifier("tfidf")(texts), probabilities)
 
 
-def _save_classifier(folder: Path, labels: dict[int, str]) -> str:
+def _save_classifier(folder: Path, labels: dict[int, str], **specials: str) -> str:
     """A tiny BERT with random weights and a vocabulary of characters."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -48,7 +48,8 @@ def _save_classifier(folder: Path, labels: dict[int, str]) -> str:
         label2id={label: i for i, label in labels.items()},
     )
     BertForSequenceClassification(config).save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    specials = specials or {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    PreTrainedTokenizerFast(tokenizer_object=backend, **specials).save_pretrained(folder)
     return str(folder)
 
 
@@ -68,6 +69,17 @@ def test_a_hugging_face_classifier(tmp_path: Path) -> None:
     task = load_task("rlfl/Sentiment-v0", corpus="template", reward="classifier", classifier=name)
     (outcome,) = task.evaluate([task.parse_prompt("The film")], [" abc"])
     assert outcome.reward == pytest.approx(2 * classifier(["The film abc"])[0] - 1)
+
+
+def test_a_classifier_without_padding_and_with_a_short_context(tmp_path: Path) -> None:
+    """GPT-2's kind: texts of different lengths, and too long ones, are judged and raise nothing."""
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    name = _save_classifier(tmp_path / "gpt2", {0: "negative", 1: "positive"}, eos_token="[UNK]")
+    labels = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}}
+    config = GPT2Config(vocab_size=100, n_embd=8, n_layer=1, n_head=2, n_positions=16, **labels)
+    GPT2ForSequenceClassification(config).save_pretrained(name)
+    assert load_classifier(name)(["abc " * 100, "a"]).shape == (2,)
 
 
 def test_what_is_no_classifier(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
 import rlfl_envs
@@ -197,6 +197,8 @@ def read_prompt(env: TokenEnv) -> str:
     return env.prompt.text
 
 
+_PRINTABLE = "".join(map(chr, range(33, 127)))
+
 # --- vocabularies --------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +234,38 @@ def gpt2_like_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A byte-level BPE whose only special token is <|endoftext|>, as in GPT-2, without a tokenizer_config.json."""
     folder = tmp_path_factory.mktemp("gpt2")
     _train_bpe(["<|endoftext|>"]).save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spaced_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BPE that begins each text with a space of its own, as Llama 2's does; it pads and truncates as well."""
+    folder = tmp_path_factory.mktemp("spaced")
+    backend = Backend(models.BPE(unk_token="<unk>"))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    trainer = trainers.BpeTrainer(
+        vocab_size=200, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=list(_PRINTABLE), show_progress=False
+    )
+    backend.train_from_iterator(["12+3=15", "a b ab ba", "1 + 2 = 3"], trainer)
+    backend.enable_padding(length=16, pad_id=0, pad_token="<unk>")
+    backend.enable_truncation(8)
+    backend.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def metaspace_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as newer models write it down."""
+    folder = tmp_path_factory.mktemp("metaspace")
+    backend = Backend(models.BPE(unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    trainer = trainers.BpeTrainer(
+        vocab_size=200, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=list(_PRINTABLE), show_progress=False
+    )
+    backend.train_from_iterator(["12+3=15", "a b ab ba", "1 + 2 = 3"], trainer)
+    backend.save(str(folder / "tokenizer.json"))
     return folder
 
 

@@ -192,6 +192,11 @@ def test_a_wrong_grammar_is_an_error(mask: GrammarMask) -> None:
         mask.start("start: nowhere")
 
 
+def test_indented_however_deep() -> None:
+    """What is too deep to be read stays on one line."""
+    assert indented("(" * 5000 + ")" * 5000)
+
+
 def test_indented() -> None:
     """Line by line where it is long, and nothing lost."""
     text = '(game "A b" (one (two (three) x)) y:(four) z)'

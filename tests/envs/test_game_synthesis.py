@@ -68,6 +68,16 @@ def test_first_prompts() -> None:
     assert [prompt.text for prompt in prompts] == GOLDEN_WRITE
 
 
+def test_files_that_are_no_games(tmp_path: Path) -> None:
+    """A folder of one's own is checked when it is read."""
+    (tmp_path / "one.ldx").write_text("(game)")
+    with pytest.raises(ConfigError, match=r"one\.ldx is no game, one form with others in it"):
+        load_task(LUDAX, corpus=str(tmp_path))
+    (tmp_path / "one.ldx").write_bytes(b"(game \xff)")
+    with pytest.raises(ConfigError, match=r"one\.ldx cannot be read as text"):
+        load_task(LUDAX, corpus=str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "arguments", [{}, {"corpus": "shipped", "split": "all"}, {"max_completion_tokens": 8}], ids=str
 )

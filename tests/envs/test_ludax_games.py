@@ -43,6 +43,11 @@ def test_normalising_twice_changes_nothing(pieces: list[str]) -> None:
     assert ludax_games.normalise(text.replace(" ", "\n\t ")) == once or '"' in text
 
 
+def test_escapes_stay_in_their_string() -> None:
+    """A quote after a backslash does not end it."""
+    assert ludax_games.normalise('( game  "A\\"  B)" (x) )') == '(game "A\\"  B)" (x))'
+
+
 def test_every_game_is_in_the_grammar() -> None:
     """By Ludax's own parser, in its own grammar; it reads normalised texts as it reads the files."""
     from lark import Lark

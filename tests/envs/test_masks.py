@@ -237,6 +237,25 @@ def test_least_length(mask: str) -> None:
         *_, info = env.step(one)
 
 
+def test_a_long_least_length_costs_two_rows() -> None:
+    """However many tokens there have to be."""
+    mask = make_mask(load_task(COPY, min_completion_tokens=60_000))
+    state = 0
+    for _ in range(60_000):
+        assert not mask.row(state)[2]
+        state = mask.next_state(state, 3)
+    assert mask.row(state)[2]
+    assert len(mask.rows) == 2
+    with pytest.raises(ConfigError, match=r"^min_completion_tokens=1000000000000 is not allowed; allowed: 0..65536"):
+        load_task(COPY, min_completion_tokens=10**12)
+
+
+def test_stacks_without_end() -> None:
+    """A mask whose states would fill the memory is refused."""
+    with pytest.raises(ConfigError, match=r"^mask='syntax' is not allowed; allowed: 'none' where more than 10000 st"):
+        load_task("rlfl/Brackets-v0", depth=24, length=48, mask="syntax")
+
+
 def test_without_a_syntax() -> None:
     """Every token but PAD and BOS is legal; under "syntax" such a task is refused."""
     env = TokenEnv(Parentheses())

@@ -22,6 +22,7 @@ from rlfl_envs import (
     load_task,
     load_tokenizer,
     number_tokenizer,
+    tokenization,
 )
 
 from .conftest import ANSWER, COPY, GIVEN, STEPS, save_vocabulary
@@ -188,8 +189,39 @@ def test_wrong_vocabularies(tmp_path: Path) -> None:
         Tokenizer(number_tokenizer().backend, pad="<pad>", eos="<end>", bos=None)
 
 
+@pytest.mark.parametrize("folder", ["spaced_folder", "metaspace_folder"])
+def test_a_completion_has_the_spaces_that_it_is_written_with(folder: str, request: pytest.FixtureRequest) -> None:
+    """No token is added before a text, and none loses its space; nor is a text padded or cut."""
+    tokenizer = load_tokenizer(str(request.getfixturevalue(folder)))
+    for text in ("5", " 5", "a b", " a b ab " * 5):
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        assert "".join(tokenizer.token_texts[i] for i in ids) == text
+    assert len(tokenizer.encode("5")) == 1
+
+
+def test_specials_that_are_declared_as_none(bpe_folder: Path, tmp_path: Path) -> None:
+    """No BOS, though one has its usual name; EOS there must be; a name that is no token is passed over."""
+    vocabulary = Path(save_vocabulary(tmp_path, "ab"))
+    config = {"bos_token": None, "eos_token": None, "pad_token": "[NO SUCH TOKEN]"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(str(vocabulary))
+    assert (tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id) == (0, None, 2)
+
+
+def test_specials_of_the_hub(bpe_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name a vocabulary has the special tokens that it has from a folder."""
+    monkeypatch.setattr(tokenization, "check_hub", lambda *_: None)
+    monkeypatch.setattr(
+        tokenization.Backend, "from_pretrained", lambda _: Backend.from_file(str(bpe_folder / "tokenizer.json"))
+    )
+    monkeypatch.setattr(tokenization, "_from_hub", lambda _, file: bpe_folder / file)
+    found, expected = load_tokenizer("some/name"), load_tokenizer(str(bpe_folder))
+    assert (found.pad_id, found.bos_id, found.eos_id) == (expected.pad_id, expected.bos_id, expected.eos_id)
+
+
 @pytest.mark.parametrize("mask", ["none", "syntax"])
-@pytest.mark.parametrize("folder", ["bpe_folder", "gpt2_like_folder"])
+@pytest.mark.parametrize("folder", ["bpe_folder", "gpt2_like_folder", "spaced_folder", "metaspace_folder"])
 @pytest.mark.parametrize("id", [GIVEN, STEPS, ANSWER, COPY])
 def test_tasks_in_hugging_face_vocabularies(id: str, folder: str, mask: str, request: pytest.FixtureRequest) -> None:
     """Every task can be played in them: prompts and references fit, and are legal under a mask."""

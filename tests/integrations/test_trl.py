@@ -106,6 +106,12 @@ def test_wrong_arguments(make: Any) -> None:
         make("rlfl/Copy-v0", min_completion_tokens=2, **more)
 
 
+def test_a_task_that_asks_for_a_least_length_elsewhere() -> None:
+    """TRL knows no masks, so that there is none here."""
+    pytest.importorskip("nltk", reason="needs nltk")
+    assert reward_function("rlfl/Sentiment-v0", corpus="template")(prompts=["This film"], completions=[" was great"])
+
+
 # --- the prompts ---------------------------------------------------------------------------------------------------
 
 
