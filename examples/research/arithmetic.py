@@ -13,7 +13,7 @@ screen  One factor at a time around a base, 1,000 updates of 64 prompts x 64 ans
 confirm What the screen recommends, on ten seeds: both one-token ids, final sums held out of training, and what is
         left without batch entropy. Budget: 4 variants x 10 seeds x about 6 min = 4 core-hours.
 carry   The confirmed recipe, as it is, where there are products, and numbers of three digits written in characters.
-        Three seeds. Budget: 3 variants x 3 seeds x about 15 min = 2.3 core-hours.
+        Three seeds. Budget: 3 seeds x (5 + 30 + 40) min = 4 core-hours.
 steps-confirm
         Whole derivations after imitating 256 of them, on ten seeds. Budget: 10 seeds x about 16 min = 2.7 core-hours.
 steps   What is changed in that: entropies, algorithms, reward. Three seeds.
@@ -21,7 +21,7 @@ steps   What is changed in that: entropies, algorithms, reward. Three seeds.
 steps-first
         What was registered before, and stopped after two seeds.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
-        Budget: 6 variants x 3 seeds x about 10 min = 3 core-hours.
+        Budget: 6 variants x 3 seeds x about 20 min = 6 core-hours.
 """
 
 from __future__ import annotations
