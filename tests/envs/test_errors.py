@@ -57,7 +57,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "max_completion_tokens=0 is not allowed; allowed: 1..65536, or None.",
     ),
     (STEPS, {"max_completion_tokens": "9"}, "max_completion_tokens='9' is not allowed; allowed: int or None."),
-    (STEPS, {"min_completion_tokens": -1}, "min_completion_tokens=-1 is not allowed; allowed: 0 or more."),
+    (STEPS, {"min_completion_tokens": -1}, "min_completion_tokens=-1 is not allowed; allowed: 0..65536."),
     (
         COPY,
         {"lenght": 3},
