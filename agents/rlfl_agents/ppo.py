@@ -192,9 +192,11 @@ class PPOConfig:
         Raises:
             ConfigError: With the field, its value and what is allowed.
         """
-        counts = "prompts group_size epochs minibatches accumulation total_samples eval_prompts save_every keep_last"
-        at_least_one = dict.fromkeys([*counts.split(), "layers", "heads", "kl_horizon"], 1)
-        check_settings(self, seed=0, eval_every=0, lora_rank=0, threads=0, **at_least_one)
+        counts = (
+            *("layers", "heads", "total_samples", "prompts", "group_size", "epochs", "minibatches", "accumulation"),
+            *("kl_horizon", "eval_prompts", "save_every", "keep_last"),
+        )
+        check_settings(self, seed=0, eval_every=0, lora_rank=0, threads=0, **dict.fromkeys(counts, 1))
         if self.prompts % (self.minibatches * self.accumulation):
             pieces = self.minibatches * self.accumulation
             raise ConfigError(f"prompts={self.prompts} must be a multiple of minibatches * accumulation = {pieces}.")

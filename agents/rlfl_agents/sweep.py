@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from rlfl_agents.checkpoint import write_text
 from rlfl_agents.metrics import read_metrics
 from rlfl_agents.ppo import PPOConfig, train
 
@@ -74,9 +75,7 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
 def keep(path: Path, result: Any) -> None:
     """Writes a result as JSON, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(result, indent=1) + "\n")
 
 
 def fill_in(page: str, tables: Mapping[str, str]) -> str:

@@ -197,8 +197,6 @@ def read_prompt(env: TokenEnv) -> str:
     return env.prompt.text
 
 
-_PRINTABLE = "".join(map(chr, range(33, 127)))
-
 # --- vocabularies --------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +235,14 @@ def gpt2_like_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _train_spaced(backend: Backend) -> None:
+    specials, alphabet = ["<unk>", "<s>", "</s>"], list(map(chr, range(33, 127)))
+    trainer = trainers.BpeTrainer(
+        vocab_size=200, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(["12+3=15", "a b ab ba", "1 + 2 = 3"], trainer)
+
+
 @pytest.fixture(scope="session")
 def spaced_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BPE that begins each text with a space of its own, as Llama 2's does; it pads and truncates as well."""
@@ -244,10 +250,7 @@ def spaced_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backend = Backend(models.BPE(unk_token="<unk>"))
     backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    trainer = trainers.BpeTrainer(
-        vocab_size=200, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=list(_PRINTABLE), show_progress=False
-    )
-    backend.train_from_iterator(["12+3=15", "a b ab ba", "1 + 2 = 3"], trainer)
+    _train_spaced(backend)
     backend.enable_padding(length=16, pad_id=0, pad_token="<unk>")
     backend.enable_truncation(8)
     backend.save(str(folder / "tokenizer.json"))
@@ -261,10 +264,7 @@ def metaspace_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backend = Backend(models.BPE(unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
     backend.decoder = decoders.Metaspace(prepend_scheme="always")
-    trainer = trainers.BpeTrainer(
-        vocab_size=200, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=list(_PRINTABLE), show_progress=False
-    )
-    backend.train_from_iterator(["12+3=15", "a b ab ba", "1 + 2 = 3"], trainer)
+    _train_spaced(backend)
     backend.save(str(folder / "tokenizer.json"))
     return folder
 
