@@ -170,6 +170,7 @@ def evaluate(words: Sequence[str]) -> None:
         env_kwargs: EnvKwargs = _NONE,
         prompts: int = 1000,
         worst: int = 8,
+        device: Literal["auto", "cpu"] = "auto",
     ) -> None:
         """Measure a run or a model on held-out prompts, greedily and sampled.
 
@@ -179,9 +180,10 @@ def evaluate(words: Sequence[str]) -> None:
             env_kwargs: The environment's arguments, on top of those it was trained with.
             prompts: How many held-out prompts.
             worst: How many of the worst misses to show.
+            device: "auto" takes an accelerator where there is one.
         """
         policy, envs, temperature, seen, reference = load_policy(
-            model, env_id, env_kwargs, num_envs=max(1, min(256, prompts))
+            model, env_id, env_kwargs, num_envs=max(1, min(256, prompts)), device=device
         )
         greedy = evaluate_policy(policy, envs, prompts, seen=seen, reference=reference)
         sampled = evaluate_policy(

@@ -14,10 +14,11 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from rlfl_agents.policy import Policy, build_policy, no_progress_bar
@@ -114,7 +115,13 @@ def _vocabulary(model: str) -> str:
     return model
 
 
-def load_policy(name: str | Path, env_id: str | None, env_kwargs: Mapping[str, Any], num_envs: int = 256) -> Loaded:
+def load_policy(
+    name: str | Path,
+    env_id: str | None,
+    env_kwargs: Mapping[str, Any],
+    num_envs: int = 256,
+    device: Literal["auto", "cpu"] = "auto",
+) -> Loaded:
     """Finds out what a run directory or a model is, and loads it for evaluation.
 
     Args:
@@ -123,6 +130,7 @@ def load_policy(name: str | Path, env_id: str | None, env_kwargs: Mapping[str, A
         env_id: The id to evaluate on; the one it was trained on by default.
         env_kwargs: Arguments of the environment, on top of those it was trained with.
         num_envs: How many episodes are played side by side.
+        device: "auto" takes an accelerator where there is one.
 
     Raises:
         ConfigError: There is no such model, or nothing says which id to evaluate on.
@@ -138,8 +146,10 @@ def load_policy(name: str | Path, env_id: str | None, env_kwargs: Mapping[str, A
     found, kwargs = resolve(str(model), env_id, (trained_kwargs if is_its_own else {}) | dict(env_kwargs))
     envs = make_envs(env_id, num_envs, **{"split": "test", **kwargs})
 
+    where = torch.device("cpu") if device == "cpu" else PartialState().device
+
     def built(model: str) -> Policy:
-        return build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=model)
+        return build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=model).to(where)
 
     keys = folder / "seen_keys.npy"
     seen = np.load(keys) if keys.exists() and is_its_own else None

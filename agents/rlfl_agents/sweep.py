@@ -16,9 +16,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from rlfl_agents.checkpoint import write_text
 from rlfl_agents.metrics import read_metrics
@@ -87,30 +88,36 @@ def fill_in(page: str, tables: Mapping[str, str]) -> str:
 
 
 def train_agent(
-    config: PPOConfig, columns: Sequence[str], examine: Callable[[Path], dict[str, Any]] | None = None
+    config: PPOConfig,
+    columns: Sequence[str],
+    examine: Callable[[Path], dict[str, Any]] | None = None,
+    device: Literal["auto", "cpu"] = "cpu",
 ) -> dict[str, Any]:
-    """Trains our agent on one thread of the CPU and keeps what a plot needs; the run itself is deleted.
+    """Trains our agent on one thread and keeps what a plot needs; the run itself is deleted.
 
     Args:
         config: The settings.
         columns: Which columns of metrics.csv to keep, at the updates with an evaluation; "tokens" as well, those
             sampled so far.
         examine: Looks at the run directory before it goes; what it returns is kept as well.
+        device: As in `PPOConfig`. Processor time is what runs are compared by, so the CPU unless asked.
 
     Returns:
-        `seed`, `config`, `minutes` of training, `final` (the last row of metrics), `curve` (a list for each column),
-        and what `examine` found.
+        `seed`, `config`, `device` (a GPU's name, or "cpu"), `minutes` of training, `final` (the last row of metrics),
+        `curve` (a list for each column), and what `examine` found.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        last = train(dataclasses.replace(config, threads=1, device="cpu"), run, quiet=True)
+        last = train(dataclasses.replace(config, threads=1, device=device), run, quiet=True)
         metrics = read_metrics(run)
         found = examine(run) if examine else {}
     metrics["tokens"] = np.nancumsum(np.array(metrics["length"]) * config.rows).tolist()
+    on_gpu = device == "auto" and torch.cuda.is_available()
     evaluated = [i for i, success in enumerate(metrics["eval/success"]) if not math.isnan(success)]
     return {
         "seed": config.seed,
         "config": dataclasses.asdict(config),
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "minutes": last["clock/minutes"],
         "final": {name: value for name, value in last.items() if not math.isnan(value)},
         "curve": {name: [metrics[name][i] for i in evaluated] for name in columns},

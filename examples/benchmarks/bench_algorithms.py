@@ -201,19 +201,23 @@ def table() -> str:
 
 
 def table_to_goal() -> str:
-    """Tokens and processor seconds until an evaluation first shows GOAL; medians of the seeds that got there."""
+    """Tokens until an evaluation first shows GOAL, the median of the seeds that got there; seed 0's processor seconds.
+
+    Seconds of one seed, so that all are of one machine: runs may come from several.
+    """
     lines = [f"| | {' | '.join(id.removeprefix('rlfl/') for id in TOKENS)} |", "| --- " * (len(TOKENS) + 1) + "|"]
     for algorithm in ALGORITHMS:
         cells = []
         for id in TOKENS:
             found = curves(algorithm, id)
             reached = [(c, next((i for i, s in enumerate(c["success"]) if s >= GOAL), None)) for c in found]
-            arrived = [(c["tokens"][i], c["seconds"][i]) for c, i in reached if i is not None]
-            if not arrived:
+            tokens = [c["tokens"][i] for c, i in reached if i is not None]
+            if not tokens:
                 cells.append("never" if found else "")
                 continue
-            tokens, seconds = np.median(arrived, axis=0)
-            cells.append(f"{tokens / 1000:.0f}k, {seconds:.0f} s" + f" ({len(arrived)} of {len(found)})")
+            first, at = reached[0]
+            seconds = f", {first['seconds'][at]:.0f} s" if at is not None else ""
+            cells.append(f"{np.median(tokens) / 1000:.0f}k{seconds} ({len(tokens)} of {len(found)})")
         lines.append(f"| {algorithm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -22,6 +22,9 @@ steps-first
         What was registered before, and stopped after two seeds.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
         Budget: 6 variants x 3 seeds x about 20 min = 6 core-hours.
+paper-gpt2
+        The same in GPT-2's shape, at the paper's learning rate: for a GPU (`--device auto`), where nine runs share a
+        quarter of an hour; a day of two CPU cores each. Three seeds.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -60,27 +63,29 @@ COLUMNS = (
 )
 
 
-def run(config: PPOConfig, start: SFTConfig | None) -> dict[str, Any]:
+def run(config: PPOConfig, start: SFTConfig | None, device: Literal["auto", "cpu"]) -> dict[str, Any]:
     """One run: the warm start, if there is one, then training.
 
     Returns:
         What `train_agent` keeps and what `answers` finds; "warm_start" has the warm start's settings and measures.
     """
+    examine = partial(answers, device=device)
     if start is None:
-        return train_agent(config, COLUMNS, answers)
-    start = dataclasses.replace(start, seed=config.seed, threads=1, device="cpu")
+        return train_agent(config, COLUMNS, examine, device)
+    start = dataclasses.replace(start, seed=config.seed, threads=1, device=device)
     with tempfile.TemporaryDirectory() as folder:
         measures = warm_start(start, Path(folder) / "model", quiet=True)
-        result = train_agent(dataclasses.replace(config, model=f"{folder}/model"), COLUMNS, answers)
+        result = train_agent(dataclasses.replace(config, model=f"{folder}/model"), COLUMNS, examine, device)
     result["config"]["model"] = "warm start"
     return {**result, "warm_start": {"config": dataclasses.asdict(start), **measures}}
 
 
-def answers(folder: Path) -> dict[str, Any]:
+def answers(folder: Path, device: Literal["auto", "cpu"]) -> dict[str, Any]:
     """What the trained policy answers where which answer is due, greedy, on 4,000 held-out prompts.
 
     Args:
         folder: The run's.
+        device: What plays them.
 
     Returns:
         `answers`: [answer due, answer given (-1 where it is no number), how often], sorted; `distinct_answers`;
@@ -88,7 +93,7 @@ def answers(folder: Path) -> dict[str, Any]:
         `unearned`, the share of completions that have the full reward without being a success; and `worked_out`, the
         share in which every statement is the one before with two neighbours added (of sums alone).
     """
-    loaded = load_policy(folder / "policy", None, {})
+    loaded = load_policy(folder / "policy", None, {}, device=device)
     found = evaluate_policy(loaded.policy, loaded.envs, 4000, seen=np.load(folder / "seen_keys.npy"))
     pairs: Counter[tuple[int, int]] = Counter()
     for sample in found.samples:
@@ -123,14 +128,14 @@ def result_file(experiment: str, variant: str, seed: int) -> Path:
     return RESULTS / experiment / f"{name}-seed{seed}.json"
 
 
-def jobs(name: str, variants: Sequence[str], seeds: Sequence[int]) -> list[Job]:
+def jobs(name: str, variants: Sequence[str], seeds: Sequence[int], device: Literal["auto", "cpu"]) -> list[Job]:
     """The runs of an experiment, seed by seed."""
     experiment = EXPERIMENTS[name]
     return [
         Job(
             result_file(name, variant, seed),
             variant,
-            partial(run, dataclasses.replace(experiment.variants[variant], seed=seed), experiment.warm_start),
+            partial(run, dataclasses.replace(experiment.variants[variant], seed=seed), experiment.warm_start, device),
         )
         for seed in seeds
         for variant in variants
@@ -185,7 +190,7 @@ CELLS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "batch entropy": lambda runs: spread([run["final"]["batch_entropy"] for run in runs], ".2f"),
     "largest p̄": lambda runs: spread([run["final"]["batch_max_action"] for run in runs], ".2f"),
     "different answers": lambda runs: spread([run["distinct_answers"] for run in runs], ".0f"),
-    "minutes": lambda runs: spread([run["minutes"] for run in runs], ".1f"),
+    "minutes": lambda runs: spread([run["minutes"] for run in runs if run.get("device", "cpu") == "cpu"], ".1f"),
 }
 
 
@@ -285,6 +290,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="which (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="which (default: all)")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "auto"),
+        default="cpu",
+        help="auto: a GPU where there is one; its minutes go into no table",
+    )
     parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
     chosen = parser.parse_args(arguments)
     experiment = EXPERIMENTS[chosen.experiment]
@@ -292,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown := set(variants) - set(experiment.variants):
         parser.error(f"no such variant: {', '.join(sorted(unknown))}; there are: {', '.join(experiment.variants)}")
     if not chosen.plot_only:
-        run_missing(jobs(chosen.experiment, variants, chosen.seeds or experiment.seeds), chosen.jobs)
+        run_missing(jobs(chosen.experiment, variants, chosen.seeds or experiment.seeds, chosen.device), chosen.jobs)
     print(table(chosen.experiment))
     for page in PAGES:
         page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
