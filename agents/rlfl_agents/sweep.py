@@ -25,7 +25,7 @@ from rlfl_agents.checkpoint import write_text
 from rlfl_agents.metrics import read_metrics
 from rlfl_agents.ppo import PPOConfig, train
 
-__all__ = ["Job", "fill_in", "keep", "run_missing", "train_agent"]
+__all__ = ["Job", "fill_in", "keep", "load_results", "result_file", "run_missing", "train_agent"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +71,18 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
                     failures.append(failure)
         if failures:
             raise BaseExceptionGroup(f"{len(failures)} of {len(missing)} runs failed", failures)
+
+
+def result_file(folder: Path, name: str, seed: int) -> Path:
+    """Where a run's result belongs: `name-seedN.json`, lower case, hyphens for all but letters, digits and dots."""
+    return folder / f"{re.sub(r'[^a-z0-9.-]+', '-', name.lower())}-seed{seed}.json"
+
+
+def load_results(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Reads the results of that name, by seed."""
+    pattern = result_file(folder, name, 0).name.replace("-seed0.", "-seed*.")
+    found = (json.loads(file.read_text(encoding="utf-8")) for file in folder.glob(pattern))
+    return sorted(found, key=lambda result: result["seed"])
 
 
 def keep(path: Path, result: Any) -> None:

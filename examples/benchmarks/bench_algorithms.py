@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -29,7 +28,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.sweep import Job, fill_in, run_missing, train_agent
+from rlfl_agents.sweep import Job, fill_in, load_results, result_file, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "algorithms"
 ROOT = Path(__file__).parents[2]
@@ -143,16 +142,15 @@ def run_trl(algorithm: str, id: str, seed: int) -> dict[str, list[float]]:
 # --- all runs ----------------------------------------------------------------------------------------------------
 
 
-def result_file(algorithm: str, id: str, seed: int) -> Path:
-    """Where a run's result is kept."""
-    name = algorithm.replace(" + ", "-").replace(" ", "-").lower()
-    return RESULTS / id.removeprefix("rlfl/") / f"{name}-seed{seed}.json"
+def folder(id: str) -> Path:
+    """Where an id's results are kept."""
+    return RESULTS / id.removeprefix("rlfl/")
 
 
 def jobs(algorithms: Sequence[str], ids: Sequence[str], chosen: Sequence[int]) -> list[Job]:
     """The runs, seed by seed, so that the table fills evenly."""
     return [
-        Job(result_file(algorithm, id, seed), f"{algorithm}, {id}", partial(run, algorithm, id, seed))
+        Job(result_file(folder(id), algorithm, seed), f"{algorithm}, {id}", partial(run, algorithm, id, seed))
         for seed in chosen
         for id in ids
         for algorithm in algorithms
@@ -162,8 +160,7 @@ def jobs(algorithms: Sequence[str], ids: Sequence[str], chosen: Sequence[int]) -
 
 def curves(algorithm: str, id: str) -> list[dict[str, list[float]]]:
     """Reads the finished runs of a cell: a curve a seed."""
-    files = [result_file(algorithm, id, seed) for seed in seeds(algorithm, id)]
-    return [json.loads(file.read_text(encoding="utf-8"))["curve"] for file in files if file.exists()]
+    return [result["curve"] for result in load_results(folder(id), algorithm)]
 
 
 def interquartile_mean(*samples: np.ndarray) -> float:

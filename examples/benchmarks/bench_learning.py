@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +21,7 @@ from matplotlib.figure import Figure
 
 import rlfl_envs
 from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.sweep import Job, run_missing, train_agent
+from rlfl_agents.sweep import Job, load_results, result_file, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "learning"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"
@@ -48,15 +47,14 @@ PAPER = PPOConfig(
 VARIANTS = {"PPO": PAPER, "PPO + batch entropy": dataclasses.replace(PAPER, batch_entropy_coef=0.3)}
 
 
-def result_file(variant: str, seed: int) -> Path:
-    """Where a run's result is kept."""
-    return RESULTS / f"{variant.replace(' + ', '-').replace(' ', '-').lower()}-seed{seed}.json"
-
-
 def jobs() -> list[Job]:
     """All runs."""
     return [
-        Job(result_file(variant, seed), variant, partial(train_agent, dataclasses.replace(config, seed=seed), COLUMNS))
+        Job(
+            result_file(RESULTS, variant, seed),
+            variant,
+            partial(train_agent, dataclasses.replace(config, seed=seed), COLUMNS),
+        )
         for seed in SEEDS
         for variant, config in VARIANTS.items()
     ]
@@ -64,8 +62,7 @@ def jobs() -> list[Job]:
 
 def load() -> dict[str, list[dict[str, Any]]]:
     """Reads the finished runs, by variant."""
-    files = {variant: [result_file(variant, seed) for seed in SEEDS] for variant in VARIANTS}
-    return {variant: [json.loads(f.read_text()) for f in found if f.exists()] for variant, found in files.items()}
+    return {variant: load_results(RESULTS, variant) for variant in VARIANTS}
 
 
 def table() -> str:

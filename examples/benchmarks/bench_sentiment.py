@@ -35,7 +35,7 @@ from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
 from rlfl_agents.pretrain import PretrainConfig, pretrain_model
 from rlfl_agents.rollout import collect, make_envs
-from rlfl_agents.sweep import Job, keep, run_missing, train_agent
+from rlfl_agents.sweep import Job, keep, load_results, result_file, run_missing, train_agent
 from rlfl_envs.backends import vader
 
 RESULTS = Path(__file__).parent / "results" / "sentiment"
@@ -80,7 +80,7 @@ def jobs(experiment: str) -> list[Job]:
     """The runs of an experiment."""
     return [
         Job(
-            RESULTS / experiment / f"{variant}-seed{seed}.json",
+            result_file(RESULTS / experiment, variant, seed),
             f"{experiment}, {variant}",
             partial(train_agent, dataclasses.replace(config, seed=seed), COLUMNS),
         )
@@ -91,11 +91,7 @@ def jobs(experiment: str) -> list[Job]:
 
 def load(experiment: str) -> dict[str, list[dict[str, Any]]]:
     """Reads the finished runs of an experiment, by variant."""
-    found: dict[str, list[dict[str, Any]]] = {variant: [] for variant in EXPERIMENTS[experiment]}
-    for job in jobs(experiment):
-        if job.target.exists():
-            found[job.target.stem.rpartition("-seed")[0]].append(json.loads(job.target.read_text(encoding="utf-8")))
-    return found
+    return {variant: load_results(RESULTS / experiment, variant) for variant in EXPERIMENTS[experiment]}
 
 
 def best_of_n() -> list[dict[str, float]]:

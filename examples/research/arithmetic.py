@@ -23,15 +23,13 @@ steps-first
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
         Budget: 6 variants x 3 seeds x about 20 min = 6 core-hours.
 paper-gpt2
-        The same in GPT-2's shape, at the paper's learning rate: for a GPU (`--device auto`), where nine runs share a
-        quarter of an hour; a day of two CPU cores each. Three seeds.
+        The same in GPT-2's shape, at the paper's learning rate: for a GPU (`--device auto`). Three seeds.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import re
 import tempfile
 from collections import Counter
@@ -51,7 +49,7 @@ from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.sft import SFTConfig, warm_start
-from rlfl_agents.sweep import Job, fill_in, run_missing, train_agent
+from rlfl_agents.sweep import Job, fill_in, load_results, result_file, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "arithmetic"
 ROOT = Path(__file__).parents[2]
@@ -122,18 +120,12 @@ def is_worked_out(derivation: str) -> bool:
     )
 
 
-def result_file(experiment: str, variant: str, seed: int) -> Path:
-    """Where a run's result is kept."""
-    name = re.sub(r"[^a-z0-9.-]+", "-", variant.lower())
-    return RESULTS / experiment / f"{name}-seed{seed}.json"
-
-
-def jobs(name: str, variants: Sequence[str], seeds: Sequence[int], device: Literal["auto", "cpu"]) -> list[Job]:
+def jobs(name: str, variants: Sequence[str], seeds: Sequence[int], device: Literal["auto", "cpu"] = "cpu") -> list[Job]:
     """The runs of an experiment, seed by seed."""
     experiment = EXPERIMENTS[name]
     return [
         Job(
-            result_file(name, variant, seed),
+            result_file(RESULTS / name, variant, seed),
             variant,
             partial(run, dataclasses.replace(experiment.variants[variant], seed=seed), experiment.warm_start, device),
         )
@@ -144,8 +136,7 @@ def jobs(name: str, variants: Sequence[str], seeds: Sequence[int], device: Liter
 
 def load(experiment: str, variant: str) -> list[dict[str, Any]]:
     """Reads the finished runs of a variant, by seed."""
-    files = [result_file(experiment, variant, seed) for seed in range(10)]
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+    return load_results(RESULTS / experiment, variant)
 
 
 def spread(values: Sequence[float], form: str = ".3f") -> str:
@@ -307,6 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(chosen.experiment))
     for page in PAGES:
         page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+    if not any(load(chosen.experiment, variant) for variant in variants):
+        return
     if chosen.experiment == "screen":
         plot_questions()
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.sweep import Job, run_missing, train_agent
+from rlfl_agents.sweep import Job, keep, load_results, result_file, run_missing, train_agent
 
 
 def test_what_has_a_result_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +38,19 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, capsys: pytes
     assert lines[0].startswith("job 0, 0.json, failed: ValueError")
     assert lines[1] == "job 1, seed 1: 0.5 min"
     assert [path.name for path in tmp_path.iterdir()] == ["1.json"]
+
+
+def test_results_by_name(tmp_path: Path) -> None:
+    """A name's results are read by seed, those of a longer name are not among them, and none is no error."""
+    for name, seed in (("PPO", 10), ("PPO", 2), ("PPO + batch entropy", 0)):
+        keep(result_file(tmp_path, name, seed), {"name": name, "seed": seed})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "ppo-batch-entropy-seed0.json",
+        "ppo-seed10.json",
+        "ppo-seed2.json",
+    ]
+    assert [(result["name"], result["seed"]) for result in load_results(tmp_path, "PPO")] == [("PPO", 2), ("PPO", 10)]
+    assert load_results(tmp_path / "missing", "PPO") == []
 
 
 STOPPED = """
@@ -82,6 +95,7 @@ def test_a_run_of_our_agent() -> None:
     )
     result = train_agent(config, ("update", "tokens", "eval/success"), lambda run: {"files": sorted(run.iterdir())})
     assert result["seed"] == 3
+    assert result["device"] == "cpu"
     assert result["config"]["width"] == 16
     assert result["curve"]["update"] == [0, 2, 4]
     first, middle, last = result["curve"]["tokens"]

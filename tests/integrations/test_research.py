@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rlfl_agents.presets import preset
+from rlfl_agents.sweep import result_file
 from rlfl_envs import load_task
 
 SMALL: dict[str, Any] = {"total_samples": 4 * 64, "layers": 1, "width": 16, "heads": 2, "eval_every": 1}
@@ -81,8 +82,8 @@ def test_targets(script: ModuleType, tmp_path: Path) -> None:
     name, variant = script.TARGETS[0][1:3]
     (tmp_path / name).mkdir()
     for seed, exact in enumerate((0.991, 0.985)):
-        result = {"final": {"eval/success": exact}, "minutes": 2.0}
-        script.result_file(name, variant, seed).write_text(json.dumps(result))
+        result = {"seed": seed, "final": {"eval/success": exact}, "minutes": 2.0}
+        result_file(tmp_path / name, variant, seed).write_text(json.dumps(result))
     (row,) = script.targets().splitlines()[2:]
     assert "| 2 | 0.988 (0.985 to 0.991) | 0.99 on 1 | 2.0 (2.0 to 2.0) | `confirm` |" in row
 
@@ -94,7 +95,7 @@ def test_every_result_belongs_to_a_variant(example: Callable[[str], ModuleType])
     for name, experiment in script.EXPERIMENTS.items():
         for variant, settings in experiment.variants.items():
             for seed in experiment.seeds:
-                files.add(file := script.result_file(name, variant, seed))
+                files.add(file := result_file(script.RESULTS / name, variant, seed))
                 if file.exists():
                     config = json.loads(file.read_text(encoding="utf-8"))["config"]
                     expected = dataclasses.replace(settings, seed=seed, model=config["model"])
@@ -138,7 +139,7 @@ def test_is_worked_out(derivation: str, is_worked_out: bool, script: ModuleType)
 def test_every_variant_has_its_own_file(script: ModuleType) -> None:
     """Names that differ must not meet in one file; nor may a question's variant be left out of its experiment."""
     for name, experiment in script.EXPERIMENTS.items():
-        files = {script.result_file(name, variant, 0) for variant in experiment.variants}
+        files = {result_file(script.RESULTS, variant, 0) for variant in experiment.variants}
         assert len(files) == len(experiment.variants)
         for config in experiment.variants.values():
             load_task(config.env_id, **config.env_kwargs)  # raises where an argument is wrong
