@@ -164,7 +164,7 @@ def test_sft(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "sft"
     flags = ["--output", str(folder), "--epochs", "1", "--examples", "32", *SMALL]
     assert main(["sft", "rlfl/Copy-v0", *flags]) == 0
-    assert main(["eval", str(folder), "--prompts", "8"]) == 0
+    assert main(["eval", str(folder), "--prompts", "8", "--device", "cpu"]) == 0
     assert "sampled" in capsys.readouterr().out
 
 
