@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -164,8 +165,12 @@ def curves(algorithm: str, id: str) -> list[dict[str, list[float]]]:
 
 
 def interquartile_mean(*samples: np.ndarray) -> float:
-    """The mean of what lies between the quartiles of all values together (Agarwal et al. 2021, arXiv 2108.13264)."""
-    return float(stats.trim_mean(np.concatenate(samples), 0.25))
+    """The mean of what lies between the quartiles of all values together (Agarwal et al. 2021, arXiv 2108.13264).
+
+    Each sample counts alike, however many values it has.
+    """
+    size = math.lcm(*map(len, samples))
+    return float(stats.trim_mean(np.concatenate([np.repeat(sample, size // len(sample)) for sample in samples]), 0.25))
 
 
 def estimate(samples: Sequence[np.ndarray]) -> str:

@@ -21,9 +21,10 @@ def bench(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch)
 
 
 def test_interquartile_mean(bench: ModuleType) -> None:
-    """The quarter at either end does not count; values of several ids are pooled."""
+    """The quarter at either end does not count; values of several ids are pooled, an id with few seeds counts alike."""
     assert bench.interquartile_mean(np.array([0.0, 0.5, 0.6, 0.7, 1.0])) == pytest.approx(0.6)
     assert bench.interquartile_mean(np.array([0.0, 0.6]), np.array([0.8, 1.0])) == pytest.approx(0.7)
+    assert bench.interquartile_mean(np.array([0.0]), np.ones(5)) == pytest.approx(0.5)
 
 
 def test_estimate(bench: ModuleType) -> None:
