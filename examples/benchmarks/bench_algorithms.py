@@ -203,10 +203,7 @@ def table() -> str:
 
 
 def table_to_goal() -> str:
-    """Tokens until an evaluation first shows GOAL, the median of the seeds that got there; seed 0's processor seconds.
-
-    Seconds of one seed, so that all are of one machine: runs may come from several.
-    """
+    """Tokens until an evaluation first shows GOAL, median of the seeds that got there; seed 0's processor seconds."""
     lines = [f"| | {' | '.join(id.removeprefix('rlfl/') for id in TOKENS)} |", "| --- " * (len(TOKENS) + 1) + "|"]
     for algorithm in ALGORITHMS:
         cells = []
