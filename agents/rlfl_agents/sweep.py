@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
+from accelerate import PartialState
 
 from rlfl_agents.checkpoint import write_text
 from rlfl_agents.metrics import read_metrics
@@ -115,7 +115,7 @@ def train_agent(
         device: As in `PPOConfig`. Processor time is what runs are compared by, so the CPU unless asked.
 
     Returns:
-        `seed`, `config`, `device` (a GPU's name, or "cpu"), `minutes` of training, `final` (the last row of metrics),
+        `seed`, `config`, `device` ("cpu", "cuda", ...), `minutes` of training, `final` (the last row of metrics),
         `curve` (a list for each column), and what `examine` found.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -124,12 +124,11 @@ def train_agent(
         metrics = read_metrics(run)
         found = examine(run) if examine else {}
     metrics["tokens"] = np.nancumsum(np.array(metrics["length"]) * config.rows).tolist()
-    on_gpu = device == "auto" and torch.cuda.is_available()
     evaluated = [i for i, success in enumerate(metrics["eval/success"]) if not math.isnan(success)]
     return {
         "seed": config.seed,
         "config": dataclasses.asdict(config),
-        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "device": PartialState().device.type,  # what Accelerate has trained on
         "minutes": last["clock/minutes"],
         "final": {name: value for name, value in last.items() if not math.isnan(value)},
         "curve": {name: [metrics[name][i] for i in evaluated] for name in columns},
