@@ -5,7 +5,7 @@ from random weights, mask "none", default sizes. A contender's settings are the 
 AGENT below), picked by hand in a few tries, not searched; only SB3's network goes by the id. Success is greedy, on
 1,000 held-out prompts.
 
-Budget: 263 runs on one core each, half a minute to eleven minutes; 8 core-hours in all. Each run leaves one JSON under
+Budget: 263 runs on one core each, of up to a quarter of an hour; 11 core-hours in all. Each run leaves one JSON under
 results/algorithms/, and what has one is not run again: stop it and go on at will. Draws docs/_static/algorithms.png and
 puts the tables into README.md and docs/benchmark.md.
 
