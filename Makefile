@@ -38,7 +38,7 @@ types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV
 imports: $(VENV)/.stamp-lint  ## Check who imports whom.
 	$(BIN)/lint-imports --no-logo
 
-docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
+docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
 	$(BIN)/python docs/_scripts/gen_envs.py --check
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 

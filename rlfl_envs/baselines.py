@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlfl_envs.task import Outcome, Task
+from rlfl_envs.task import Outcome, Task, check_value
 from rlfl_envs.vector import TokenVectorEnv
 
 __all__ = ["Baseline", "baselines"]
@@ -44,7 +44,11 @@ def baselines(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> l
 
     Returns:
         The baselines that the task has: the last two only where it gives candidates and references.
+
+    Raises:
+        ConfigError: `task` is something else, such as an id.
     """
+    check_value("task", task, isinstance(task, Task), "a Task, as load_task makes it")
     num_prompts = num_prompts or task.baseline_prompts
     rng = np.random.default_rng(seed)
     found = [

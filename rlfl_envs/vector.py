@@ -384,7 +384,13 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         return [self.prompt(row) for row in range(self.num_envs)]
 
     def prompt(self, row: int) -> Prompt:
-        """The prompt that environment `row` plays."""
+        """The prompt that environment `row` plays.
+
+        Raises:
+            gymnasium.error.ResetNeeded: It was never reset.
+        """
+        if not self._has_begun[row]:
+            raise ResetNeeded(f"Environment {row} has no prompt yet: call reset() first.")
         if self._data.dtype == object:
             return cast("Prompt", self._data[row])
         return self.task.parse_prompt(self.tokenizer.decode(self._columns[row, : self.prompt_length].tolist()))

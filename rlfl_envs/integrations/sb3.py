@@ -11,12 +11,14 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from rlfl_envs.cache import digest
 from rlfl_envs.errors import ConfigError, MissingDependencyError
 from rlfl_envs.registration import load_task
-from rlfl_envs.task import check_value
+from rlfl_envs.task import Prompt, check_value
 from rlfl_envs.token_env import check_options
 from rlfl_envs.tokenization import Tokenizer
 from rlfl_envs.vector import TokenVectorEnv
@@ -54,6 +56,8 @@ def make_sb3(
         UnknownIdError: No such id.
         ConfigError: An argument is unknown or has a value that is not allowed.
     """
+    if "n_envs" in arguments:
+        raise ConfigError(f"n_envs={arguments['n_envs']!r} is not allowed; allowed: num_envs, as Gymnasium calls it.")
     is_seed = seed is None or (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0)
     check_value("seed", seed, is_seed, "an integer, 0 or more, or None")
     mode = arguments.pop("autoreset_mode", "SameStep")  # no choice, but refused by name rather than ignored
@@ -67,9 +71,12 @@ def make_sb3(
 class TokenSpace(gymnasium.spaces.Box):
     """Token ids as SB3 leaves them alone: a `Box` of int64 [P + C], 0..V-1.
 
+    Two are equal where their vocabularies are, so that SB3 refuses a saved model on an id with other tokens.
+
     Attributes:
         vocab_size: V.
         pad_id: The token that stands where there is no text.
+        vocabulary: A digest of the tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, columns: int) -> None:
@@ -77,10 +84,16 @@ class TokenSpace(gymnasium.spaces.Box):
         super().__init__(0, tokenizer.vocab_size - 1, (columns,), np.int64)
         self.vocab_size = tokenizer.vocab_size
         self.pad_id = tokenizer.pad_id
+        tokens = tokenizer.backend.get_vocab()
+        self.vocabulary = digest(sorted(tokens, key=tokens.__getitem__))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is as large, and its tokens are the same."""
+        return super().__eq__(other) and isinstance(other, TokenSpace) and self.vocabulary == other.vocabulary
 
 
 class TokenVecEnv(VecEnv):
-    """A `TokenVectorEnv` under SB3's interface; equal to `DummyVecEnv` over `gymnasium.make`, observation space aside.
+    """A `TokenVectorEnv` under SB3's interface; plays as `DummyVecEnv` over `gymnasium.make` does, step for step.
 
     Observations are int64 [N, P + C] token ids, actions [N] token ids, rewards float32 [N], endings bool [N]. An
     episode's last step has, in its info, what `gymnasium.make` gives (`is_success`, `reward_parts`, `completion`,
@@ -95,8 +108,9 @@ class TokenVecEnv(VecEnv):
         """Takes the native environment, in autoreset mode SAME_STEP, which is SB3's.
 
         Raises:
-            ConfigError: It is in another mode.
+            ConfigError: It is something else, or in another mode.
         """
+        check_value("envs", envs, isinstance(envs, TokenVectorEnv), "a TokenVectorEnv; make_sb3 makes one from an id")
         mode = envs.autoreset_mode
         check_value("autoreset_mode", mode.value, mode is AutoresetMode.SAME_STEP, "'SameStep'")
         self.envs = envs
@@ -167,19 +181,31 @@ class TokenVecEnv(VecEnv):
         """
         check_value("method_name", method_name, method_name in _METHODS, " or ".join(map(repr, _METHODS)))
         answers = getattr(self.envs, method_name)(*method_args, **method_kwargs)
-        return [None if answers is None else answers[i] for i in self._get_indices(indices)]
+        return [None if answers is None else answers[i] for i in self._rows(indices)]
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Returns an attribute once for each environment: its own `prompt`, or what all of them share.
+        """Returns an attribute once for each environment: its own `prompt` and spaces, or what all of them share.
 
         Raises:
             AttributeError: There is no such attribute.
         """
-        rows = self._get_indices(indices)
+        rows = self._rows(indices)
         if attr_name == "prompt":
-            return [self.envs.prompt(i) for i in rows]
-        value = getattr(self.envs, attr_name)
+            return [self._prompt(i) for i in rows]
+        owner = self if attr_name in ("observation_space", "action_space") else self.envs
+        value = getattr(owner, attr_name)
         return [value for _ in rows]
+
+    def _prompt(self, row: int) -> Prompt | None:
+        """The prompt in play, None before the first reset, as `TokenEnv.prompt` is."""
+        try:
+            return self.envs.prompt(row)
+        except ResetNeeded:
+            return None
+
+    def _rows(self, indices: VecEnvIndices) -> list[int]:
+        """Which environments are meant. An index out of range is an IndexError, as elsewhere in SB3."""
+        return [range(self.num_envs)[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Sets an attribute of all environments.
@@ -192,4 +218,4 @@ class TokenVecEnv(VecEnv):
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """Returns False for each environment: a native one has no wrappers."""
-        return [False for _ in self._get_indices(indices)]
+        return [False for _ in self._rows(indices)]

@@ -7,8 +7,6 @@ read the ids as numbers.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 # First, because it says what to install where SB3 is missing.
 from rlfl_envs.integrations.sb3 import TokenSpace  # isort: split
 
@@ -16,6 +14,7 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
+from rlfl_envs.errors import ConfigError
 from rlfl_envs.task import check_value
 
 __all__ = ["GRUFeatures", "MeanFeatures", "TokenFeatures", "TransformerFeatures"]
@@ -36,8 +35,10 @@ class TokenFeatures(BaseFeaturesExtractor):
             features_dim: D, the width of everything.
 
         Raises:
-            ConfigError: The space is another one.
+            ConfigError: The space is another one, or the width not allowed.
         """
+        is_width = type(features_dim) is int and features_dim >= 1
+        check_value("features_dim", features_dim, is_width, "an integer, 1 or more")
         is_ours = isinstance(observation_space, TokenSpace)
         check_value("observation_space", observation_space, is_ours, "the TokenSpace of a TokenVecEnv")
         super().__init__(observation_space, features_dim)
@@ -53,14 +54,21 @@ class TokenFeatures(BaseFeaturesExtractor):
 
         Returns:
             float32 [B, D].
+
+        Raises:
+            ConfigError: They are no ids, as `VecNormalize` makes them.
         """
         ids = observations.long()
+        if not torch.equal(ids.to(observations.dtype), observations):
+            raise ConfigError(
+                "The observations are no token ids; allowed: those of a TokenVecEnv as they are (with VecNormalize, "
+                "norm_obs=False)."
+            )
         is_pad = ids == self.pad_id
         columns = is_pad.to(torch.int8).argsort(dim=1, stable=True)
         lengths = (~is_pad).sum(dim=1)
         return self.summarize(self.tokens(ids.gather(1, columns)), self.columns(columns), lengths)
 
-    @abstractmethod
     def summarize(self, tokens: Tensor, columns: Tensor, lengths: Tensor) -> Tensor:
         """Makes one vector of a text.
 
@@ -72,6 +80,7 @@ class TokenFeatures(BaseFeaturesExtractor):
         Returns:
             float32 [B, D].
         """
+        raise NotImplementedError("Take MeanFeatures, GRUFeatures or TransformerFeatures, or write your own.")
 
 
 class MeanFeatures(TokenFeatures):
@@ -114,9 +123,10 @@ class TransformerFeatures(TokenFeatures):
         Raises:
             ConfigError: An argument has a value that is not allowed.
         """
-        check_value("layers", layers, layers >= 1, "1 or more")
-        check_value("heads", heads, heads >= 1 and features_dim % heads == 0, f"a divisor of {features_dim}")
         super().__init__(observation_space, features_dim)
+        check_value("layers", layers, type(layers) is int and layers >= 1, "an integer, 1 or more")
+        is_divisor = type(heads) is int and heads >= 1 and features_dim % heads == 0
+        check_value("heads", heads, is_divisor, f"an integer that divides {features_dim}")
         self.blocks = nn.Sequential(*[_Block(features_dim, heads) for _ in range(layers)])
         self.norm = nn.LayerNorm(features_dim)
 

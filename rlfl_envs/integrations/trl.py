@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError
 from rlfl_envs.registration import load_task
 from rlfl_envs.task import Task, check_value
 
@@ -50,7 +50,8 @@ def reward_function(id: str, **kwargs: Any) -> Callable[..., list[float]]:
     task = _load(id, kwargs)
 
     def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
-        texts = columns.get("task_prompt") or [_text(prompt) for prompt in prompts]
+        asked = columns.get("task_prompt")
+        texts = [_asked(prompt) for prompt in (prompts if asked is None else asked)]
         parsed = {text: task.parse_prompt(text) for text in set(texts)}  # a group's completions share their prompt
         outcomes = task.evaluate([parsed[text] for text in texts], [_text(completion) for completion in completions])
         log_metric = columns.get("log_metric")
@@ -138,6 +139,14 @@ def _load(id: str, kwargs: dict[str, Any]) -> Task:
         if value != default:
             raise ConfigError(f"{name}={value!r} is not allowed; allowed: {default!r}, since TRL knows no masks.")
     return task
+
+
+def _asked(given: Any) -> str:
+    """The text of a prompt, of a conversation its last message."""
+    text = _text(given)
+    if not text and given != "":
+        raise PromptError(f"prompt={given!r} is not allowed; allowed: a text, or a conversation that ends in one.")
+    return text
 
 
 def _text(given: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlfl_envs import baselines, load_task
+from rlfl_envs import ConfigError, baselines, load_task
 
 from .conftest import ANSWER, COPY, IDS, QUICK, STEPS, Parentheses, has_references
 
@@ -26,6 +26,12 @@ def test_the_four(id: str) -> None:
         assert found["reference"].success == 1
         assert max(baseline.success for name, baseline in found.items() if name != "reference") < 0.2
     assert baselines(task, num_prompts=50, seed=3) == baselines(task, num_prompts=50, seed=3)
+
+
+def test_takes_a_task() -> None:
+    """An id is none yet."""
+    with pytest.raises(ConfigError, match=r"^task='rlfl/Copy-v0' is not allowed; allowed: a Task, as load_task"):
+        baselines("rlfl/Copy-v0")
 
 
 def test_the_best_constant_answer() -> None:

@@ -45,13 +45,20 @@ def test_the_pages_show_the_results(bench: ModuleType) -> None:
         assert bench.with_tables(text) == text, f"{page.name}: run bench_algorithms.py --plot-only"
 
 
-def test_every_result_belongs_to_a_cell(bench: ModuleType) -> None:
-    """No run is left over from other contenders, ids or seeds, and each has trained for its tokens, within a fifth."""
-    jobs = {job.target for job in bench.jobs(bench.ALGORITHMS, [*bench.TOKENS], range(5))}
-    for file in bench.RESULTS.rglob("*.json"):
-        assert file in jobs
+def test_the_benchmark_is_complete(bench: ModuleType) -> None:
+    """Every run has a file and none is left over, and each has trained for its tokens, within a fifth."""
+    files = {*bench.RESULTS.rglob("*.json")}
+    assert files == {job.target for job in bench.jobs(bench.ALGORITHMS, [*bench.TOKENS], range(5))}
+    for file in files:
         result = json.loads(file.read_text(encoding="utf-8"))
         assert abs(result["curve"]["tokens"][-1] / bench.TOKENS[result["id"]] - 1) < 0.2, file
+
+
+def test_a_run_that_is_not_part_of_it(bench: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """Asking for it is an error that says so."""
+    with pytest.raises(SystemExit):
+        bench.main(["--algorithms", "rlfl PPO", "--ids", "rlfl/Arithmetic-v0", "--seeds", "3"])
+    assert "none of these runs is part of the benchmark: --seeds 3" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("default")  # TRL and Transformers warn of each other

@@ -29,7 +29,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import preprocess_obs
-from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from rlfl_envs.integrations.sb3 import TokenSpace, TokenVecEnv, make_sb3
 from rlfl_envs.integrations.sb3_features import GRUFeatures, MeanFeatures, TokenFeatures, TransformerFeatures
@@ -139,6 +139,8 @@ def test_the_environments_share_their_attributes() -> None:
     assert envs.get_attr("completion_length") == [4, 4, 4]
     assert envs.get_attr("render_mode", indices=1) == [None]
     assert envs.get_attr("prompt", indices=[2, 0]) == [envs.envs.prompt(2), envs.envs.prompt(0)]
+    assert envs.get_attr("action_space", indices=-1) == [envs.action_space]
+    assert envs.get_attr("observation_space") == [envs.observation_space] * 3
     assert envs.has_attr("action_masks")
     assert not envs.has_attr("nothing")
     envs.set_attr("note", "a")
@@ -146,6 +148,17 @@ def test_the_environments_share_their_attributes() -> None:
     assert [mask.shape for mask in envs.env_method("action_masks", indices=[1])] == [(11,)]
     assert envs.env_is_wrapped(Monitor) == [False] * 3
     assert is_masking_supported(envs)
+    for ask in (lambda: envs.get_attr("task", 3), lambda: envs.env_is_wrapped(Monitor, 3)):
+        with pytest.raises(IndexError):
+            ask()
+
+
+@pytest.mark.parametrize("id", [COPY, "rlfl/Brackets-v0"])
+def test_no_prompt_before_the_first_reset(id: str) -> None:
+    """As with `gymnasium.make`, the attribute is there and says None."""
+    envs = make_sb3(id, 2).unwrapped
+    assert envs.has_attr("prompt")
+    assert envs.get_attr("prompt") == [None, None]
 
 
 def test_wrong_arguments() -> None:
@@ -158,6 +171,10 @@ def test_wrong_arguments() -> None:
         TokenVecEnv(TokenVectorEnv(load_task(COPY), 2))
     with pytest.raises(ConfigError, match=r"^autoreset_mode='Disabled' is not allowed; allowed: 'SameStep'.$"):
         make_sb3(COPY, autoreset_mode="Disabled")
+    with pytest.raises(ConfigError, match=r"^n_envs=4 is not allowed; allowed: num_envs"):
+        make_sb3(COPY, n_envs=4)
+    with pytest.raises(ConfigError, match=r"^envs='rlfl/Copy-v0' is not allowed; allowed: a TokenVectorEnv"):
+        TokenVecEnv(COPY)
     with pytest.raises(ConfigError, match=r"^seed=-1 is not allowed; allowed: an integer, 0 or more, or None.$"):
         make_sb3(COPY, seed=-1)
     envs = make_sb3(COPY, 2).unwrapped
@@ -260,10 +277,34 @@ def test_wrong_features() -> None:
     with pytest.raises(ConfigError, match=r"allowed: the TokenSpace of a TokenVecEnv.$"):
         MeanFeatures(gymnasium.spaces.Box(0, 1, (3,)))
     space = TokenSpace(load_task(COPY).tokenizer, 9)
-    with pytest.raises(ConfigError, match=r"^heads=3 is not allowed; allowed: a divisor of 64.$"):
-        TransformerFeatures(space, heads=3)
-    with pytest.raises(ConfigError, match=r"^layers=0 is not allowed; allowed: 1 or more.$"):
+    for heads in (3, 4.0, True):
+        with pytest.raises(ConfigError, match=rf"^heads={heads} is not allowed; allowed: an integer that divides 64.$"):
+            TransformerFeatures(space, heads=heads)
+    with pytest.raises(ConfigError, match=r"^layers=0 is not allowed; allowed: an integer, 1 or more.$"):
         TransformerFeatures(space, layers=0)
+    for width in (0, 64.0):
+        with pytest.raises(ConfigError, match=rf"^features_dim={width} is not allowed; allowed: an integer, 1 or more"):
+            MeanFeatures(space, width)
+    with pytest.raises(NotImplementedError, match="write your own"):
+        TokenFeatures(space)(torch.zeros(1, 9))
+
+
+def test_normalised_observations_are_refused() -> None:
+    """VecNormalize makes other numbers of the ids unless told not to; the rewards may be normalised."""
+    policy = {"features_extractor_class": MeanFeatures}
+    settings: dict[str, Any] = {"n_steps": 4, "batch_size": 16, "policy_kwargs": policy, "device": "cpu"}
+    with pytest.raises(ConfigError, match=r"no token ids.*norm_obs=False"):
+        PPO("MlpPolicy", VecNormalize(make_sb3(COPY, 4)), **settings).learn(16)
+    PPO("MlpPolicy", VecNormalize(make_sb3(COPY, 4), norm_obs=False), **settings).learn(16)
+
+
+def test_a_saved_model_keeps_to_its_vocabulary(tmp_path: Path) -> None:
+    """Another vocabulary of the same size is another space, which SB3 refuses."""
+    settings: dict[str, Any] = {"policy_kwargs": {"features_extractor_class": MeanFeatures}, "device": "cpu"}
+    PPO("MlpPolicy", make_sb3(COPY), n_steps=8, batch_size=8, **settings).save(tmp_path / "model")
+    PPO.load(tmp_path / "model", env=make_sb3(COPY, 2), device="cpu")
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        PPO.load(tmp_path / "model", env=make_sb3(COPY, alphabet="hgfedcba"), device="cpu")
 
 
 # --- algorithms ----------------------------------------------------------------------------------------------------
@@ -368,6 +409,26 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         model = module.make_model(algorithm, id)
         assert type(model).__name__ == algorithm
         assert 0 <= module.success(model, make_sb3(id, 10, split="test")) <= 1
+    del sys.modules["sb3_settings"]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.75, 0.0])
+def test_success_is_counted(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the benchmark's numbers come from: one that copies, but for some prompts, has just that share."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "benchmarks"))
+    module = importlib.import_module("sb3_settings")
+    envs = make_sb3(COPY, 100, split="test")
+
+    class Copier:
+        """Writes the prompt's next letter; in the last environments the letter after it."""
+
+        def predict(self, observations: np.ndarray, memory: None, **_: Any) -> tuple[np.ndarray, None]:
+            written = (observations[:, 5:] != envs.observation_space.pad_id).sum(axis=1)
+            letters = observations[np.arange(100), 1 + written]
+            is_spoiled = np.arange(100) >= 100 * share
+            return np.where(is_spoiled, (letters - 3 + 1) % 8 + 3, letters), None
+
+    assert module.success(Copier(), envs) == pytest.approx(share)
     del sys.modules["sb3_settings"]
 
 

@@ -1,5 +1,6 @@
 """What TRL is given: the environment's own rewards, prompts and token ids, and a trainer that runs on them."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,20 @@ def test_reward_goes_by_the_task_prompt_column() -> None:
     assert reward(prompts=["Please repeat: abba"], completions=["abba"], task_prompt=["abba"]) == [1.0]
     with pytest.raises(PromptError, match="Please repeat"):
         reward(prompts=["Please repeat: abba"], completions=["abba"])
+    conversation = [{"role": "user", "content": "abba"}]
+    assert reward(prompts=["Repeat"], completions=["abba"], task_prompt=[conversation]) == [1.0]
+    assert reward(prompts=["Repeat"], completions=["abba"], task_prompt=np.array(["abba"])) == [1.0]
+
+
+@pytest.mark.parametrize("prompt", [None, 1234, [], [{"role": "user", "content": None}]])
+def test_a_prompt_that_is_no_text(prompt: Any) -> None:
+    """It is named as it was given, wherever it stood."""
+    reward = reward_function("rlfl/Copy-v0")
+    message = rf"^prompt={re.escape(repr(prompt))} is not allowed; allowed: a text, or a conversation"
+    with pytest.raises(PromptError, match=message):
+        reward(prompts=[prompt], completions=["abba"])
+    with pytest.raises(PromptError, match=message):
+        reward(prompts=["abba"], completions=["abba"], task_prompt=[prompt])
 
 
 @pytest.mark.parametrize("id", IDS)
