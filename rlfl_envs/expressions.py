@@ -192,11 +192,16 @@ def read_expression(text: str) -> Statements:
 
 
 def _final_statements(derivations: Sequence[Statements]) -> Statements:
-    """The statement of each row that has one operator left."""
+    """The statement of each row that has one operator left; of a sum or a product with the smaller operand first.
+
+    So 34+9 and 9+34 fall into the same split.
+    """
     found = Statements(*(np.zeros_like(part) for part in derivations[0]))
     for statements in derivations:
         for target, source in zip(found, statements, strict=True):
             target[statements.counts == 1] = source[statements.counts == 1]
+    turned = (found.operators[:, 0] != _MINUS) & (found.operands[:, 0] > found.operands[:, 1])
+    found.operands[turned, :2] = found.operands[turned, 1::-1]
     return found
 
 

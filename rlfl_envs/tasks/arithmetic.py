@@ -50,7 +50,7 @@ class ArithmeticConfig(TaskConfig):
             one before.
         vocabulary: "number" (0..99 one token each), "characters", or a Hugging Face tokenizer by name or path.
         split_by: What the split goes by: the "expression", or with work="given" also the "final_statement" (the one
-            before the answer), so that held-out prompts end in sums that no training prompt ends in.
+            before the answer), so that held-out prompts end in sums that no training prompt ends in, either way round.
     """
 
     work: Literal["given", "required", "skipped"] = "given"
@@ -243,8 +243,12 @@ class Arithmetic(Task):
         return prompts
 
     def problem_key(self, prompt: Prompt) -> str:
-        """What the split goes by: the expression, or the final sum."""
-        return prompt.text.split("=")[0 if self.config.split_by == "expression" else -2]
+        """What the split goes by: the expression, or the final sum, in which 34+9 and 9+34 are the same."""
+        if self.config.split_by == "expression":
+            return prompt.text.partition("=")[0]
+        statement = read_expression(prompt.text.split("=")[-2])
+        (first, second), operator = statement.operands[0].tolist(), SYMBOLS[statement.operators[0, 0]]
+        return f"{second}{operator}{first}" if operator != "-" and first > second else f"{first}{operator}{second}"
 
     def novelty_key(self, prompt: Prompt) -> str:
         """The final sum, such as "5+4", where the work is given; the expression otherwise."""
