@@ -11,17 +11,19 @@ completely or not at all. A policy's folder is complete once it has a config.jso
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import random
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast
 
 from rlfl_agents.policy import Policy, no_progress_bar
@@ -120,23 +122,35 @@ def save(run: Path, update: int, state: dict[str, Any], keep: int) -> Path:
     if not final.exists():
         temporary = folder / (_TEMPORARY + final.name)
         temporary.mkdir()
-        try:
+        with _or_nothing(temporary, final):
             torch.save({"update": update, **state}, temporary / "state.pt")
-        except RuntimeError as error:  # so torch reports a full disk
-            shutil.rmtree(temporary)
-            raise OSError(f"{final} could not be written; is the disk full? ({error})") from error
         _flush(temporary / "state.pt")
         _flush(temporary)
         temporary.rename(final)
         _flush(folder)
-    for old in sorted(folder.glob("update-*"))[:-keep]:
+    for old in _all(run)[:-keep]:
         shutil.rmtree(old)
     return final
 
 
+def _all(run: Path) -> list[Path]:
+    """A run's checkpoints, the newest last."""
+    return sorted((run / "checkpoints").glob("update-*"), key=lambda path: int(path.name.removeprefix("update-")))
+
+
+@contextlib.contextmanager
+def _or_nothing(temporary: Path, final: Path) -> Iterator[None]:
+    """Removes what could not be written whole, and says so as an OSError."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # so the disk, torch and safetensors report a full one
+        shutil.rmtree(temporary)
+        raise OSError(f"{final} could not be written; is the disk full? ({error})") from error
+
+
 def latest(run: Path) -> Path | None:
     """The newest checkpoint of a run, or None."""
-    found = sorted((run / "checkpoints").glob("update-*"))
+    found = _all(run)
     return found[-1] if found else None
 
 
@@ -202,22 +216,25 @@ def export(policy: Policy, tokenizer: Tokenizer, folder: Path, facts: dict[str, 
         facts: Goes into `rlfl.json`, for `rlfl eval`: env_id, env_kwargs, prompt_length, completion_length,
             temperature, trained_by.
         row: The metrics at this moment, for the model card.
+
+    Raises:
+        OSError: It could not be written; what was in the folder is as it was.
     """
     temporary = folder.with_name(_TEMPORARY + folder.name)
     if temporary.exists():
         shutil.rmtree(temporary)
     temporary.mkdir(parents=True)
     model = policy.language_model
-    with no_progress_bar():
+    with _or_nothing(temporary, folder), no_progress_bar():
         if policy.has_adapters:
             policy.model.save_pretrained(temporary / "adapter")
             model = copy.deepcopy(policy.model).merge_and_unload()
         model.save_pretrained(temporary)
-    names = {role: tokenizer.id_to_token(i) for role, i in _special_tokens(tokenizer).items() if i is not None}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend, padding_side="left", **names)
-    fast.save_pretrained(temporary)
-    (temporary / "README.md").write_text(_card(policy, facts, row), encoding="utf-8")
-    (temporary / "rlfl.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        names = {role: tokenizer.id_to_token(i) for role, i in _special_tokens(tokenizer).items() if i is not None}
+        fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend, padding_side="left", **names)
+        fast.save_pretrained(temporary)
+        (temporary / "README.md").write_text(_card(policy, facts, row), encoding="utf-8")
+        (temporary / "rlfl.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     folder.mkdir(exist_ok=True)
     files = (path for path in temporary.rglob("*") if path.is_file())
     for source in sorted(files, key=lambda path: (path.name == "config.json", path)):

@@ -25,7 +25,7 @@ from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import AFTER_WARM_START, preset
 from rlfl_agents.pretrain import PretrainConfig, pretrain_model, pretrained_folder
 from rlfl_agents.sft import SFTConfig, warm_start
-from rlfl_envs import ConfigError
+from rlfl_envs import ConfigError, check_value
 
 __all__ = ["evaluate", "from_gguf", "plot", "pretrain", "sft", "train"]
 
@@ -114,6 +114,8 @@ def train(words: Sequence[str]) -> None:
         quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
         if not quiet:
             print(f"{env_id} -> {target}")
+            if resume and not begun.exists():
+                print("There is no run to resume: this one begins.")
             if env_id in AFTER_WARM_START and merged.model is None:
                 print(
                     "The preset goes on from a warm start; from random weights it learns next to nothing. First\n"
@@ -153,8 +155,11 @@ def _run_dir(env_id: str, named: Path | None, seed: int | str) -> Path:
 
 def _config(path: Path) -> PPOConfig:
     """The settings that a run was begun with, so that the flags need not be repeated."""
-    entries = json.loads(path.read_text(encoding="utf-8"))
-    return PPOConfig(**(entries | {"report_to": tuple(entries["report_to"])}))
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return PPOConfig(**(entries | {"report_to": tuple(entries["report_to"])}))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{str(path)!r} does not hold the settings of a run of this version ({error}).") from error
 
 
 def _short(env_id: str) -> str:
@@ -170,6 +175,7 @@ def evaluate(words: Sequence[str]) -> None:
         env_kwargs: EnvKwargs = _NONE,
         prompts: int = 1000,
         worst: int = 8,
+        seed: int = 1,
         device: Literal["auto", "cpu"] = "auto",
     ) -> None:
         """Measure a run or a model on held-out prompts, greedily and sampled.
@@ -179,15 +185,17 @@ def evaluate(words: Sequence[str]) -> None:
             env_id: The id; by default the one it was trained on.
             env_kwargs: The environment's arguments, on top of those it was trained with.
             prompts: How many held-out prompts.
-            worst: How many of the worst misses to show.
+            worst: How many of the worst misses to show, 0 or more.
+            seed: Of prompts and samples; 0 are those by which training chose its best policy.
             device: "auto" takes an accelerator where there is one.
         """
+        check_value("worst", worst, worst >= 0, "0 or more")
         policy, envs, temperature, seen, reference = load_policy(
             model, env_id, env_kwargs, num_envs=max(1, min(256, prompts)), device=device
         )
-        greedy = evaluate_policy(policy, envs, prompts, seen=seen, reference=reference)
+        greedy = evaluate_policy(policy, envs, prompts, seed=seed, seen=seen, reference=reference)
         sampled = evaluate_policy(
-            policy, envs, prompts, greedy=False, temperature=temperature, seen=seen, reference=reference
+            policy, envs, prompts, seed=seed, greedy=False, temperature=temperature, seen=seen, reference=reference
         )
         print(f"{model} on {prompts} prompts of split={envs.task.config.split!r}")
         for name, result in (("greedy", greedy), ("sampled", sampled)):

@@ -96,6 +96,7 @@ def evaluate_policy(
     envs: TokenVectorEnv,
     prompts: int,
     *,
+    seed: int = 0,
     greedy: bool = True,
     temperature: float = 1.0,
     seen: np.ndarray | None = None,
@@ -107,16 +108,19 @@ def evaluate_policy(
         policy: The policy.
         envs: From `make_envs(id, n, split="test")`.
         prompts: How many prompts, 1 or more.
+        seed: Of prompts and samples, 0 or more; training evaluates with 0.
         greedy: Take the likeliest token each time, else sample.
         temperature: For sampling.
         seen: Int64 novelty hashes of the training prompts, or None where they are not known.
         reference: The frozen model that the policy started from, or the policy itself where it has adapters.
 
     Raises:
-        ConfigError: `prompts` is not allowed.
+        ConfigError: `prompts` or `seed` is not allowed.
     """
     check_value("prompts", prompts, prompts >= 1, "1 or more")
-    generator = torch.Generator().manual_seed(EVAL_SEED)
+    check_value("seed", seed, 0 <= seed < 2**20, "0 to 2**20 - 1")
+    first = EVAL_SEED + seed * 2**40  # as many prompts as one likes lie between two seeds
+    generator = torch.Generator().manual_seed(first)
     samples: list[Sample] = []
     parts: dict[str, list[float]] = {}
     hashes: list[np.ndarray] = []
@@ -124,8 +128,7 @@ def evaluate_policy(
     active: list[Tensor] = []
     ref_kl: list[Tensor] = []
     while len(samples) < prompts:
-        seed = EVAL_SEED + len(samples)
-        rollout = collect(policy, envs, generator, temperature=temperature, greedy=greedy, seed=seed)
+        rollout = collect(policy, envs, generator, temperature=temperature, greedy=greedy, seed=first + len(samples))
         played = envs.prompts
         rewards, successes = rollout.episode_rewards.tolist(), rollout.is_success.tolist()
         texts = [prompt.text for prompt in played]

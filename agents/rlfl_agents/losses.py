@@ -59,7 +59,7 @@ class Entropies(NamedTuple):
     Attributes:
         token: Token entropy, nats.
         batch: Batch entropy, nats.
-        batch_max_action: The largest entry of p̄, in (0, 1]; no gradient.
+        batch_max_action: The largest entry of p̄, in (0, 1], of the same mean over positions; no gradient.
     """
 
     token: Tensor
@@ -147,7 +147,7 @@ def entropies(
     Token entropy is the mean over active tokens of -sum_a p(a) log p(a). Batch entropy averages the distributions
     of the rows that are active at a position, p̄(a) = mean_b p(a | s_b), and takes -sum_a p̄(a) log(p̄(a) + 1e-9);
     the positions are averaged, weighted by their active rows ("all"), or only the last position that has any is
-    read ("last", as in the paper).
+    read ("last", as in the paper); rows that have ended before do not count there.
     Source: Padula & Soemers 2024, arXiv 2410.17126; the generalisation to several positions is ours.
 
     Args:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
 from rlfl_agents.checkpoint import write_text
@@ -40,7 +41,7 @@ METRICS: dict[str, str] = {
     "distinct_2": "share of different pairs among all pairs of adjacent completion tokens; 0 where there are none",
     "entropy": "mean over tokens of -sum_a p(a) log p(a), nats",
     "batch_entropy": "-sum_a p̄(a) log(p̄(a) + 1e-9), p̄ the mean distribution of the micro-batch, nats",
-    "batch_max_action": "the largest entry of p̄: near 1 when every prompt gets the same answer",
+    "batch_max_action": "the largest entry of p̄, mean over positions: near 1 when every prompt gets the same answer",
     "loss": "policy_loss + vf_coef value_loss - entropy_coef entropy - batch_entropy_coef batch_entropy",
     "policy_loss": "mean of max(-A r, -A clip(r, 1-c, 1+c))",
     "value_loss": "half the mean of max((v - R)^2, (v_clipped - R)^2)",
@@ -201,9 +202,7 @@ class RunLog:
         texts = Table("prompt", "completion", "reward", expand=False)
         for sample in self._shown[:6]:
             mark = "green" if sample.is_success else "white"
-            texts.add_row(
-                _escape(sample.prompt), f"[{mark}]{_escape(sample.completion)}[/{mark}]", f"{sample.reward:.3f}"
-            )
+            texts.add_row(Text(sample.prompt), Text(sample.completion, style=mark), f"{sample.reward:.3f}")
         title = f"update {int(self._latest['update'])} of {self._updates}"
         return Group(title, numbers, texts)
 
@@ -219,10 +218,6 @@ _LINE = (
     ("clock/samples_per_second", "samples/s", ",.0f"),
     ("clock/minutes", "minutes", ".1f"),
 )
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 def _text(value: float) -> str:

@@ -136,7 +136,7 @@ class PPOConfig:
     ratio_threshold: float = 10.0
     """Micro-batches whose mean ratio of new to old probability exceeds this are skipped, as in TRL."""
     target_kl: float | None = None
-    """Ends an update's epochs early once approx_kl exceeds 1.5 times this."""
+    """Ends an update's epochs once a minibatch's approx_kl exceeds 1.5 times this; that one takes no step."""
 
     kl: Literal["off", "fixed", "adaptive"] = "off"
     """Penalty in the reward for leaving the starting model: none (right for random weights), of a fixed weight, or
@@ -165,7 +165,7 @@ class PPOConfig:
     """How fast a steered weight moves: its logarithm changes by this times the distance from the target, per update."""
     batch_entropy_positions: Literal["all", "last"] = "all"
     """Which completion positions batch entropy reads: all, weighted by their active rows, or the last alone, as in
-    the paper."""
+    the paper: the last that any row of the micro-batch reaches, where shorter completions do not count."""
 
     eval_every: int = 25
     """Updates between evaluations on held-out prompts; 0 evaluates before and after only."""
@@ -193,10 +193,21 @@ class PPOConfig:
             ConfigError: With the field, its value and what is allowed.
         """
         counts = (
-            *("layers", "heads", "total_samples", "prompts", "group_size", "epochs", "minibatches", "accumulation"),
-            *("kl_horizon", "eval_prompts", "save_every", "keep_last"),
+            *("layers", "width", "heads", "lora_alpha", "total_samples", "prompts", "group_size", "epochs"),
+            *("minibatches", "accumulation", "kl_horizon", "eval_prompts", "save_every", "keep_last"),
         )
-        check_settings(self, seed=0, eval_every=0, lora_rank=0, threads=0, **dict.fromkeys(counts, 1))
+        weights = (
+            *("seed", "eval_every", "lora_rank", "threads", "minutes", "stop_at_success", "learning_rate"),
+            *("weight_decay", "lr_final", "warmup", "gamma", "gae_lambda", "vf_coef", "kl_coef", "entropy_rate"),
+        )
+        check_settings(self, **dict.fromkeys(counts, 1), **dict.fromkeys(weights, 0))
+        for name in ("temperature", "kl_target", "target_kl", "clip_range", "value_clip", "max_grad_norm", "adam_eps"):
+            value = getattr(self, name)
+            check_value(name, value, value is None or value > 0, "above 0")
+        for name in ("gamma", "gae_lambda", "lr_final", "warmup", "stop_at_success"):
+            value = getattr(self, name)
+            check_value(name, value, value is None or value <= 1, "0 to 1")
+        check_value("seed", self.seed, self.seed < 2**32, "below 2**32")
         if self.prompts % (self.minibatches * self.accumulation):
             pieces = self.minibatches * self.accumulation
             raise ConfigError(f"prompts={self.prompts} must be a multiple of minibatches * accumulation = {pieces}.")
@@ -204,8 +215,10 @@ class PPOConfig:
             raise ConfigError(
                 f"advantage={self.advantage!r} compares the completions of a group: group_size must be 2 or more."
             )
-        for name in ("temperature", "kl_target"):
-            check_value(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+        if self.stop_at_success is not None and not self.eval_every:
+            raise ConfigError(
+                f"stop_at_success={self.stop_at_success} is asked at evaluations: eval_every must be above 0."
+            )
         for name in ("entropy", "batch_entropy"):
             coef, final, target = (getattr(self, f"{name}_{what}") for what in ("coef", "coef_final", "target"))
             if target is not None and (final is not None or coef <= 0):
@@ -270,12 +283,15 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
     unknown = [name for name in config.report_to if name not in {str(known) for known in get_available_trackers()}]
     if unknown:
         raise ConfigError(f"report_to={unknown[0]!r} is not a tracker that Accelerate knows and finds installed.")
-    accelerator = Accelerator(
-        cpu=config.device == "cpu",
-        mixed_precision=config.mixed_precision,
-        log_with=list(config.report_to) or None,
-        project_dir=run,
-    )
+    try:
+        accelerator = Accelerator(
+            cpu=config.device == "cpu",
+            mixed_precision=config.mixed_precision,
+            log_with=list(config.report_to) or None,
+            project_dir=run,
+        )
+    except ValueError as error:  # such as: this process has trained in another precision before
+        raise ConfigError(f"mixed_precision={config.mixed_precision!r} is not possible here: {error}") from error
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     if config.prompts % (config.minibatches * config.accumulation * processes):
         raise ConfigError(
@@ -350,6 +366,13 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
         generator.set_state(restored["generator"])
         checkpoint.restore_random_state(restored["random"])
 
+    updates = range(done + 1, config.updates + 1)
+    if restored is not None and (
+        (config.minutes is not None and minutes >= config.minutes)
+        or (config.stop_at_success is not None and best[0] >= config.stop_at_success)
+    ):
+        updates = range(0)  # it had come to its end
+
     log = None
     if accelerator.is_main_process:
         checkpoint.clean(run)
@@ -367,7 +390,7 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
             if log is not None:
                 log.row({"update": 0, "samples": 0, "prompts": 0, **evaluation.row})
                 log.samples(0, "greedy", evaluation.samples)
-        for update in range(done + 1, config.updates + 1):
+        for update in updates:
             started = time.perf_counter()
             progress = (update - 1) / config.updates
             learning_rate = config.learning_rate * scheduled(
@@ -481,10 +504,10 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
                     "generator": generator.get_state(),
                     "random": checkpoint.random_state(),
                 }
-                if accelerator.is_main_process:
-                    checkpoint.save(run, update, state, config.keep_last)
+                if accelerator.is_main_process:  # the checkpoint last: what a kill leaves undone is done on resuming
                     _export(policy, envs, config, run / "policy", row)
                     checkpoint.write_keys(run / "seen_keys.npy", seen)
+                    checkpoint.save(run, update, state, config.keep_last)
                 accelerator.wait_for_everyone()
             if is_last:
                 break
@@ -572,6 +595,10 @@ def _improve(
                     # DistributedDataParallel averages what has to be summed.
                     accelerator.backward(loss * weight * processes)
                 approx_kl += weight * numbers["approx_kl"]
+            stop = config.target_kl is not None and steps > 0 and approx_kl > 1.5 * config.target_kl
+            if stop:
+                optimizer.zero_grad()
+                break
             if skipped - skipped_before == len(micros):
                 optimizer.zero_grad()
                 continue
@@ -584,9 +611,6 @@ def _improve(
             optimizer.step()
             optimizer.zero_grad()
             steps += 1
-            stop = config.target_kl is not None and approx_kl > 1.5 * config.target_kl
-            if stop:
-                break
         if stop:
             break
     if not steps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Literal
 
 from rlfl_agents.ppo import PPOConfig
@@ -164,7 +163,7 @@ def preset(env_id: str, recipe: Literal["ours", "paper"] = "ours", **changes: An
     Args:
         env_id: Such as "rlfl/Arithmetic-v0".
         recipe: "paper" for those of Padula & Soemers 2024, where they have such a task.
-        **changes: Settings of one's own on top.
+        **changes: Settings of one's own on top; `env_kwargs` are added to the recipe's.
 
     Raises:
         ConfigError: There is no such recipe for this id.
@@ -172,4 +171,5 @@ def preset(env_id: str, recipe: Literal["ours", "paper"] = "ours", **changes: An
     if recipe not in ("ours", "paper") or (recipe == "paper" and env_id not in PAPER):
         raise ConfigError(f"recipe={recipe!r} is not allowed; allowed: 'ours', and 'paper' for {', '.join(PAPER)}.")
     settings = PRESETS.get(env_id, {}) if recipe == "ours" else PAPER[env_id]
-    return dataclasses.replace(PPOConfig(env_id=env_id, **settings), **changes)
+    env_kwargs = settings.get("env_kwargs", {}) | changes.get("env_kwargs", {})
+    return PPOConfig(**(settings | {"env_id": env_id} | changes | {"env_kwargs": env_kwargs}))

@@ -14,7 +14,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,17 +58,20 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
     """
     missing = [job for job in jobs if not job.target.exists()]
     if missing:
-        spawn = multiprocessing.get_context("spawn")
         failures: list[BaseException] = []
-        with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_end_with_parent) as pool:
-            running = {pool.submit(_run, job): job for job in missing}
-            for done in as_completed(running):
-                failure = done.exception()
-                if failure is None:
-                    print(done.result(), flush=True)
-                else:
-                    print(f"{running[done].name}, {running[done].target.name}, failed: {failure!r}", flush=True)
-                    failures.append(failure)
+        with ThreadPoolExecutor(processes) as threads:
+            running = {threads.submit(_run_apart, job): job for job in missing}
+            try:
+                for done in as_completed(running):
+                    failure = done.exception()
+                    if failure is None:
+                        print(done.result(), flush=True)
+                    else:
+                        print(f"{running[done].name}, {running[done].target.name}, failed: {failure!r}", flush=True)
+                        failures.append(failure)
+            except BaseException:  # Ctrl-C: what has not begun is not begun any more
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
         if failures:
             raise BaseExceptionGroup(f"{len(failures)} of {len(missing)} runs failed", failures)
 
@@ -112,7 +115,7 @@ def train_agent(
         columns: Which columns of metrics.csv to keep, at the updates with an evaluation; "tokens" as well, those
             sampled so far.
         examine: Looks at the run directory before it goes; what it returns is kept as well.
-        device: As in `PPOConfig`. Processor time is what runs are compared by, so the CPU unless asked.
+        device: As in `PPOConfig`; the CPU unless asked, since the minutes of runs are compared.
 
     Returns:
         `seed`, `config`, `device` ("cpu", "cuda", ...), `minutes` of training, `final` (the last row of metrics),
@@ -146,6 +149,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _run_apart(job: Job) -> str:
+    """Runs a job in a process of its own, so that one that dies (out of memory, say) takes no other along."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_end_with_parent) as pool:
+        return pool.submit(_run, job).result()
 
 
 def _run(job: Job) -> str:

@@ -228,6 +228,8 @@ def test_every_id_has_a_preset_that_is_valid() -> None:
     for env_id in PRESETS:
         assert preset(env_id, seed=3).seed == 3
         assert preset(env_id).env_id == env_id
+    steps = preset("rlfl/ArithmeticSteps-v0", env_kwargs={"max_value": 50})
+    assert steps.env_kwargs == {"reward": "strict", "mask": "syntax", "max_value": 50}
 
 
 def test_names_and_values() -> None:

@@ -46,8 +46,12 @@ def test_every_evaluation_asks_the_same_prompts() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     at_once = evaluate_policy(policy, make_envs("rlfl/Copy-v0", 70, split="test"), 70)
     assert [sample.prompt for sample in found[0].samples] == [sample.prompt for sample in at_once.samples]
+    other = evaluate_policy(policy, make_envs("rlfl/Copy-v0", 70, split="test"), 70, seed=1)
+    assert [sample.prompt for sample in other.samples] != [sample.prompt for sample in at_once.samples]
     with pytest.raises(ConfigError, match="prompts=0 is not allowed"):
         evaluate_policy(policy, make_envs("rlfl/Copy-v0", 1), 0)
+    with pytest.raises(ConfigError, match="seed=-1 is not allowed"):
+        evaluate_policy(policy, make_envs("rlfl/Copy-v0", 1), 1, seed=-1)
     task = make_envs("rlfl/Copy-v0", 1).task
     for sample in found[0].samples:
         outcome = task.evaluate([task.parse_prompt(sample.prompt)], [sample.completion])[0]

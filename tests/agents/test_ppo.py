@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -210,15 +211,20 @@ def test_target_kl_ends_the_epochs_early(tmp_path: Path) -> None:
 
 def test_a_run_stops_once_it_succeeds(tmp_path: Path) -> None:
     """Any success at all is enough here."""
-    row = train(small_config(stop_at_success=0.0, total_samples=32 * 100), tmp_path / "run", quiet=True)
-    assert row["update"] == 2
+    config = small_config(stop_at_success=0.0, total_samples=32 * 100)
+    assert train(config, tmp_path / "run", quiet=True)["update"] == 2
+    assert train(config, tmp_path / "run", quiet=True, resume=True)["update"] == 2
 
 
 def test_time_ends_a_run(tmp_path: Path) -> None:
     """No minutes at all: one update, saved and evaluated."""
-    row = train(small_config(minutes=0.0, total_samples=32 * 100), tmp_path / "run", quiet=True)
+    config = small_config(minutes=0.0, total_samples=32 * 3)
+    row = train(config, tmp_path / "run", quiet=True)
     assert row["update"] == 1
     assert "eval/success" in row
+    assert train(config, tmp_path / "run", quiet=True, resume=True) == row
+    more = dataclasses.replace(config, minutes=1.0)
+    assert train(more, tmp_path / "run", quiet=True, resume=True)["update"] == 3
 
 
 @pytest.mark.parametrize(
@@ -235,6 +241,16 @@ def test_time_ends_a_run(tmp_path: Path) -> None:
         ({"eval_prompts": 0}, "eval_prompts=0 is not allowed"),
         ({"kl_target": 0.0}, "kl_target=0.0 is not allowed; allowed: above 0"),
         ({"seed": -1}, "seed=-1 is not allowed; allowed: 0 or more"),
+        ({"seed": 2**32}, r"seed=4294967296 is not allowed; allowed: below 2\*\*32"),
+        ({"width": 0}, "width=0 is not allowed; allowed: 1 or more"),
+        ({"max_grad_norm": -1.0}, r"max_grad_norm=-1\.0 is not allowed; allowed: above 0"),
+        ({"target_kl": 0.0}, r"target_kl=0\.0 is not allowed; allowed: above 0"),
+        ({"learning_rate": -1.0}, r"learning_rate=-1\.0 is not allowed; allowed: 0 or more"),
+        ({"minutes": -1.0}, r"minutes=-1\.0 is not allowed; allowed: 0 or more"),
+        ({"gamma": 2.0}, r"gamma=2\.0 is not allowed; allowed: 0 to 1"),
+        ({"stop_at_success": 1.5}, r"stop_at_success=1\.5 is not allowed; allowed: 0 to 1"),
+        ({"stop_at_success": 0.9, "eval_every": 0}, "eval_every must be above 0"),
+        ({"env_kwargs": {"num_envs": 4}}, "env_kwargs={'num_envs': ...} is not allowed; allowed: the task's arguments"),
     ],
 )
 def test_settings_that_cannot_work_are_named(changes: dict, message: str) -> None:

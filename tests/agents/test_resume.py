@@ -7,10 +7,12 @@ import random
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from rlfl_agents import checkpoint
 from rlfl_agents.metrics import read_metrics
@@ -149,6 +151,47 @@ def test_a_full_disk_is_named_and_harms_nothing(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OSError, match="is the disk full"):
         checkpoint.save(tmp_path, 2, {"x": torch.zeros(3)}, keep=2)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["update-000001"]
+
+
+def test_a_full_disk_harms_no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What safetensors raises then becomes an OSError too; the older policy stays, with nothing half written beside."""
+    envs = make_envs("rlfl/Copy-v0", 1)
+    policy = small_policy(envs)
+    facts = dict.fromkeys(("env_id", "env_kwargs", "prompt_length", "completion_length", "trained_by"), "")
+    checkpoint.export(policy, envs.tokenizer, tmp_path / "policy", facts, {})
+    before = (tmp_path / "policy" / "model.safetensors").read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(policy.model, "save_pretrained", fail)
+    with pytest.raises(OSError, match="policy could not be written; is the disk full"):
+        checkpoint.export(policy, envs.tokenizer, tmp_path / "policy", facts, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
+    assert (tmp_path / "policy" / "model.safetensors").read_bytes() == before
+
+
+def test_a_run_killed_in_its_last_checkpoint_leaves_its_last_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the kill cuts off is done again on resuming: policy and keys are those of the end."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    config = small_config(save_every=10**6)
+    train(config, whole, quiet=True)
+    for step in ("save", "write_keys", "export"):
+        real = getattr(checkpoint, step)
+
+        def killed_after(*args: Any, _real: Any = real, **settings: Any) -> None:
+            _real(*args, **settings)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, step, killed_after)
+            with pytest.raises(KeyboardInterrupt):
+                train(config, killed / step, quiet=True)
+        train(config, killed / step, quiet=True, resume=True)
+        for name in ("policy/model.safetensors", "seen_keys.npy"):
+            assert (killed / step / name).read_bytes() == (whole / name).read_bytes(), (step, name)
 
 
 def test_the_last_few_checkpoints_are_kept(tmp_path: Path) -> None:

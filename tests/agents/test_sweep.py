@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -38,6 +39,15 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, capsys: pytes
     assert lines[0].startswith("job 0, 0.json, failed: ValueError")
     assert lines[1] == "job 1, seed 1: 0.5 min"
     assert [path.name for path in tmp_path.iterdir()] == ["1.json"]
+
+
+def test_a_run_that_dies_takes_no_other_along(tmp_path: Path) -> None:
+    """One whose process ends without a word, as for want of memory, is a failure like any other."""
+    works = [partial(os._exit, 9), partial(dict, seed=1, minutes=0.5), partial(dict, seed=2, minutes=0.5)]
+    jobs = [Job(tmp_path / f"{i}.json", f"job {i}", work) for i, work in enumerate(works)]
+    with pytest.raises(BaseExceptionGroup, match="1 of 3 runs failed"):
+        run_missing(jobs, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.json", "2.json"]
 
 
 def test_results_by_name(tmp_path: Path) -> None:
