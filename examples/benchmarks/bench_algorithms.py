@@ -28,6 +28,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
 
+from rlfl_agents.checkpoint import write_text
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.sweep import Job, fill_in, load_results, result_file, run_missing, train_agent
 
@@ -268,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run_missing(wanted, chosen.jobs)
     plot()
     for page in PAGES:
-        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+        write_text(page, with_tables(page.read_text(encoding="utf-8")))
     print(f"\n{table()}\n\nto {GOAL}\n\n{table_to_goal()}")
 
 

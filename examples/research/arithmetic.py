@@ -45,6 +45,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from arithmetic_settings import EXPERIMENTS, HEAT_MAPS, SCREEN, TARGETS
+from rlfl_agents.checkpoint import write_text
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.models import load_policy
 from rlfl_agents.ppo import PPOConfig
@@ -170,6 +171,7 @@ def unseen(runs: Sequence[dict[str, Any]]) -> str:
 # The cells of a table by their headings.
 CELLS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "exact": lambda runs: spread([run["final"]["eval/success"] for run in runs]),
+    "sampled": lambda runs: spread([run["final"]["eval/sampled_success"] for run in runs]),
     "exact before": lambda runs: spread([run["curve"]["eval/success"][0] for run in runs]),
     "reward": lambda runs: spread([run["final"]["eval/reward"] for run in runs]),
     "unearned": lambda runs: spread([run["unearned"] for run in runs]),
@@ -197,13 +199,13 @@ def table(name: str) -> str:
 
 
 def targets() -> str:
-    """A row for each target that has been run: exact answers, how many seeds reach what was asked, and the command."""
-    lines = ["| | seeds | exact | as asked | minutes of one core | experiment |", "| --- " * 6 + "|"]
+    """A row for each target that has been run: exact answers, how many seeds reach what was asked, and where."""
+    lines = ["| | seeds | exact | seeds that reach | minutes, one thread | experiment |", "| --- " * 6 + "|"]
     for words, name, variant, goal in TARGETS:
         if runs := load(name, variant):
             exact, minutes = CELLS["exact"](runs), CELLS["minutes"](runs)
             reach = sum(run["final"]["eval/success"] >= goal for run in runs) if goal else 0
-            asked = f"{goal} on {reach}" if goal else ""
+            asked = f"{goal}: {reach} of {len(runs)}" if goal else ""
             lines.append(f"| {words} | {len(runs)} | {exact} | {asked} | {minutes} | `{name}` |")
     return "\n".join(lines)
 
@@ -231,28 +233,38 @@ def plot_questions() -> None:
 
 
 def plot_curves(name: str) -> None:
-    """Draws an experiment over its completions: exact answers, reward, entropies; mean and all seeds of a variant."""
+    """Draws an experiment over its completions: exact answers, reward, entropies; beside what it is changed from."""
     panels = {"eval/success": "exact, held out", "eval/reward": "reward", "entropy": "", "batch_entropy": ""}
     figure = Figure(figsize=(15, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, (column, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        if base := EXPERIMENTS[name].changed_from:
+            draw(axis, load(*base), column, "base", "black")
         for i, variant in enumerate(EXPERIMENTS[name].variants):
-            draw(axis, load(name, variant), column, variant, f"C{i}")
+            draw(axis, load(name, variant), column, variant, f"C{i}", singly=True)
         axis.set_title(title or column.replace("_", " ") + ", nats", fontsize=10)
-    figure.axes[0].legend(fontsize=7)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.supxlabel("million completions", fontsize=10)
     figure.savefig(PICTURES / f"research-{name}.png", dpi=110)
 
 
-def draw(axis: Axes, runs: Sequence[dict[str, Any]], column: str, label: str, colour: str) -> None:
-    """Draws one variant: the mean of its runs, and a band from the lowest to the highest."""
+def draw(
+    axis: Axes, runs: Sequence[dict[str, Any]], column: str, label: str, colour: str, singly: bool = False
+) -> None:
+    """Draws a variant: the mean of its runs and a band from the lowest to the highest; if asked, up to three singly."""
     if not runs:
         return
+    label = f"{label} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
     curves = np.array([run["curve"][column] for run in runs], dtype=float)
     millions = np.array(runs[0]["curve"]["samples"]) / 1e6
+    axis.grid(alpha=0.3)
+    if singly and len(runs) <= 3:
+        for curve in curves:
+            axis.plot(millions, curve, color=colour, label=label, linewidth=0.9)
+            label = ""
+        return
     axis.plot(millions, curves.mean(axis=0), color=colour, label=label, linewidth=1.3)
     axis.fill_between(millions, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, linewidth=0)
-    axis.grid(alpha=0.3)
 
 
 def plot_answers(experiment: str, variants: Sequence[str]) -> None:
@@ -260,17 +272,17 @@ def plot_answers(experiment: str, variants: Sequence[str]) -> None:
     figure = Figure(figsize=(3.2 * len(variants), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, variant in zip(np.atleast_1d(figure.subplots(1, len(variants))), variants, strict=True):
-        size = 60
-        counts = np.zeros((size, size))
-        for due, given, count in load(experiment, variant)[0]["answers"]:
-            if due < size and 0 <= given < size:
-                counts[due, given] += count
-        axis.imshow(
-            counts / counts.sum(axis=1, keepdims=True).clip(min=1), origin="lower", cmap="magma", vmin=0, vmax=1
-        )
+        answers = load(experiment, variant)[0]["answers"]
+        size = 1 + max(max(due, given) for due, given, _ in answers)
+        counts = np.zeros((size, size + 1))
+        for due, given, count in answers:
+            counts[due, given] += count  # what is no number, -1, in a column of its own
+        shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+        image = axis.imshow(shares[:, :size], origin="lower", cmap="magma", vmin=0, vmax=1)
         axis.set_title(variant, fontsize=9)
         axis.set_xlabel("answer given", fontsize=8)
     figure.axes[0].set_ylabel("answer due", fontsize=8)
+    figure.colorbar(image, ax=figure.axes, label="share of the prompts", shrink=0.8)
     figure.savefig(PICTURES / f"research-answers-{experiment}.png", dpi=110)
 
 
@@ -297,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run_missing(jobs(chosen.experiment, variants, chosen.seeds or experiment.seeds, chosen.device), chosen.jobs)
     print(table(chosen.experiment))
     for page in PAGES:
-        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+        write_text(page, with_tables(page.read_text(encoding="utf-8")))
     if not any(load(chosen.experiment, variant) for variant in variants):
         return
     if chosen.experiment == "screen":

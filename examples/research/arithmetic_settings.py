@@ -114,12 +114,14 @@ class Experiment:
         seeds: Of each variant.
         warm_start: What each seed's model imitates first; from random weights where None.
         table: Which cells of `CELLS` its table shows.
+        changed_from: Experiment and variant that its variants differ from, to be drawn beside them.
     """
 
     variants: Mapping[str, PPOConfig]
     seeds: Sequence[int] = (0, 1, 2)
     warm_start: SFTConfig | None = None
-    table: Sequence[str] = ("exact", "millions to 0.9", "batch entropy", "largest p̄", "different answers")
+    table: Sequence[str] = ("exact", "sampled", "millions to 0.9", "batch entropy", "largest p̄", "different answers")
+    changed_from: tuple[str, str] | None = None
 
 
 def around(base: PPOConfig, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, PPOConfig]:
@@ -169,7 +171,7 @@ _REMEDIES: dict[str, dict[str, Any]] = {
 # change.
 _SMALLER = {"layers": 2, "width": 128, "heads": 4}
 _PAPER_TABLE = (
-    *("exact before", "exact", "reward", "entropy", "batch entropy"),
+    *("exact before", "exact", "sampled", "reward", "entropy", "batch entropy"),
     *("largest p̄", "different answers", "minutes"),
 )
 
@@ -188,7 +190,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             },
         ),
         seeds=range(10),
-        table=("exact", "unseen", "millions to 0.9", "millions to 0.99", "batch entropy", "minutes"),
+        table=("exact", "sampled", "unseen", "millions to 0.9", "millions to 0.99", "batch entropy", "minutes"),
     ),
     "carry": Experiment(
         around(
@@ -199,7 +201,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "+*, three digits": {"env_kwargs": _THREE_DIGITS | {"operators": "+*"}},
             },
         ),
-        table=("exact", "reward", "millions to 0.9", "entropy", "batch entropy", "different answers", "minutes"),
+        table=("exact", "sampled", "reward", "millions to 0.9", "batch entropy", "different answers", "minutes"),
     ),
     "steps": Experiment(
         around(
@@ -213,7 +215,8 @@ EXPERIMENTS: dict[str, Experiment] = {
             },
         ),
         warm_start=IMITATION,
-        table=("exact before", "exact", "reward", "unearned", "worked out", "entropy", "batch entropy", "minutes"),
+        table=("exact", "sampled", "reward", "unearned", "worked out", "entropy", "batch entropy", "minutes"),
+        changed_from=("steps-confirm", "ArithmeticSteps-v0"),
     ),
     "steps-first": Experiment(
         around(
@@ -231,7 +234,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         {"ArithmeticSteps-v0": STEPS},
         seeds=range(10),
         warm_start=IMITATION,
-        table=("exact before", "exact", "worked out", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+        table=("exact before", "exact", "sampled", "worked out", "millions to 0.9", "batch entropy", "minutes"),
     ),
     "paper": Experiment(
         around(
@@ -258,12 +261,12 @@ TARGETS: Sequence[tuple[str, str, str, float | None]] = [
     ("sums, one token, from random weights", "confirm", "Arithmetic-v0", 0.99),
     ("the same, from the bare expression", "confirm", "ArithmeticAnswer-v0", 0.99),
     ("whole derivations, after imitating 256", "steps-confirm", "ArithmeticSteps-v0", 0.95),
-    ("the paper's PPO, one token, after imitating 256", "paper", "PPO, lr 1.41e-05", None),
+    ("one token by the paper's PPO, 128 wide, after imitating 256", "paper", "PPO, lr 1.41e-05", None),
     ("the same with batch entropy", "paper", "batch entropy 0.3, lr 1.41e-05", None),
-    ("the paper's PPO at GPT-2's size", "paper-gpt2", "PPO", None),
+    ("one token by the paper's PPO at GPT-2's size, after imitating 256", "paper-gpt2", "PPO", None),
     ("the same with batch entropy", "paper-gpt2", "batch entropy 0.3", None),
-    ("with products, nothing retuned", "carry", "+*", None),
-    ("three digits in characters, nothing retuned", "carry", "three digits", None),
+    ("one token with products, the first recipe as it is", "carry", "+*", None),
+    ("three digits in characters, likewise", "carry", "three digits", None),
     ("both", "carry", "+*, three digits", None),
 ]
 # Of which variants the answers are drawn.
