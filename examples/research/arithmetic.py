@@ -12,6 +12,8 @@ screen  One factor at a time around a base, 1,000 updates of 64 prompts x 64 ans
         seeds. Budget: 33 variants x 3 seeds x about 85 s = 2.3 core-hours.
 confirm What the screen recommends, on ten seeds: both one-token ids, final sums held out of training, and what is
         left without batch entropy. Budget: 4 variants x 10 seeds x about 6 min = 4 core-hours.
+ablate  What the confirmed recipe needs: one thing taken out at a time. Three seeds.
+        Budget: 5 variants x 3 seeds x about 4 min = 1 core-hour.
 carry   The confirmed recipe, as it is, where there are products, and numbers of three digits written in characters.
         Three seeds. Budget: 3 seeds x (5 + 30 + 40) min = 4 core-hours.
 steps-confirm

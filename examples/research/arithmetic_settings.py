@@ -192,6 +192,20 @@ EXPERIMENTS: dict[str, Experiment] = {
         seeds=range(10),
         table=("exact", "sampled", "unseen", "millions to 0.9", "millions to 0.99", "batch entropy", "minutes"),
     ),
+    "ablate": Experiment(
+        around(
+            RECIPE,
+            {
+                "leave-one-out": {"advantage": "rloo"},
+                "one step an update": {"minibatches": 1},
+                "4 answers to a prompt": {"group_size": 4, "total_samples": 1200 * 128 * 4},
+                "constant learning rate": {"lr_schedule": "constant"},
+                "constant entropies": {"entropy_coef_final": None, "batch_entropy_coef_final": None},
+            },
+        ),
+        table=("exact", "sampled", "millions to 0.9", "entropy", "batch entropy", "different answers", "minutes"),
+        changed_from=("confirm", "Arithmetic-v0"),
+    ),
     "carry": Experiment(
         around(
             RECIPE,
@@ -273,6 +287,7 @@ TARGETS: Sequence[tuple[str, str, str, float | None]] = [
 HEAT_MAPS = {
     "screen": ("neither", "no c_B", "base"),
     "confirm": ("Arithmetic-v0", "ArithmeticAnswer-v0", "Arithmetic-v0, no batch entropy"),
+    "ablate": ("leave-one-out", "one step an update", "constant learning rate"),
     "carry": ("+*",),
     "steps": ("neither entropy", "no batch entropy", "RLOO"),
     "steps-first": ("ArithmeticSteps-v0", "ArithmeticSteps-v0, worked out"),
