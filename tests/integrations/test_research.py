@@ -85,7 +85,7 @@ def test_targets(script: ModuleType, tmp_path: Path) -> None:
         result = {"seed": seed, "final": {"eval/success": exact}, "minutes": 2.0}
         result_file(tmp_path / name, variant, seed).write_text(json.dumps(result))
     (row,) = script.targets().splitlines()[2:]
-    assert "| 2 | 0.988 (0.985 to 0.991) | 0.99 on 1 | 2.0 (2.0 to 2.0) | `confirm` |" in row
+    assert "| 2 | 0.988 (0.985 to 0.991) | 0.99: 1 of 2 | 2.0 (2.0 to 2.0) | `confirm` |" in row
 
 
 def test_every_result_belongs_to_a_variant(example: Callable[[str], ModuleType]) -> None:
