@@ -192,15 +192,15 @@ class PPOConfig:
         Raises:
             ConfigError: With the field, its value and what is allowed.
         """
-        counts = (
+        at_least_one = (
             *("layers", "width", "heads", "lora_alpha", "total_samples", "prompts", "group_size", "epochs"),
             *("minibatches", "accumulation", "kl_horizon", "eval_prompts", "save_every", "keep_last"),
         )
-        weights = (
+        not_negative = (
             *("seed", "eval_every", "lora_rank", "threads", "minutes", "stop_at_success", "learning_rate"),
             *("weight_decay", "lr_final", "warmup", "gamma", "gae_lambda", "vf_coef", "kl_coef", "entropy_rate"),
         )
-        check_settings(self, **dict.fromkeys(counts, 1), **dict.fromkeys(weights, 0))
+        check_settings(self, **dict.fromkeys(at_least_one, 1), **dict.fromkeys(not_negative, 0))
         for name in ("temperature", "kl_target", "target_kl", "clip_range", "value_clip", "max_grad_norm", "adam_eps"):
             value = getattr(self, name)
             check_value(name, value, value is None or value > 0, "above 0")
