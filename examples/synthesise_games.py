@@ -26,8 +26,8 @@ from rlfl_agents.presets import preset
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_agents.sweep import keep
 from rlfl_envs import ConfigError, Outcome, load_task
-from rlfl_envs.backends.pool import kept
-from rlfl_envs.tasks.game_synthesis import GameSynthesis
+from rlfl_envs.judging.pool import kept
+from rlfl_envs.tasks.games import GameSynthesis
 
 PLAYOUTS = 100
 

@@ -37,8 +37,8 @@ def register_all() -> None:
     register_task("rlfl/ArithmeticAnswer-v0", "rlfl_envs.tasks.arithmetic:Arithmetic", work="skipped")
     register_task("rlfl/Brackets-v0", "rlfl_envs.tasks.brackets:Brackets")
     register_task("rlfl/Copy-v0", "rlfl_envs.tasks.copy:Copy")
-    register_task("rlfl/LudaxGame-v0", "rlfl_envs.tasks.game_synthesis:LudaxGame")
-    register_task("rlfl/LudiiGame-v0", "rlfl_envs.tasks.game_synthesis:LudiiGame")
+    register_task("rlfl/LudaxGame-v0", "rlfl_envs.tasks.games:LudaxGame")
+    register_task("rlfl/LudiiGame-v0", "rlfl_envs.tasks.games:LudiiGame")
     register_task("rlfl/Sentiment-v0", "rlfl_envs.tasks.sentiment:Sentiment")
 
 

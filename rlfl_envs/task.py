@@ -9,8 +9,6 @@ This is the surface for people who train with something else than Gymnasium, and
 from __future__ import annotations
 
 import importlib
-import math
-import types
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,6 +19,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.errors import ConfigError, PromptError, suggest
 from rlfl_envs.keys import Keys, text_in_split
 from rlfl_envs.tokenization import Tokenizer
@@ -386,32 +385,3 @@ def task_class(task: str) -> type[Task]:
     if not (isinstance(cls, type) and issubclass(cls, Task)):
         raise ConfigError(f"task={task!r} is not a subclass of rlfl_envs.Task.")
     return cls
-
-
-def check_value(name: str, value: object, is_allowed: bool, allowed: str) -> None:
-    """Raises a ConfigError that names the argument, its value and what is allowed, unless it is."""
-    if not is_allowed:
-        raise ConfigError(f"{name}={value!r} is not allowed; allowed: {allowed}.")
-
-
-def check_type(name: str, value: object, hint: Any) -> None:
-    """Raises a ConfigError where a value does not fit its field's annotation (a class, a Literal, a union)."""
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    if not any(_fits(value, option) for option in options):
-        allowed = [
-            ", ".join(map(repr, typing.get_args(o))) if typing.get_args(o) else getattr(o, "__name__", str(o))
-            for o in options
-        ]
-        raise ConfigError(
-            f"{name}={value!r} is not allowed; allowed: {' or '.join(allowed).replace('NoneType', 'None')}."
-        )
-
-
-def _fits(value: object, option: Any) -> bool:
-    if typing.get_origin(option) is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in typing.get_args(option))
-    if option is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if option is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, option)

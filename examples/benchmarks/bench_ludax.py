@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from rlfl_agents.sweep import keep
-from rlfl_envs import ludax_games
-from rlfl_envs.backends import ludax
-from rlfl_envs.backends.pool import Pool, Request
+from rlfl_envs.judging.pool import Pool, Request
+from rlfl_envs.tasks.games.ludax import corpus as ludax_games
+from rlfl_envs.tasks.games.ludax import judge as ludax
 
 RESULTS = Path(__file__).parent / "results" / "ludax"
 PLAYOUTS, TURNS, SEED = 100, 200, 0
@@ -104,7 +104,7 @@ def throughput(games: Sequence[str]) -> dict[str, float]:
     rates = {}
     small = ludax_games.shipped()["tic_tac_toe"]
     for workers in (1, 2):
-        with Pool("rlfl_envs.backends.ludax", workers=workers, timeout=120.0) as pool:
+        with Pool("rlfl_envs.tasks.games.ludax.judge", workers=workers, timeout=120.0) as pool:
             pool.evaluate([Request(small, SETTINGS, seed) for seed in range(2 * workers)])
             started = time.perf_counter()
             pool.evaluate([Request(game, SETTINGS, SEED) for game in games])

@@ -38,11 +38,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rlfl_envs.backends import ludii
-from rlfl_envs.backends.ludii_language import corpus
-from rlfl_envs.backends.pool import Pool, Request
-from rlfl_envs.bracketed import forms
 from rlfl_envs.cache import cache_folder, keep
+from rlfl_envs.judging.pool import Pool, Request
+from rlfl_envs.tasks.games.bracketed import forms
+from rlfl_envs.tasks.games.ludii import judge as ludii
+from rlfl_envs.tasks.games.ludii.language import corpus
 
 RESULTS = Path(__file__).parent / "results" / "bench_ludii.json"
 CLASSICS = (
@@ -64,7 +64,7 @@ def request(game: str) -> Request:
 @contextlib.contextmanager
 def started(workers: int, timeout: float = TIMEOUT) -> Iterator[Pool]:
     """A pool whose workers have Java running and have compiled a game."""
-    pool = Pool("rlfl_envs.backends.ludii", workers=workers, timeout=timeout)
+    pool = Pool("rlfl_envs.tasks.games.ludii.judge", workers=workers, timeout=timeout)
     try:
         (small,) = (game for game in corpus() if game.startswith('(game "Tic-Tac-Toe" '))
         pool.evaluate([Request(small, (("num_playouts", 30),), seed) for seed in range(4 * workers)])

@@ -36,7 +36,7 @@ from rlfl_agents.presets import preset
 from rlfl_agents.pretrain import PretrainConfig, pretrain_model
 from rlfl_agents.rollout import collect, make_envs
 from rlfl_agents.sweep import Job, keep, load_results, result_file, run_missing, train_agent
-from rlfl_envs.backends import vader
+from rlfl_envs.tasks.sentiment import vader
 
 RESULTS = Path(__file__).parent / "results" / "sentiment"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"

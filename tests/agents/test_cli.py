@@ -15,9 +15,10 @@ from rlfl_agents.cli import main
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import PRESETS, preset
 from rlfl_envs import list_ids
+from tests.settings import DATA
 
 LUDAX = "rlfl/LudaxGame-v0"
-GAMES = ["--env-kwargs", f"corpus={Path(__file__).parents[1] / 'games'}", "num_playouts=10", "max_turns=20"]
+GAMES = ["--env-kwargs", f"corpus={DATA / 'games'}", "num_playouts=10", "max_turns=20"]
 SMALL = ["--layers", "1", "--width", "16", "--heads", "2", "--device", "cpu", "--eval-prompts", "16", "--threads", "1"]
 
 

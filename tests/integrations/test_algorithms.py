@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from .conftest import EXAMPLES
+from tests.settings import EXAMPLES
 
 
 @pytest.fixture

@@ -1,0 +1,29 @@
+"""Which tokens may come next: a table of rows, and a number of a row for each state."""
+
+from __future__ import annotations
+
+from rlfl_envs.errors import ConfigError
+from rlfl_envs.masks.automaton import SyntaxMask
+from rlfl_envs.masks.base import OrdinaryTokenMask, TokenMask
+from rlfl_envs.masks.grammar import GrammarMask, llguidance_vocabulary
+from rlfl_envs.task import Grammar, Task
+
+__all__ = ["GrammarMask", "OrdinaryTokenMask", "SyntaxMask", "TokenMask", "llguidance_vocabulary", "make_mask"]
+
+
+def make_mask(task: Task) -> TokenMask:
+    """Builds the mask that the task's config asks for.
+
+    Raises:
+        ConfigError: mask="syntax" for a task without a syntax.
+    """
+    config = task.config
+    if config.mask == "none":
+        return OrdinaryTokenMask(task.tokenizer, config.min_completion_tokens)
+    if task.automaton is None:
+        raise ConfigError(
+            f"mask={config.mask!r} is not allowed; allowed for {type(task).__name__}, which has no syntax: 'none'."
+        )
+    if isinstance(task.automaton, Grammar):
+        return GrammarMask(task.tokenizer, config.min_completion_tokens)
+    return SyntaxMask(task.automaton, task.tokenizer, task.max_completion_tokens, config.min_completion_tokens)

@@ -1,0 +1,169 @@
+"""Masks by a context-free grammar, read by llguidance."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.masks.base import TokenMask, ordinary_row
+from rlfl_envs.tokenization import Tokenizer
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+__all__ = ["GrammarMask", "llguidance_vocabulary"]
+
+
+class GrammarMask(TokenMask):
+    """Only tokens that keep the completion a prefix of a text that a context-free grammar derives, by llguidance.
+
+    A state of an Earley parser is too large to be numbered and kept: each episode has a matcher, which is moved on, and
+    a state is the matcher's place in a list, with a row of its own. EOS is legal where the text is derived and there
+    are `min_tokens`, and wherever nothing else is. The budget is not kept in mind, for llguidance does not say how much
+    is still needed; a completion may be cut off.
+    """
+
+    rows_change = True
+
+    def __init__(self, tokenizer: Tokenizer, min_tokens: int) -> None:
+        """Prepares the vocabulary for llguidance.
+
+        Raises:
+            MissingDependencyError: llguidance is not installed.
+        """
+        self._tokenizer = tokenizer
+        self._min_tokens = min_tokens
+        self._ordinary = ordinary_row(tokenizer)
+        self._vocabulary = llguidance_vocabulary(tokenizer)
+        self._beginnings: dict[str, LLMatcher] = {}  # by grammar
+        self._matchers: list[LLMatcher] = []  # by place
+        self._histories: list[tuple[str, list[int]]] = []  # the grammar and the tokens since: what matchers come from
+        self._free: list[int] = []
+        self.rows = np.zeros((4, tokenizer.vocab_size), dtype=np.int8)
+        self.row_of = np.arange(4, dtype=np.int32)
+
+    def start(self, state: Hashable) -> int:
+        """Begins an episode at a free place; `state` is the text of a grammar."""
+        grammar = str(state)
+        matcher = self._matcher(grammar)
+        if self._free:
+            place = self._free.pop()
+            self._matchers[place], self._histories[place] = matcher, (grammar, [])
+        else:
+            place = len(self._matchers)
+            self._matchers.append(matcher)
+            self._histories.append((grammar, []))
+            if place == len(self.rows):
+                self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
+                self.row_of = np.arange(len(self.rows), dtype=np.int32)
+        self._fill([place])
+        return place
+
+    def next_state(self, state: int, token: int) -> int:
+        """Moves the episode's matcher on."""
+        self._consume(state, token)
+        self._fill([state])
+        return state
+
+    def next_states(self, states: NDArray[np.int32], tokens: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Moves matchers on."""
+        for state, token in zip(states.tolist(), tokens.tolist(), strict=True):
+            self._consume(state, token)
+        self._fill(states.tolist())
+        return states
+
+    def forget(self, states: NDArray[np.int32]) -> None:
+        """Frees places for other episodes."""
+        self._free += states.tolist()
+
+    def _consume(self, place: int, token: int) -> None:
+        self._matchers[place].consume_token(token)
+        self._histories[place][1].append(token)
+
+    def _fill(self, places: list[int]) -> None:
+        """Writes the rows of these places anew."""
+        words = np.zeros((len(places), -(-self._ordinary.size // 32)), dtype=np.int32)
+        for words_of_one, place in zip(words, places, strict=True):
+            if not self._matchers[place].is_stopped():
+                self._matchers[place].unsafe_compute_mask_ptr(words_of_one.ctypes.data, words_of_one.nbytes)
+        bits = np.unpackbits(words.view(np.uint8), axis=1, count=self._ordinary.size, bitorder="little")
+        rows = bits.view(np.int8) & self._ordinary
+        may_end = [
+            self._matchers[place].is_accepting() and len(self._histories[place][1]) >= self._min_tokens
+            for place in places
+        ]
+        rows[:, self._tokenizer.eos_id] = 0
+        rows[:, self._tokenizer.eos_id] = np.logical_or(may_end, ~rows.any(axis=1))
+        self.rows[places] = rows
+
+    def _matcher(self, grammar: str) -> LLMatcher:
+        """A matcher at the beginning of what a grammar derives."""
+        from llguidance import LLMatcher
+
+        if grammar not in self._beginnings:
+            matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
+            if matcher.is_error():
+                raise ConfigError(f"mask='syntax' cannot be had: the grammar is wrong ({matcher.get_error()}).")
+            self._beginnings[grammar] = matcher
+        return self._beginnings[grammar].deep_copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out what cannot be pickled."""
+        return {**self.__dict__, "_vocabulary": None, "_beginnings": {}, "_matchers": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Makes the matchers anew and moves them to where they were."""
+        self.__dict__.update(state)
+        self._vocabulary = llguidance_vocabulary(self._tokenizer)
+        for grammar, tokens in self._histories:
+            matcher = self._matcher(grammar)
+            matcher.consume_tokens(tokens)
+            self._matchers.append(matcher)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """What llguidance's TokenizerWrapper wraps."""
+
+    tokens: list[bytes]
+    eos_token_id: int
+    special_token_ids: list[int]
+    encode: Callable[[str], list[int]]
+    bos_token_id: int | None = None
+
+    def __call__(self, text: str) -> list[int]:
+        """The tokens of a text that a grammar forces; an error for bytes, which llguidance tries once."""
+        return self.encode(text)
+
+
+def llguidance_vocabulary(tokenizer: Tokenizer | Sequence[str]) -> LLTokenizer:
+    """A vocabulary as llguidance reads it: a tokenizer's, or the 256 bytes (ids 0..255) and then some words.
+
+    Raises:
+        MissingDependencyError: llguidance is not installed.
+    """
+    if importlib.util.find_spec("llguidance") is None:
+        raise MissingDependencyError(
+            "mask='syntax' needs the package llguidance here: pip install \"rlfl-envs[ludax]\""
+        )
+    from llguidance import LLTokenizer, TokenizerWrapper
+
+    if not isinstance(tokenizer, Tokenizer):
+        tokens = [*(bytes([i]) for i in range(256)), *(word.encode() for word in tokenizer), _SPECIAL]
+        eos_id = len(tokens) - 1
+        wrapped = _Tokens(tokens, eos_id, [eos_id], lambda text: [*text.encode(errors="replace")])
+        return LLTokenizer(TokenizerWrapper(wrapped))
+    if not tokenizer.closed:
+        return LLTokenizer(tokenizer.backend.to_str(), eos_token=tokenizer.eos_id)
+    special = sorted(tokenizer.special_ids)
+    tokens = [_SPECIAL if i in special else text.encode() for i, text in enumerate(tokenizer.token_texts)]
+    return LLTokenizer(TokenizerWrapper(_Tokens(tokens, tokenizer.eos_id, special, tokenizer.encode)))
+
+
+_SPECIAL = b"\xff"  # in no text

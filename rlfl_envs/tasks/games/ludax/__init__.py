@@ -1,0 +1,1 @@
+"""Ludax: its games and mutants of them, who judges, who draws."""

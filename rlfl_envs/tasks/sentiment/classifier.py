@@ -1,0 +1,147 @@
+"""Text classifiers: how probably is a text positive? A Hugging Face model, or one that is trained here.
+
+The offline one is logistic regression on TF-IDF features of words and word pairs, fitted on the labelled reviews of the
+training split, and cached as plain arrays.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlfl_envs.cache import cache_folder, keep
+from rlfl_envs.corpora import Corpus
+from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.hub import check_hub
+from rlfl_envs.tasks.sentiment.reviews import load_reviews
+
+__all__ = ["Classifier", "load_classifier"]
+
+_BATCH = 64
+_MAX_TOKENS = 512
+
+
+class Classifier(Protocol):
+    """Texts to probabilities of being positive."""
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Returns float64 [n] in [0, 1]."""
+
+
+@lru_cache(maxsize=4)
+def load_classifier(name: str) -> Classifier:
+    """Loads a classifier, once per process.
+
+    Args:
+        name: "tfidf", or a Hugging Face text classifier by name or path that calls one of its labels positive.
+
+    Raises:
+        ConfigError: There is no such classifier, or none of its labels is positive.
+        MissingDependencyError: A package is needed for it.
+    """
+    return _TfidfClassifier(load_reviews("reviews")) if name == "tfidf" else _HubClassifier(name)
+
+
+class _TfidfClassifier:
+    def __init__(self, reviews: Corpus) -> None:
+        if importlib.util.find_spec("sklearn") is None:
+            raise MissingDependencyError(
+                'classifier="tfidf" needs the package scikit-learn: pip install "rlfl-envs[sentiment]"'
+            )
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        settings: dict[str, Any] = {"ngram_range": (1, 2), "min_df": 5, "sublinear_tf": True, "dtype": np.float32}
+        path = cache_folder() / "classifiers" / f"tfidf-{reviews.digest}.npz"
+        if not path.exists():
+            keep(path, fitted := _fit(reviews, settings))
+            state = np.load(io.BytesIO(fitted))
+        else:
+            state = np.load(path)
+        self._vectorizer = TfidfVectorizer(vocabulary=state["words"].tolist(), **settings)
+        self._vectorizer.idf_ = state["idf"]
+        self._weights, self._bias = state["weights"], float(state["bias"])
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        logits = self._vectorizer.transform(texts) @ self._weights + self._bias
+        positive: NDArray[np.float64] = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        return positive
+
+
+def _fit(reviews: Corpus, settings: dict[str, Any]) -> bytes:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    rows = reviews.indices("train")
+    vectorizer = TfidfVectorizer(**settings)
+    features = vectorizer.fit_transform([reviews.texts[i] for i in rows])
+    model = LogisticRegression(C=10.0, max_iter=1000).fit(features, [reviews.labels[i] for i in rows])
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        words=vectorizer.get_feature_names_out().astype(str),
+        idf=vectorizer.idf_,
+        weights=model.coef_[0].astype(np.float32),
+        bias=model.intercept_[0],
+    )
+    return buffer.getvalue()
+
+
+class _HubClassifier:
+    def __init__(self, name: str) -> None:
+        if importlib.util.find_spec("transformers") is None or importlib.util.find_spec("torch") is None:
+            raise MissingDependencyError(
+                f'classifier={name!r} needs torch and transformers: pip install "rlfl-envs[agent]"'
+            )
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        if not Path(name).is_dir():
+            check_hub("classifier", name, "config.json")
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(name)
+            self._model = AutoModelForSequenceClassification.from_pretrained(name).eval()
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"classifier={name!r} holds no text classifier that can be read ({reason}).") from error
+        kinds = self._model.config.architectures or []
+        if not any(kind.endswith("ForSequenceClassification") for kind in kinds):  # its head would be random
+            raise ConfigError(f"classifier={name!r} is a {', '.join(kinds) or 'bare model'}, not a text classifier.")
+        labels = {i: str(label).lower() for i, label in self._model.config.id2label.items()}
+        positive = [i for i, label in labels.items() if label.startswith("pos")]
+        if not positive and set(labels.values()) == {"label_0", "label_1"}:
+            positive = [1]  # nobody named them: negative and positive by custom
+        if not positive:
+            raise ConfigError(f"classifier={name!r} has the labels {[*labels.values()]}; none is positive.")
+        self._positive = positive[0]
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+            self._model.config.pad_token_id = self._tokenizer.pad_token_id
+        known = getattr(self._model.config, "max_position_embeddings", None) or _MAX_TOKENS
+        self._max_tokens = min(_MAX_TOKENS, self._tokenizer.model_max_length, known)
+        try:  # what does not work should not work now, rather than at a completion
+            self(["a " * 2 * self._max_tokens, "a"])
+        except (IndexError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"classifier={name!r} cannot read {self._max_tokens} tokens ({reason}).") from error
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        import torch
+
+        # A lone surrogate, which only a test would write, cannot be encoded.
+        clean = [text.encode(errors="replace").decode() for text in texts]
+        found = []
+        with torch.no_grad():
+            for start in range(0, len(clean), _BATCH):
+                batch = clean[start : start + _BATCH]
+                inputs = self._tokenizer(
+                    batch, return_tensors="pt", padding=True, truncation=True, max_length=self._max_tokens
+                )
+                logits = self._model(**inputs.to(self._model.device)).logits
+                found.append(logits.softmax(dim=-1)[:, self._positive].double().cpu().numpy())
+        return np.concatenate(found) if found else np.zeros(0)

