@@ -129,7 +129,7 @@ def _check_references(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
         assert len(tokens) <= task.max_completion_tokens, (
             f"{where} has {len(tokens)} tokens; C is {task.max_completion_tokens}."
         )
-        state = mask.start(task.automaton.start(prompt) if task.automaton else None)
+        state = mask.start(prompt)
         for token in tokens:
             assert mask.row(state)[token], (
                 f"{where} has the token {tokenizer.id_to_token(token)!r}, which the mask forbids."

@@ -182,7 +182,7 @@ class Task(ABC):
         baseline_prompts: Over how many prompts `baselines` averages unless told otherwise.
         stop_characters: Where not empty, `stops` is asked only after a token that has one of these.
         packages: Optional packages, by import name, that the task cannot do without.
-        automaton: For `mask="syntax"`: an `Automaton` or a `Grammar`; None where the task has no syntax.
+        syntax: For `mask="syntax"`: an `Automaton` or a `Grammar`; None where the task has no syntax.
         references_succeed: Whether a reference completion always succeeds and earns full reward. Where not, it is a
             good example.
     """
@@ -192,7 +192,7 @@ class Task(ABC):
     baseline_prompts: ClassVar[int] = 500
     stop_characters: ClassVar[str] = ""
     packages: ClassVar[tuple[str, ...]] = ()
-    automaton: Automaton | Grammar | None = None
+    syntax: Automaton | Grammar | None = None
     references_succeed: ClassVar[bool] = True
 
     config: TaskConfig

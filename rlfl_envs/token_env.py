@@ -107,7 +107,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self.prompt = prompt
         self._columns[self.prompt_length :] = self.tokenizer.pad_id
         self._completion = []
-        self._state = self._mask.start(self.task.automaton.start(prompt) if self.task.automaton else None)
+        self._state = self._mask.start(prompt)
         self._outcome, self._finish_reason = None, ""
         self._print_if_human()
         return self._columns.copy(), {"action_mask": self._mask.row(self._state).copy()}

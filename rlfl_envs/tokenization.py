@@ -102,6 +102,11 @@ class Tokenizer:
         """The ids of PAD, BOS and EOS."""
         return frozenset(i for i in (self.pad_id, self.bos_id, self.eos_id) if i is not None)
 
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Every token that ends a text, `eos_id` first."""
+        return (self.eos_id,)
+
     @cached_property
     def token_texts(self) -> list[str]:
         """What each token id adds to a text, [V]; specials add nothing.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rlfl_envs.errors import ActionError, ConfigError
 from rlfl_envs.keys import Keys, key_at
-from rlfl_envs.masks import make_mask
+from rlfl_envs.masks import SyntaxMask, make_mask
 from rlfl_envs.task import ArrayTask, Outcome, OutcomeArrays, Prompt, Task, check_value, make_task
 from rlfl_envs.token_env import TokenEnv, check_options, check_render_mode, describe_episode, new_stream
 from rlfl_envs.tokenization import Tokenizer
@@ -222,8 +222,10 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         if self.render_mode is not None:
             for row in rows.tolist():
                 self._endings[row] = (None, "")
-        if self.task.config.mask == "syntax":
-            self._states[rows] = [self._mask.start(state) for state in self._batch.start_states(data)]
+        if isinstance(self._mask, SyntaxMask) and isinstance(self.task, ArrayTask):
+            self._states[rows] = [self._mask.start_at(state) for state in self.task.start_states(data)]
+        elif self.task.config.mask == "syntax":
+            self._states[rows] = [self._mask.start(prompt) for prompt in data.tolist()]
         else:
             self._states[rows] = 0
 
@@ -372,6 +374,16 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             masks = self._mask.rows[numbers]
         return {"action_mask": masks, "_action_mask": self._always}
 
+    @property
+    def mask_table(self) -> NDArray[np.int8]:
+        """Every row of masks met so far, int8 [R, V]; it grows, and rows stay until all environments are reset."""
+        return self._mask.rows
+
+    @property
+    def mask_rows(self) -> NDArray[np.int32]:
+        """Which row of `mask_table` each environment's mask is, int32 [N]."""
+        return self._mask.row_of[self._states]
+
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens may come next, bool [N, V]."""
         return self._mask.rows[self._mask.row_of[self._states]].astype(np.bool_)
@@ -489,8 +501,8 @@ class _TextBatch:
         return np.stack([self._task.encode_prompt(prompt) for prompt in prompts]), data
 
     def start_states(self, data: NDArray[Any]) -> list[Hashable]:
-        assert self._task.automaton is not None
-        return [self._task.automaton.start(prompt) for prompt in data.tolist()]
+        """Not asked: masks start from prompts here."""
+        raise NotImplementedError
 
     def evaluate_arrays(
         self, data: NDArray[Any], completions: NDArray[np.int64], lengths: NDArray[np.int64]

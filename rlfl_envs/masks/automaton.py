@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlfl_envs.masks.base import TokenMask, ordinary_row
-from rlfl_envs.task import Automaton
+from rlfl_envs.task import Automaton, Prompt
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["SyntaxMask"]
@@ -66,8 +66,12 @@ class SyntaxMask(TokenMask):
         """int8 [R, V], the rows of the states met so far."""
         return self._storage[: len(self._row_numbers)]
 
-    def start(self, state: Hashable) -> int:
-        """The number of an automaton state with no token used."""
+    def start(self, prompt: Prompt) -> int:
+        """Starts the automaton."""
+        return self.start_at(self._automaton.start(prompt))
+
+    def start_at(self, state: Hashable) -> int:
+        """The number of an automaton's state with no token used."""
         return self._number(state, 0)
 
     def next_state(self, state: int, token: int) -> int:

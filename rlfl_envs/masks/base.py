@@ -8,11 +8,11 @@ that a thousand episodes cost one gather.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlfl_envs.task import Prompt
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["OrdinaryTokenMask", "TokenMask", "ordinary_row"]
@@ -39,8 +39,8 @@ class TokenMask(ABC):
         return row
 
     @abstractmethod
-    def start(self, state: Hashable) -> int:
-        """The first state of an episode whose prompt starts the task's automaton in `state`."""
+    def start(self, prompt: Prompt) -> int:
+        """The first state of a prompt's episode."""
 
     @abstractmethod
     def next_state(self, state: int, token: int) -> int:
@@ -75,7 +75,7 @@ class OrdinaryTokenMask(TokenMask):
         self.row_of = np.array([1] * min_tokens + [0], dtype=np.int32)
         self.is_constant = min_tokens == 0
 
-    def start(self, state: Hashable) -> int:
+    def start(self, prompt: Prompt) -> int:
         """Always state 0: no token yet."""
         return 0
 

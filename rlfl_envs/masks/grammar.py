@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rlfl_envs.errors import ConfigError, MissingDependencyError
 from rlfl_envs.masks.base import TokenMask, ordinary_row
+from rlfl_envs.task import Grammar, Prompt
 from rlfl_envs.tokenization import Tokenizer
 
 if TYPE_CHECKING:
@@ -31,12 +32,13 @@ class GrammarMask(TokenMask):
 
     rows_change = True
 
-    def __init__(self, tokenizer: Tokenizer, min_tokens: int) -> None:
+    def __init__(self, syntax: Grammar, tokenizer: Tokenizer, min_tokens: int) -> None:
         """Prepares the vocabulary for llguidance.
 
         Raises:
             MissingDependencyError: llguidance is not installed.
         """
+        self._syntax = syntax
         self._tokenizer = tokenizer
         self._min_tokens = min_tokens
         self._ordinary = ordinary_row(tokenizer)
@@ -48,9 +50,9 @@ class GrammarMask(TokenMask):
         self.rows = np.zeros((4, tokenizer.vocab_size), dtype=np.int8)
         self.row_of = np.arange(4, dtype=np.int32)
 
-    def start(self, state: Hashable) -> int:
-        """Begins an episode at a free place; `state` is the text of a grammar."""
-        grammar = str(state)
+    def start(self, prompt: Prompt) -> int:
+        """Begins an episode at a free place."""
+        grammar = self._syntax.start(prompt)
         matcher = self._matcher(grammar)
         if self._free:
             place = self._free.pop()

@@ -105,16 +105,16 @@ class Brackets(Task):
     Config: ClassVar[type[BracketsConfig]] = BracketsConfig
     part_names: ClassVar[tuple[str, ...]] = ("closed", "left")
     config: BracketsConfig
-    automaton: BracketsAutomaton
+    syntax: BracketsAutomaton
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of BracketsConfig by name; raises ConfigError."""
         super().__init__(**kwargs)
         config = self.config
-        self.automaton = BracketsAutomaton(config.kinds, config.depth)
+        self.syntax = BracketsAutomaton(config.kinds, config.depth)
         self._is_character = config.vocabulary == "characters"
         self.tokenizer = (
-            character_tokenizer(self.automaton.alphabet) if self._is_character else load_tokenizer(config.vocabulary)
+            character_tokenizer(self.syntax.alphabet) if self._is_character else load_tokenizer(config.vocabulary)
         )
         self._first_token = len(self.tokenizer.special_ids)  # where characters are tokens; they stand in their order
         self._problem = np.dtype(
@@ -182,10 +182,10 @@ class Brackets(Task):
 
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts any beginning of a Dyck word, at most `length` long and `depth` deep, that leaves a bracket open."""
-        due, is_wrong, _ = self.automaton.read("", text) if len(text) <= self.config.length else ("", True, 0)
+        due, is_wrong, _ = self.syntax.read("", text) if len(text) <= self.config.length else ("", True, 0)
         if is_wrong or not due:
             raise PromptError(
-                f"prompt={text!r} is not allowed; allowed: up to {self.config.length} of {self.automaton.alphabet!r}, "
+                f"prompt={text!r} is not allowed; allowed: up to {self.config.length} of {self.syntax.alphabet!r}, "
                 f"at most {self.config.depth} deep, of which one or more are left open and none is closed wrongly."
             )
         return Prompt(text, due)
@@ -194,7 +194,7 @@ class Brackets(Task):
         """Reads each completion as far as it goes well."""
         outcomes = []
         for prompt, completion in zip(prompts, completions, strict=True):
-            due, is_wrong, lowest = self.automaton.read(prompt.data, completion)
+            due, is_wrong, lowest = self.syntax.read(prompt.data, completion)
             closed, left = len(prompt.data) - lowest, max(len(due), int(is_wrong))
             parts = {"closed": float(closed), "left": float(left)}
             outcomes.append(Outcome(closed / (closed + left), left == 0, parts, "mismatch" if is_wrong else "ok"))

@@ -94,7 +94,7 @@ class Copy(Task):
         per_character = 1 if is_character else max(len(character.encode()) for character in self.config.alphabet)
         self.default_budget = self.config.length * per_character
         self.max_prompt_tokens = self.default_budget + (self.tokenizer.bos_id is not None)
-        self.automaton = CopyAutomaton(self.config.alphabet, self.config.length)
+        self.syntax = CopyAutomaton(self.config.alphabet, self.config.length)
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws a string, each character uniform."""

@@ -139,7 +139,7 @@ class ReferenceIsMasked(Copy):
     def __init__(self, **kwargs: Any) -> None:
         """Spoils the automaton."""
         super().__init__(**{**kwargs, "mask": "syntax"})
-        self.automaton = NoA(self.config.alphabet, self.config.length)
+        self.syntax = NoA(self.config.alphabet, self.config.length)
 
 
 class ReferenceCannotEnd(Copy):
@@ -148,7 +148,7 @@ class ReferenceCannotEnd(Copy):
     def __init__(self, **kwargs: Any) -> None:
         """Spoils the automaton."""
         super().__init__(**{**kwargs, "mask": "syntax", "max_completion_tokens": 9})
-        self.automaton = CopyAutomaton(self.config.alphabet, self.config.length + 1)
+        self.syntax = CopyAutomaton(self.config.alphabet, self.config.length + 1)
 
 
 class RaisesOnGarbage(Copy):

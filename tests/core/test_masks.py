@@ -111,7 +111,7 @@ def exhaust(task: Task, prompt: Prompt) -> dict[tuple[int, ...], np.ndarray]:
     """The mask's row after every legal sequence of tokens shorter than the budget."""
     mask = make_mask(task)
     rows = {}
-    states = {(): mask.start(task.automaton.start(prompt) if task.automaton else None)}
+    states = {(): mask.start(prompt)}
     for _ in range(task.max_completion_tokens):
         following = {}
         for tokens, state in states.items():

@@ -132,7 +132,7 @@ def test_check_task(id: str, arguments: dict[str, Any]) -> None:
 def test_check_task_with_and_without_mask(id: str) -> None:
     """The contract holds under "none" and, where there is a syntax, under "syntax"."""
     check_task(load_task(id, mask="none", **QUICK.get(id, {})))
-    if load_task(id).automaton is not None:
+    if load_task(id).syntax is not None:
         check_task(load_task(id, mask="syntax", **QUICK.get(id, {})))
 
 

@@ -59,7 +59,7 @@ def without_masks(infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("id", IDS)
 def test_equal_to_dummy_vec_env(id: str, mask: str) -> None:
     """Seeded alike and given the same tokens, legal or not, it is DummyVecEnv over gymnasium.make, step for step."""
-    if mask == "syntax" and load_task(id).automaton is None:
+    if mask == "syntax" and load_task(id).syntax is None:
         pytest.skip(f"{id} has no syntax")
     ours = make_sb3(id, 5, mask=mask).unwrapped
     theirs = DummyVecEnv([lambda: gymnasium.make(id, mask=mask)] * 5)

@@ -199,7 +199,7 @@ def test_the_mask_allows_what_can_still_be_balanced() -> None:
     prompt = task.parse_prompt("([")
     texts = ["".join(text) for length in range(6) for text in product("()[]", repeat=length)]
     for text, outcome in zip(texts, task.evaluate([prompt] * len(texts), texts), strict=True):
-        state, is_legal = mask.start(task.automaton.start(prompt)), True
+        state, is_legal = mask.start(prompt), True
         for token in tokenizer.encode(text):
             is_legal = is_legal and bool(mask.row(state)[token])
             if not is_legal:

@@ -119,7 +119,7 @@ class Arithmetic(Task):
     Config: ClassVar[type[ArithmeticConfig]] = ArithmeticConfig
     part_names: ClassVar[tuple[str, ...]] = ("error", "steps_correct", "well_formed")
     config: ArithmeticConfig
-    automaton: ArithmeticAutomaton
+    syntax: ArithmeticAutomaton
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of ArithmeticConfig by name; raises ConfigError."""
@@ -149,7 +149,7 @@ class Arithmetic(Task):
             split_by=config.split_by,
         )
         self._max_operators = self._expressions.max_operators
-        self.automaton = ArithmeticAutomaton(
+        self.syntax = ArithmeticAutomaton(
             self.is_signed, may_stop_early=config.reward == "paper", may_multiply=config.reward != "worked_out"
         )
         self._data_type = np.dtype([("value", np.int64), ("operators", np.int64)])
@@ -396,7 +396,7 @@ class Arithmetic(Task):
 
     def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
         """The automaton's first states."""
-        return [self.automaton.start_of(operators) for operators in data["operators"].tolist()]
+        return [self.syntax.start_of(operators) for operators in data["operators"].tolist()]
 
     def _templates(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
         """Where things stand in a well-formed unsigned completion, by k, the operators of its first statement.

@@ -134,11 +134,19 @@ def nested(length: int) -> set[str]:
     return {"d"} | {f"c{text}" for text in shorter} | {f"a{text}b" for text in shorter if len(text) <= length - 2}
 
 
+class Given(Grammar):
+    """The prompt is the grammar."""
+
+    def start(self, prompt: Prompt) -> str:
+        """As it is."""
+        return prompt.text
+
+
 @pytest.fixture
 def mask() -> GrammarMask:
     """A mask over the characters of NESTED, and one that it does not have."""
     pytest.importorskip("llguidance")
-    return GrammarMask(character_tokenizer("abcdx"), 0)
+    return GrammarMask(Given(), character_tokenizer("abcdx"), 0)
 
 
 def legal(mask: GrammarMask, state: int) -> set[str]:
@@ -153,7 +161,7 @@ def test_exactly_the_prefixes_are_legal(mask: GrammarMask) -> None:
     short = [prefix for prefix in prefixes if len(prefix) <= 6]
     assert len(short) > 50
     for prefix in short:
-        state = mask.start(NESTED)
+        state = mask.start(Prompt(NESTED))
         for token in mask._tokenizer.encode(prefix):
             state = mask.next_state(state, token)
         expected = {character for character in "abcdx" if prefix + character in prefixes}
@@ -164,7 +172,7 @@ def test_exactly_the_prefixes_are_legal(mask: GrammarMask) -> None:
 
 def test_states_side_by_side(mask: GrammarMask) -> None:
     """Episodes do not disturb each other, and a pickled mask goes on from where it was."""
-    states = np.array([mask.start(NESTED) for _ in range(9)], dtype=np.int32)
+    states = np.array([mask.start(Prompt(NESTED)) for _ in range(9)], dtype=np.int32)
     tokens = np.array([mask._tokenizer.encode(character)[0] for character in "acdacdacd"])
     states = mask.next_states(states, tokens)
     for each in (mask, pickle.loads(pickle.dumps(mask))):
@@ -176,20 +184,20 @@ def test_states_side_by_side(mask: GrammarMask) -> None:
 def test_minimum_length() -> None:
     """EOS waits for it where something else is legal, and only there."""
     pytest.importorskip("llguidance")
-    mask = GrammarMask(character_tokenizer("ab"), 3)
-    state, seen = mask.start('start: "a" | "a" start'), []
+    mask = GrammarMask(Given(), character_tokenizer("ab"), 3)
+    state, seen = mask.start(Prompt('start: "a" | "a" start')), []
     for _ in range(4):
         seen.append(legal(mask, state))
         state = mask.next_state(state, mask._tokenizer.encode("a")[0])
     assert seen == [{"a"}, {"a"}, {"a"}, {"a", ""}]
-    state = mask.next_state(mask.start('start: "a"'), mask._tokenizer.encode("a")[0])
+    state = mask.next_state(mask.start(Prompt('start: "a"')), mask._tokenizer.encode("a")[0])
     assert legal(mask, state) == {""}
 
 
 def test_a_wrong_grammar_is_an_error(mask: GrammarMask) -> None:
     """With the reason."""
     with pytest.raises(ConfigError, match=r"mask='syntax' cannot be had: the grammar is wrong .*nowhere"):
-        mask.start("start: nowhere")
+        mask.start(Prompt("start: nowhere"))
 
 
 def test_indented_however_deep() -> None:

@@ -349,7 +349,7 @@ def test_what_ends_under_the_mask_is_in_the_grammar(vocabulary: str) -> None:
     plain = [text.strip() != "" and '"' not in text for text in tokenizer.token_texts]  # names and spaces are endless
     completed = set()
     for prompt in task.sample_prompts(rng, 150):
-        state, tokens = mask.start(task.automaton.start(prompt)), []
+        state, tokens = mask.start(prompt), []
         while len(tokens) < 40:
             row = mask.row(state).astype(bool)
             legal = np.flatnonzero(row & plain if (row & plain).any() and rng.random() < 0.95 else row)
@@ -372,7 +372,7 @@ def test_a_task_is_small_to_pickle() -> None:
     task = load_task(LUDAX, mask="syntax")
     copy = pickle.loads(pickle.dumps(task))
     prompt = task.sample_prompts(np.random.default_rng(0), 1)[0]
-    assert copy.automaton.start(prompt) == task.automaton.start(prompt)
+    assert copy.syntax.start(prompt) == task.syntax.start(prompt)
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ class LudaxGame(GameSynthesis):
     config: LudaxGameConfig
 
     @cached_property
-    def automaton(self) -> FormGrammar:  # type: ignore[override]
+    def syntax(self) -> FormGrammar:  # type: ignore[override]
         """Ludax's own grammar."""
         return FormGrammar(ludax_games.rules(), "game")
 

@@ -73,7 +73,7 @@ class LudiiGame(GameSynthesis):
     config: LudiiGameConfig
 
     @cached_property
-    def automaton(self) -> FormGrammar:  # type: ignore[override]
+    def syntax(self) -> FormGrammar:  # type: ignore[override]
         """The grammar that the jar itself reports."""
         return FormGrammar(language.grammar(self.config.jar), "game")
 
