@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlfl_envs import ConfigError, Prompt, character_tokenizer
+from rlfl_envs import ConfigError, Grammar, Prompt, character_tokenizer
 from rlfl_envs.masks import GrammarMask
 from rlfl_envs.tasks.games.bracketed import FormGrammar, end_of_form, forms, indented, ludeme_tokenizer, rules_of_forms
 
