@@ -9,9 +9,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import RLFLError
 from rlfl_envs.masks import make_mask
-from rlfl_envs.task import ArrayTask, Outcome, Prompt, Task
+from rlfl_envs.protocols import ArrayTask
+from rlfl_envs.task import Task
+from rlfl_envs.token_env import stops
 
 __all__ = ["check_task"]
 
@@ -135,7 +138,7 @@ def _check_references(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
                 f"{where} has the token {tokenizer.id_to_token(token)!r}, which the mask forbids."
             )
             state = mask.next_state(state, token)
-        if len(tokens) < task.max_completion_tokens and not task.stops(prompt, reference):
+        if len(tokens) < task.max_completion_tokens and not stops(task, prompt, reference):
             assert mask.row(state)[tokenizer.eos_id], f"{where} cannot be ended: the mask forbids EOS."
 
 
@@ -175,8 +178,7 @@ def _check_arrays(task: Task, seed: int, num_prompts: int) -> None:
     texts = [tokenizer.decode(completions[row, : lengths[row]].tolist()) for row in range(num_prompts)]
     arrays = task.evaluate_arrays(data, completions, lengths)
     for row, outcome in enumerate(task.evaluate(prompts, texts)):
-        parts = {name: float(arrays.parts[name][row]) for name in task.part_names}
-        found = Outcome(float(arrays.reward[row]), bool(arrays.is_success[row]), parts, arrays.status[row])
+        found = arrays.row(row)
         assert found == outcome, f"evaluate_arrays gives {found} for {texts[row]!r}, evaluate gives {outcome}."
 
 

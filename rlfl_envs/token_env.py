@@ -9,13 +9,17 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from rlfl_envs.arguments import check_value
+from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ActionError, ConfigError, suggest
 from rlfl_envs.keys import key_at
+from rlfl_envs.levels import Levels
 from rlfl_envs.masks import make_mask
-from rlfl_envs.task import ArrayTask, Outcome, Prompt, Task, check_value, make_task
+from rlfl_envs.protocols import ArrayTask, StoppingTask
+from rlfl_envs.task import Task, make_task
 from rlfl_envs.tokenization import Tokenizer
 
-__all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream"]
+__all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream", "stop_tokens", "stops"]
 
 
 class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
@@ -59,7 +63,8 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self.observation_space = gymnasium.spaces.MultiDiscrete(
             [vocab_size] * (self.prompt_length + self.completion_length)
         )
-        self._stop_tokens = self.task.stop_tokens()
+        self._stop_tokens = stop_tokens(self.task)
+        self._levels = Levels(self.task)
         self.prompt: Prompt | None = None
         self._stream: np.ndarray[Any, np.dtype[np.uint64]] | None = None
         self._episode = 0  # prompts taken from the stream so far
@@ -79,7 +84,11 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
 
         Args:
             seed: Restarts the stream of prompts; without one the stream goes on.
-            options: `{"prompt": text}` plays that prompt; the stream stays where it is.
+            options: Any of these keys.
+
+                * `prompt`: a text to play as the prompt; the stream stays where it is.
+                * `level`: which of the task's levels this episode's prompt is of; None for the whole task.
+                * `level_weights`: a weight for each level, by which the prompt's key chooses one.
 
         Returns:
             The observation, int64 [P + C], and `{"action_mask": int8 [V]}`.
@@ -89,16 +98,21 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             PromptError: The given prompt is not one of this task.
         """
         super().reset(seed=seed)
-        options = check_options(options, ("prompt",))
+        options = check_options(options, ("prompt", "level", "level_weights"))
         if seed is not None or self._stream is None:
             self._stream, self._episode, self._drawn = new_stream(self.np_random), 0, []
+        were_whole = self._levels.are_whole
+        self._levels.choose(options.get("level"), options.get("level_weights"), np.zeros(1, dtype=np.int64))
+        if not (were_whole and self._levels.are_whole):
+            self._drawn = []
         if "prompt" in options:
             check_value("prompt", options["prompt"], isinstance(options["prompt"], str), "a string")
             prompt = self.task.parse_prompt(options["prompt"])
         else:
             if not self._drawn:
                 episodes = np.arange(self._episode, self._episode + self._lookahead)
-                self._drawn = self.task.prompts_from_keys(key_at(self._stream, episodes))[::-1]
+                keys = key_at(self._stream, episodes)
+                self._drawn = self._levels.prompts(keys, np.zeros(len(keys), dtype=np.int64))[::-1]
             prompt = self._drawn.pop()
             self._episode += 1
         self._columns[: self.prompt_length] = self.task.encode_prompt(prompt)
@@ -140,7 +154,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             else:
                 self._completion.append(token)
                 self._state = self._mask.next_state(self._state, token)
-                if self._stop_tokens[token] and self.task.stops(self.prompt, self.completion):
+                if self._stop_tokens[token] and stops(self.task, self.prompt, self.completion):
                     self._finish("stop")
                 elif len(self._completion) == self.completion_length:
                     self._finish("length")
@@ -210,6 +224,19 @@ def check_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> d
 def new_stream(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """Draws the 64-bit number that a stream of prompts is made of; uint64 [1]."""
     return rng.integers(0, 2**64, size=1, dtype=np.uint64)
+
+
+def stop_tokens(task: Task) -> NDArray[np.bool_]:
+    """After which tokens `stops` is to be asked, bool [V]: none where the task has no such rule."""
+    if not isinstance(task, StoppingTask):
+        return np.zeros(task.tokenizer.vocab_size, dtype=np.bool_)
+    characters = set(task.stop_characters)
+    return np.array([not characters or not characters.isdisjoint(text) for text in task.tokenizer.token_texts])
+
+
+def stops(task: Task, prompt: Prompt, completion: str) -> bool:
+    """Whether a completion is over by the task's own stopping rule, where it has one."""
+    return isinstance(task, StoppingTask) and task.stops(prompt, completion)
 
 
 def end_info(outcome: Outcome, completion: str, finish_reason: str) -> dict[str, Any]:

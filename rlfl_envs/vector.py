@@ -17,15 +17,28 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from rlfl_envs.arguments import check_value
+from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import ActionError, ConfigError
 from rlfl_envs.keys import Keys, key_at
+from rlfl_envs.levels import WHOLE, Levels
 from rlfl_envs.masks import SyntaxMask, make_mask
-from rlfl_envs.task import ArrayTask, Outcome, OutcomeArrays, Prompt, Task, check_value, make_task
-from rlfl_envs.token_env import TokenEnv, check_options, check_render_mode, describe_episode, new_stream
+from rlfl_envs.protocols import ArrayTask
+from rlfl_envs.task import Task, make_task
+from rlfl_envs.token_env import (
+    TokenEnv,
+    check_options,
+    check_render_mode,
+    describe_episode,
+    new_stream,
+    stop_tokens,
+    stops,
+)
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["TokenVectorEnv"]
 
+_OPTIONS = ("reset_mask", "group_size", "level", "level_weights", "prompt", "judge_together")
 _REASONS = np.array(["", "eos", "stop", "length", "illegal"], dtype=object)
 _PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL = range(len(_REASONS))
 
@@ -92,7 +105,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self.single_observation_space = gymnasium.spaces.MultiDiscrete([vocab_size] * columns)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._stop_tokens = self.task.stop_tokens()
+        self._stop_tokens = stop_tokens(self.task)
         self._batch: ArrayTask = self.task if isinstance(self.task, ArrayTask) else _TextBatch(self.task)
 
         n = self.num_envs
@@ -101,7 +114,8 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._episodes = np.zeros(n, dtype=np.int64)  # prompts drawn from each stream so far
         self._leaders = np.arange(n)  # whose stream each environment reads
         self._ahead = np.zeros(n, dtype=np.int64)  # by how many prompts its leader's stream was ahead at that reset
-        self._bank = _PromptBank(self._batch, n, lookahead=1 if isinstance(self._batch, _TextBatch) else 8)
+        self._levels = Levels(self.task)
+        self._bank = _PromptBank(self._batch, self._levels, n, 1 if isinstance(self._batch, _TextBatch) else 8)
         self._columns = np.full((n, columns), self.tokenizer.pad_id, dtype=np.int64)
         self._data = np.zeros(n, dtype=self._bank.data.dtype)
         self._lengths = np.zeros(n, dtype=np.int64)  # completion tokens without EOS
@@ -129,6 +143,9 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
                 * `group_size`: k, which must divide N. Environment i takes the prompts of environment k * (i // k), at
                   every reset from now on, until a reset without it; each environment's own stream is counted on as if
                   it had been used.
+                * `level`: a level of the task, a list of N (None stands for the whole task), or None; and
+                  `level_weights`: a weight for each level instead, by which each prompt's key chooses one. They hold at
+                  every reset from now on, until a reset of all without them.
                 * `prompt`: a prompt's text, or a list of N, to play instead; the streams stay where they are.
                 * `judge_together`: whether to judge all episodes of this reset at once, under "Disabled": the step in
                   which the last one ends returns the rewards and infos of all, and the steps before it return none.
@@ -141,7 +158,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             ConfigError: An option is unknown or has a value that is not allowed.
             PromptError: A given prompt is not one of this task.
         """
-        options = check_options(options, ("reset_mask", "group_size", "prompt", "judge_together"))
+        options = check_options(options, _OPTIONS)
         chosen = self._reset_mask(options.get("reset_mask"))
         rows = np.flatnonzero(chosen)
         together = options.get("judge_together", False)
@@ -159,6 +176,11 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             check_value("group_size", group_size, bool(is_divisor), f"a divisor of num_envs={self.num_envs}")
             self._leaders = np.arange(self.num_envs) // group_size * group_size
             self._ahead = self._episodes[self._leaders] - self._episodes
+        if "reset_mask" not in options or {"level", "level_weights"} & set(options):
+            were_whole = self._levels.are_whole
+            self._levels.choose(options.get("level"), options.get("level_weights"), self._leaders)
+            if not (were_whole and self._levels.are_whole):
+                self._bank.forget()
         if "prompt" in options:
             self._begin(rows, *self._batch.arrays_from_prompts(self._given_prompts(options["prompt"], rows)))
         else:
@@ -307,7 +329,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         reasons = np.zeros(self.num_envs, dtype=np.int64)
         reasons[grown] = np.where(self._lengths[grown] == self.completion_length, _LENGTH, _PLAYING)
         for row in grown[self._stop_tokens[actions[grown]]].tolist():
-            if self.task.stops(self.prompt(row), self._completion(row)):
+            if stops(self.task, self.prompt(row), self._completion(row)):
                 reasons[row] = _STOP
         reasons[playing & is_eos] = _EOS
         reasons[playing & ~legal] = _ILLEGAL
@@ -436,13 +458,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
 
     def _keep_endings(self, ended: NDArray[np.intp], reasons: NDArray[np.int64], outcomes: OutcomeArrays) -> None:
         for i, row in enumerate(ended.tolist()):
-            outcome = Outcome(
-                float(outcomes.reward[i]),
-                bool(outcomes.is_success[i]),
-                {name: float(values[i]) for name, values in outcomes.parts.items()},
-                outcomes.status[i],
-            )
-            self._endings[row] = (outcome, _REASONS[reasons[row]])
+            self._endings[row] = (outcomes.row(i), _REASONS[reasons[row]])
 
     def _print_if_human(self) -> None:
         if self.render_mode == "human":
@@ -452,14 +468,20 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
 class _PromptBank:
     """Draws prompts a few episodes ahead, so that the handful that a step starts costs a share of one large draw."""
 
-    def __init__(self, batch: ArrayTask, num_envs: int, lookahead: int) -> None:
+    def __init__(self, batch: ArrayTask, levels: Levels, num_envs: int, lookahead: int) -> None:
         self._batch = batch
-        self._lookahead = lookahead
+        self._levels = levels
+        self._room = self._lookahead = lookahead
         columns, data = batch.arrays_from_keys(np.zeros(1, dtype=np.uint64))
         self._columns = np.zeros((num_envs, lookahead, columns.shape[1]), dtype=np.int64)
         self.data = np.zeros((num_envs, lookahead), dtype=data.dtype)
         self._streams = np.zeros(num_envs, dtype=np.uint64)
         self._first = np.full(num_envs, -lookahead)  # the episode in slot 0 of each row
+
+    def forget(self) -> None:
+        """Says that the levels have changed: other prompts are wanted than those drawn ahead."""
+        self._lookahead = self._room if self._levels.are_whole else 1  # levels may change with every reset
+        self._first[:] = -self._room
 
     def take(
         self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]
@@ -479,10 +501,15 @@ class _PromptBank:
 
     def _fill(self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]) -> None:
         keys = key_at(streams[rows, None], episodes[rows, None] + np.arange(self._lookahead))
-        unique, inverse = np.unique(keys, return_inverse=True)  # a group shares its prompts
-        columns, data = self._batch.arrays_from_keys(unique)
+        unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)  # a group shares its prompts
+        environments = rows[first // self._lookahead]
+        if (self._levels.of(unique, environments) == WHOLE).all():
+            columns, data = self._batch.arrays_from_keys(unique)
+        else:
+            columns, data = self._batch.arrays_from_prompts(self._levels.prompts(unique, environments))
         inverse = inverse.reshape(keys.shape)
-        self._columns[rows], self.data[rows] = columns[inverse], data[inverse]
+        ahead = np.s_[rows, : self._lookahead]
+        self._columns[ahead], self.data[ahead] = columns[inverse], data[inverse]
         self._streams[rows], self._first[rows] = streams[rows], episodes[rows]
 
 

@@ -15,10 +15,11 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.cache import digest
+from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError
 from rlfl_envs.registration import load_task
-from rlfl_envs.task import Prompt, check_value
 from rlfl_envs.token_env import check_options
 from rlfl_envs.tokenization import Tokenizer
 from rlfl_envs.vector import TokenVectorEnv

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError
 from rlfl_envs.registration import load_task
-from rlfl_envs.task import Task, check_value
+from rlfl_envs.task import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset

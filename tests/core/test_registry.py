@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import rlfl_envs
 from rlfl_envs import Outcome, Task, TokenEnv, TokenVectorEnv, check_task, load_task
+from rlfl_envs.token_env import stops
 from tests.settings import (
     ALL_IDS,
     IDS,
@@ -264,8 +265,8 @@ def test_layout(id: str, arguments: dict[str, Any]) -> None:
             assert truncated is False
             assert type(reward) is float
             assert terminated or (reward == 0 and set(info) == {"action_mask"})
-        stops = env.task.stops(env.prompt, info["completion"])
-        ended_by = "eos" if written[-1] == tokenizer.eos_id else "stop" if stops else "length"
+        is_over = stops(env.task, env.prompt, info["completion"])
+        ended_by = "eos" if written[-1] == tokenizer.eos_id else "stop" if is_over else "length"
         assert info["finish_reason"] == ended_by
         assert ended_by != "length" or len(written) == env.completion_length
         least = env.task.config.min_completion_tokens
@@ -308,7 +309,7 @@ def test_rendering(id: str, capsys: pytest.CaptureFixture[str]) -> None:
         env.step(token)
         if env.unwrapped.completion == answer and token == tokens[-1]:
             break
-    if len(tokens) < task.max_completion_tokens and not task.stops(env.unwrapped.prompt, answer):
+    if len(tokens) < task.max_completion_tokens and not stops(task, env.unwrapped.prompt, answer):
         env.step(task.tokenizer.eos_id)
     frame = env.render()
     mark = "success" if outcome.is_success else "no success"

@@ -14,8 +14,9 @@ import numpy as np
 from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
+from rlfl_envs.episode import Prompt
 from rlfl_envs.masks import llguidance_vocabulary
-from rlfl_envs.task import Grammar, Prompt
+from rlfl_envs.protocols import Grammar
 from rlfl_envs.tokenization import BOS, EOS, PAD, Tokenizer
 
 if TYPE_CHECKING:
