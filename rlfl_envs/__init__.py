@@ -13,6 +13,7 @@ Example:
     (1.0, True, True)
 """
 
+from rlfl_envs.answers import AnswerTask
 from rlfl_envs.arguments import check_value
 from rlfl_envs.baselines import Baseline, baselines
 from rlfl_envs.cache import cache_folder, digest
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ActionError",
+    "AnswerTask",
     "ArrayTask",
     "Automaton",
     "Baseline",
