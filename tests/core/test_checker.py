@@ -139,7 +139,15 @@ class ReferenceIsMasked(Copy):
     def __init__(self, **kwargs: Any) -> None:
         """Spoils the automaton."""
         super().__init__(**{**kwargs, "mask": "syntax"})
-        self.syntax = NoA(self.config.alphabet, self.config.length)
+        self.syntax = NoA(self.config.alphabet)
+
+
+class OneMore(CopyAutomaton):
+    """Wants a character more than the prompt has."""
+
+    def start(self, prompt: Prompt) -> Hashable:
+        """One more."""
+        return len(prompt.text) + 1
 
 
 class ReferenceCannotEnd(Copy):
@@ -148,7 +156,7 @@ class ReferenceCannotEnd(Copy):
     def __init__(self, **kwargs: Any) -> None:
         """Spoils the automaton."""
         super().__init__(**{**kwargs, "mask": "syntax", "max_completion_tokens": 9})
-        self.syntax = CopyAutomaton(self.config.alphabet, self.config.length + 1)
+        self.syntax = OneMore(self.config.alphabet)
 
 
 class RaisesOnGarbage(Copy):
