@@ -89,7 +89,6 @@ class Task(ABC):
         config: The arguments, checked; those of a level with what differs in it.
         part_names: The names of the reward parts.
         reward_range: The least and the largest reward.
-        characters: What the vocabulary "characters" can write: printable ASCII and the newline by default.
         packages: Optional packages, by import name, that the task cannot do without.
         syntax: For `mask="syntax"`: an `Automaton` or a `Grammar`; None where the task has no syntax.
         references_succeed: Whether a reference completion always succeeds and earns full reward. Where not, it is a
@@ -101,7 +100,6 @@ class Task(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     references_succeed: ClassVar[bool] = True
     reward_range: tuple[float, float] = (0.0, 1.0)
-    characters: str = _PRINTABLE
     syntax: Automaton | Grammar | None = None
 
     config: TaskConfig
@@ -131,6 +129,11 @@ class Task(ABC):
             self.max_prompt_tokens, self.default_budget = whole.max_prompt_tokens, whole.default_budget
 
     # --- vocabulary and budgets ------------------------------------------------------------------------------------
+
+    @property
+    def characters(self) -> str:
+        """What the vocabulary "characters" can write: printable ASCII and the newline unless a task says otherwise."""
+        return _PRINTABLE
 
     def vocabularies(self) -> Mapping[str, Callable[[], Tokenizer]]:
         """The built-in vocabularies by name, each made when it is asked for; others are Hugging Face tokenizers."""

@@ -117,12 +117,16 @@ class Brackets(Task):
         super().__init__(**kwargs)
         config = self.config
         self.syntax = BracketsAutomaton(config.kinds, config.depth)
-        self.characters = self.syntax.alphabet
         self._is_character = config.vocabulary == "characters"
         self._first_token = len(self.tokenizer.special_ids)  # where characters are tokens; they stand in their order
         self._problem = np.dtype(
             [("stack", np.int8, (config.depth,)), ("height", np.int64)]
         )  # kinds left open, the first first
+
+    @property
+    def characters(self) -> str:
+        """The brackets."""
+        return self.syntax.alphabet
 
     def budgets(self) -> tuple[int, int]:
         """A token a bracket; as many are left open as may be."""

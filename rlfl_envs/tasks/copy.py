@@ -90,8 +90,12 @@ class Copy(Task):
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of CopyConfig by name; raises ConfigError."""
         super().__init__(**kwargs)
-        self.characters = self.config.alphabet
         self.syntax = CopyAutomaton(self.config.alphabet)
+
+    @property
+    def characters(self) -> str:
+        """The alphabet."""
+        return self.config.alphabet
 
     def budgets(self) -> tuple[int, int]:
         """As many tokens as the characters can take, in the prompt and in its copy."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,7 +16,6 @@ from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, PromptError, TokenizationError
 from rlfl_envs.protocols import Automaton, Grammar, StoppingTask
 from rlfl_envs.task import Split, Task, TaskConfig, make_task
-from rlfl_envs.tokenization import Tokenizer, character_tokenizer
 
 __all__ = ["Mixture", "MixtureConfig"]
 
@@ -92,7 +91,6 @@ class Mixture(Task):
         self.references_succeed = all(part.references_succeed for part in self.parts)  # type: ignore[misc]
         lows, highs = zip(*(part.reward_range for part in self.parts), strict=True)
         self.reward_range = (min(lows), max(highs))
-        self.characters = "".join(dict.fromkeys("".join(part.characters for part in self.parts)))
         if any(isinstance(part, StoppingTask) for part in self.parts):
             raise ConfigError(f"tasks={config.tasks!r} cannot be mixed: one of them has a stopping rule of its own.")
         automata = [part.syntax for part in self.parts if part.syntax and not isinstance(part.syntax, Grammar)]
@@ -112,9 +110,10 @@ class Mixture(Task):
         check_value("tasks", entry, not clash, f"arguments but {', '.join(clash)}, which are the mixture's")
         return make_task(arguments.pop("task"), {**arguments, **shared})
 
-    def vocabularies(self) -> Mapping[str, Callable[[], Tokenizer]]:
+    @property
+    def characters(self) -> str:
         """All characters of all parts."""
-        return {"characters": lambda: character_tokenizer(self.characters)}
+        return "".join(dict.fromkeys("".join(part.characters for part in self.parts)))
 
     def budgets(self) -> tuple[int, int]:
         """The largest of the parts'."""

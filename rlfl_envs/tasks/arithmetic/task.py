@@ -129,7 +129,6 @@ class Arithmetic(Task):
         config = self.config
         self.is_signed = "-" in config.operators
         self._symbols = "+*=-" if self.is_signed else "+*="
-        self.characters = "0123456789" + self._symbols
         self._by_number = config.vocabulary == "number"
         # Reward by integer error: one table, so that the text path and the array path agree to the last bit.
         self._rewards = np.array(
@@ -155,6 +154,11 @@ class Arithmetic(Task):
             self._data_type = np.dtype([*self._data_type.descr, terms])
         self._statement_ends, self._is_number, self._statement_of = self._templates()
         self._expressions.draw(np.zeros(1, dtype=np.uint64))  # raises where the arguments reject every expression
+
+    @property
+    def characters(self) -> str:
+        """Digits and symbols."""
+        return "0123456789" + self._symbols
 
     def vocabularies(self) -> Mapping[str, Callable[[], Tokenizer]]:
         """An integer a token, the paper's "complete" vocabulary, and characters."""
