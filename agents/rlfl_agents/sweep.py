@@ -1,4 +1,4 @@
-"""Many runs, several at a time: each leaves one line of results, and what has one is not run again; tables in a page.
+"""Many runs, several at a time: each leaves one line of results, and what has one is not run again.
 
 This is how every benchmark and every experiment of this repository is run, stopped and gone on with.
 """
@@ -6,14 +6,12 @@ This is how every benchmark and every experiment of this repository is run, stop
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import multiprocessing
 import os
-import re
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Literal
@@ -21,12 +19,11 @@ from typing import Any, Literal
 import numpy as np
 from accelerate import PartialState
 
-from rlfl_agents.checkpoint import write_text
 from rlfl_agents.metrics import read_metrics
 from rlfl_agents.ppo import PPOConfig, train
 from rlfl_agents.run.results import append_result, changed_settings, find_results
 
-__all__ = ["Job", "fill_in", "keep", "run_missing", "train_agent"]
+__all__ = ["Job", "run_missing", "train_agent"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,20 +78,6 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
                 raise
         if failures:
             raise BaseExceptionGroup(f"{len(failures)} of {len(missing)} runs failed", failures)
-
-
-def keep(path: Path, result: Any) -> None:
-    """Writes a result as JSON, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(result, indent=1) + "\n")
-
-
-def fill_in(page: str, tables: Mapping[str, str]) -> str:
-    """Puts tables into the text of a page: each between its marks, `<!-- NAME -->` and the next `<!-- end -->`."""
-    for name, table in tables.items():
-        between = rf"(?<=<!-- {re.escape(name)} -->\n).*?(?=<!-- end -->)"
-        page = re.sub(between, f"\n{table}\n\n".replace("\\", r"\\"), page, flags=re.DOTALL)
-    return page
 
 
 def train_agent(

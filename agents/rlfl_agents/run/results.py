@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +39,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(lines, start=1):
         try:
-            result = json.loads(line)
+            result = json.loads(line, parse_constant=_refuse)
             schema = result["schema"]
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigError(f"Line {number} of {str(path)!r} is no result: a JSON object with a schema.") from error
@@ -59,12 +60,13 @@ def append_result(path: Path, result: Mapping[str, Any]) -> None:
 
     Args:
         path: A `results.jsonl`; it is made, with its folder, where it is missing.
-        result: JSON-able.
+        result: JSON-able. NaN, which is no JSON, is written as null.
 
     Raises:
         OSError: It could not be written.
+        ValueError: It has an infinite number.
     """
-    line = json.dumps({"schema": SCHEMA, **result}) + "\n"
+    line = json.dumps({"schema": SCHEMA, **_without_nan(result)}, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or its process ends
@@ -82,6 +84,18 @@ def changed_settings(config: Any) -> dict[str, Any]:
         for field in dataclasses.fields(config)
         if (value := getattr(config, field.name)) != _default(field)
     }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
