@@ -42,7 +42,7 @@ from rlfl_envs.tokenization import (
 )
 from rlfl_envs.vector import TokenVectorEnv
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ActionError",
