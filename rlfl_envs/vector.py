@@ -17,9 +17,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
-from rlfl_envs.errors import ActionError, ConfigError
+from rlfl_envs.errors import ActionError, ArgumentError, ConfigError
 from rlfl_envs.keys import Keys, key_at
 from rlfl_envs.levels import WHOLE, Levels
 from rlfl_envs.masks import SyntaxMask, make_mask
@@ -29,6 +29,7 @@ from rlfl_envs.token_env import (
     TokenEnv,
     check_options,
     check_render_mode,
+    check_seed,
     describe_episode,
     new_stream,
     stop_tokens,
@@ -72,6 +73,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         *,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        text_infos: bool = True,
         **arguments: Any,
     ) -> None:
         """Constructs the environment.
@@ -83,16 +85,20 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             autoreset_mode: Gymnasium's enum or its string: "NextStep", "SameStep" or "Disabled". Under "Disabled" a
                 finished environment ignores its action (reward 0, same observation, still terminated) until
                 `reset(options={"reset_mask": ...})`.
+            text_infos: False is for libraries that record infos as numbers. All infos then have the same keys, without
+                texts, and `reward_parts` is one array, float64 [N, parts].
             **arguments: The fields of the task's config.
 
         Raises:
             ConfigError: An argument is unknown or has a value that is not allowed.
         """
         check_render_mode(render_mode)
+        check_type("text_infos", text_infos, bool)
         is_count = isinstance(num_envs, (int, np.integer)) and not isinstance(num_envs, bool) and num_envs >= 1
         check_value("num_envs", num_envs, is_count, "an integer, 1 or more")
         self.num_envs = int(num_envs)
         self.render_mode = render_mode
+        self._text_infos = text_infos
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.task = make_task(task, arguments)
@@ -111,6 +117,8 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         n = self.num_envs
         self._streams = np.zeros(n, dtype=np.uint64)
         self._is_seeded = np.zeros(n, dtype=np.bool_)
+        self._generators: list[tuple[np.random.Generator, int] | None] = [None] * n  # each with its seed
+        self._attributes: dict[str, tuple[Any, ...]] = {}  # what `set_attr` was given
         self._episodes = np.zeros(n, dtype=np.int64)  # prompts drawn from each stream so far
         self._leaders = np.arange(n)  # whose stream each environment reads
         self._ahead = np.zeros(n, dtype=np.int64)  # by how many prompts its leader's stream was ahead at that reset
@@ -136,7 +144,8 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         """Starts episodes in all environments, or in those of a mask.
 
         Args:
-            seed: s gives environment i the seed s + i; a list has one seed (or None) each; None lets the streams go on.
+            seed: s, 0 or more, gives environment i the seed s + i; a list has one seed (or None) each; None lets the
+                streams go on.
             options: Any of these keys.
 
                 * `reset_mask`: bool [N], which environments to reset; all by default.
@@ -152,10 +161,10 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
                   For rewards that are computed in parallel.
 
         Returns:
-            Observations, int64 [N, P + C], and infos with `action_mask`.
+            Observations, int64 [N, P + C], and infos with `action_mask`, 0 for environments that are not reset.
 
         Raises:
-            ConfigError: An option is unknown or has a value that is not allowed.
+            ConfigError: A seed, or an option's name or value, is not allowed.
             PromptError: A given prompt is not one of this task.
         """
         options = check_options(options, _OPTIONS)
@@ -165,14 +174,14 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         can_wait = self.autoreset_mode is AutoresetMode.DISABLED and bool(chosen.all())
         is_allowed = together is False or (together is True and can_wait)
         check_value("judge_together", together, is_allowed, "a bool; True under 'Disabled', without a reset_mask")
+        seeds = self._check_seeds(seed)
         self._judges_together = together
         self._unjudged[:] = 0
-        self._seed(seed, rows)
+        self._seed(seeds, rows)
         if "reset_mask" not in options or "group_size" in options:
             group_size = options.get("group_size", 1)
-            is_divisor = (
-                isinstance(group_size, (int, np.integer)) and group_size >= 1 and self.num_envs % group_size == 0
-            )
+            is_integer = isinstance(group_size, (int, np.integer)) and not isinstance(group_size, bool)
+            is_divisor = is_integer and group_size >= 1 and self.num_envs % group_size == 0
             check_value("group_size", group_size, bool(is_divisor), f"a divisor of num_envs={self.num_envs}")
             self._leaders = np.arange(self.num_envs) // group_size * group_size
             self._ahead = self._episodes[self._leaders] - self._episodes
@@ -185,11 +194,8 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             self._begin(rows, *self._batch.arrays_from_prompts(self._given_prompts(options["prompt"], rows)))
         else:
             self._begin_next(rows)
-        infos = self._mask_info()
-        if len(rows) < self.num_envs:
-            infos["_action_mask"] = chosen
         self._print_if_human()
-        return self._columns.copy(), infos
+        return self._columns.copy(), self._with_numbers({}, chosen) | self._mask_info(chosen)
 
     def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
         if mask is None:
@@ -200,21 +206,28 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             and mask.dtype == np.bool_
             and bool(mask.any())
         )
-        check_value("reset_mask", mask, is_mask, f"a bool array of shape ({self.num_envs},) with a True in it")
+        allowed = f"a bool array of shape ({self.num_envs},) with a True in it"
+        if not is_mask:
+            raise ArgumentError(f"reset_mask={mask!r} is not allowed; allowed: {allowed}.")
         return cast("NDArray[np.bool_]", mask.copy())
 
-    def _seed(self, seed: int | Sequence[int | None] | None, rows: NDArray[np.intp]) -> None:
-        if isinstance(seed, (int, np.integer)):
-            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(int(seed))
-            seeds: Sequence[int | None] = [int(seed) + i for i in range(self.num_envs)]
-        else:
-            seeds = [None] * self.num_envs if seed is None else list(seed)
-        check_value(
-            "seed", seed, len(seeds) == self.num_envs, f"None, an integer or a list of num_envs={self.num_envs}"
-        )
+    def _check_seeds(self, seed: Any) -> list[int | None]:
+        """Returns a seed for each environment, None where it keeps its own."""
+        allowed = f"None, an integer, 0 or more, or a list of num_envs={self.num_envs} of these"
+        if isinstance(seed, np.ndarray):
+            seed = seed.tolist()
+        if isinstance(seed, (list, tuple)):
+            check_value("seed", seed, len(seed) == self.num_envs, allowed)
+            return [check_seed(each, allowed) for each in seed]
+        first = check_seed(seed, allowed)
+        return [None if first is None else first + i for i in range(self.num_envs)]
+
+    def _seed(self, seeds: Sequence[int | None], rows: NDArray[np.intp]) -> None:
         for row in rows.tolist():
             if seeds[row] is not None or not self._is_seeded[row]:
-                self._streams[row] = new_stream(gymnasium.utils.seeding.np_random(seeds[row])[0])[0]
+                if seeds[row] is not None:
+                    self._generators[row] = gymnasium.utils.seeding.np_random(seeds[row])
+                self._streams[row] = new_stream(self._generator(row)[0])[0]
                 self._episodes[row], self._is_seeded[row] = 0, True
 
     def _given_prompts(self, given: Any, rows: NDArray[np.intp]) -> list[Prompt]:
@@ -297,12 +310,17 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         terminated = reasons > 0
         if self.autoreset_mode is AutoresetMode.DISABLED:
             terminated |= self._finished
-        infos |= self._mask_info()
+        infos = self._with_numbers(infos, self._always) | self._mask_info()
         self._print_if_human()
         return self._columns.copy(), rewards, terminated, np.zeros(self.num_envs, dtype=np.bool_), infos
 
     def _check_actions(self, actions: Any) -> NDArray[np.int64]:
-        array = np.asarray(actions)
+        try:
+            array = np.asarray(actions)
+        except ValueError as error:
+            raise ActionError(
+                f"actions={actions!r} is not allowed; allowed: integers of shape ({self.num_envs},)."
+            ) from error
         if array.shape != (self.num_envs,) or array.dtype.kind not in "iu":
             raise ActionError(
                 f"actions of shape {array.shape} and type {array.dtype} are not allowed; "
@@ -357,19 +375,32 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             column[ended] = values
             return column
 
-        parts: dict[str, Any] = {}
-        for name, values in outcome.parts.items():
-            parts[name], parts[f"_{name}"] = spread(values), present.copy()
-        completions = np.empty(len(ended), dtype=object)
-        completions[:] = _texts(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
-        infos = {
-            "is_success": spread(outcome.is_success),
-            "reward_parts": parts,
-            "completion": spread(completions),
-            "finish_reason": spread(_REASONS[reasons[ended]]),
-            "status": spread(outcome.status),
-        }
+        infos: dict[str, Any] = {"is_success": spread(outcome.is_success)}
+        if self._text_infos:
+            parts: dict[str, Any] = {}
+            for name, values in outcome.parts.items():
+                parts[name], parts[f"_{name}"] = spread(values), present.copy()
+            completions = np.empty(len(ended), dtype=object)
+            completions[:] = _texts(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
+            infos |= {
+                "reward_parts": parts,
+                "completion": spread(completions),
+                "finish_reason": spread(_REASONS[reasons[ended]]),
+                "status": spread(outcome.status),
+            }
+        else:
+            infos["reward_parts"] = np.zeros((n, len(self.task.part_names)))
+            for i, name in enumerate(self.task.part_names):
+                infos["reward_parts"][ended, i] = outcome.parts[name]
         return infos | {f"_{key}": present.copy() for key in infos}
+
+    def _with_numbers(self, infos: dict[str, Any], present: NDArray[np.bool_]) -> dict[str, Any]:
+        """Without texts, gives infos the keys that every step has then, 0 where no episode ended."""
+        if not self._text_infos:
+            infos.setdefault("is_success", np.zeros(self.num_envs, dtype=np.bool_))
+            infos.setdefault("reward_parts", np.zeros((self.num_envs, len(self.task.part_names))))
+            infos["_is_success"], infos["_reward_parts"] = present.copy(), present.copy()
+        return infos
 
     def _reset_in_same_step(self, ended: NDArray[np.intp], infos: dict[str, Any]) -> dict[str, Any]:
         """Moves what ended to `final_obs` and `final_info`, and starts the next episodes."""
@@ -377,7 +408,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         final_obs = np.full(self.num_envs, None, dtype=object)
         for row in ended.tolist():
             final_obs[row] = self._columns[row].copy()
-        final_info = infos | {**self._mask_info(), "_action_mask": present.copy()}
+        final_info = infos | self._mask_info(present)
         self._begin_next(ended)
         self._finished[ended] = False
         return {
@@ -387,8 +418,15 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             "_final_info": present.copy(),
         }
 
-    def _mask_info(self) -> dict[str, Any]:
-        """The masks of all environments: a view of one row where they are alike, else a copy of each."""
+    def _mask_info(self, present: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+        """The masks of all environments, or of those that are present: a view of one row where they are alike.
+
+        Else they are a copy each, and 0 where not present.
+        """
+        if present is not None and not present.all():
+            masks = np.zeros((self.num_envs, self.tokenizer.vocab_size), dtype=np.int8)  # memory only where written to
+            masks[present] = self._mask.rows[self._mask.row_of[self._states[present]]]
+            return {"action_mask": masks, "_action_mask": present.copy()}
         numbers = self._mask.row_of[self._states]
         if self._mask.is_constant or ((numbers == numbers[0]).all() and not self._mask.rows_change):
             masks = np.broadcast_to(self._mask.rows[numbers[0]], (self.num_envs, self.tokenizer.vocab_size))
@@ -409,6 +447,80 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens may come next, bool [N, V]."""
         return self._mask.rows[self._mask.row_of[self._states]].astype(np.bool_)
+
+    # --- one environment's share ------------------------------------------------------------------------------------
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Calls a method of each environment, or reads an attribute, as SyncVectorEnv does.
+
+        Args:
+            name: `render`, `action_masks`, or what `get_attr` reads.
+            *args: The method's.
+            **kwargs: The method's.
+
+        Returns:
+            What each environment says, [N].
+
+        Raises:
+            ConfigError: It is a method that environments side by side have not each for itself, such as `step`.
+            AttributeError: There is nothing of this name.
+        """
+        value = self.get_attr(name)
+        if not callable(value[0]):
+            return value
+        check_value("name", name, name in ("render", "action_masks"), "'render', 'action_masks', or an attribute")
+        answers = getattr(self, name)(*args, **kwargs)
+        return (None,) * self.num_envs if answers is None else tuple(answers)
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Reads an attribute of each environment, [N]: its own, such as `prompt`, or one that all share, as `task`.
+
+        Raises:
+            AttributeError: There is nothing of this name.
+        """
+        if name in self._attributes:
+            return self._attributes[name]
+        if name == "prompt":
+            return tuple(self.prompt(row) if self._has_begun[row] else None for row in range(self.num_envs))
+        if name == "completion":
+            return tuple(self._completion(row) for row in range(self.num_envs))
+        if name in ("np_random", "np_random_seed"):
+            return cast("tuple[Any, ...]", getattr(self, name))
+        owner = f"single_{name}" if name in ("action_space", "observation_space") else name
+        return (getattr(self, owner),) * self.num_envs
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Gives each environment an attribute of the caller's own, for `get_attr` to read.
+
+        Args:
+            name: A name that the environment itself does not have.
+            values: A list or tuple of N, or one value for all.
+
+        Raises:
+            ConfigError: The environment has an attribute of this name, or there are not N values.
+        """
+        is_own = name not in ("prompt", "completion") and not hasattr(self, name)
+        check_value("name", name, is_own, "a name that the environment does not use itself")
+        given = values if isinstance(values, (list, tuple)) else [values] * self.num_envs
+        check_value("values", values, len(given) == self.num_envs, f"one, or a list of num_envs={self.num_envs}")
+        self._attributes[name] = tuple(given)
+
+    def _generator(self, row: int) -> tuple[np.random.Generator, int]:
+        """An environment's random generator and its seed, which is a random one until a reset gives another."""
+        generator = self._generators[row]
+        if generator is None:
+            generator = self._generators[row] = gymnasium.utils.seeding.np_random()
+        return generator
+
+    @property  # type: ignore[misc]  # to be read only, and a tuple, as in SyncVectorEnv
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """Each environment's random generator, [N]. A seeded reset draws its stream of prompts from it."""
+        return tuple(self._generator(row)[0] for row in range(self.num_envs))
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed of each environment's random generator, [N]."""
+        return tuple(self._generator(row)[1] for row in range(self.num_envs))
 
     # --- what is in play -------------------------------------------------------------------------------------------
 
