@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -11,8 +11,9 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_type, check_value
+from rlfl_envs.env_arguments import RENDER_MODES, check_options, check_render_mode, check_seed
 from rlfl_envs.episode import Outcome, Prompt
-from rlfl_envs.errors import ActionError, ArgumentError, ConfigError, suggest
+from rlfl_envs.errors import ActionError, ArgumentError
 from rlfl_envs.keys import key_at
 from rlfl_envs.levels import Levels
 from rlfl_envs.masks import make_mask
@@ -39,7 +40,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         completion_length: C.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's type)
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012 (Gymnasium's type)
 
     def __init__(
         self, task: str | Task, *, render_mode: str | None = None, text_infos: bool = True, **arguments: Any
@@ -215,46 +216,6 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
     def _print_if_human(self) -> None:
         if self.render_mode == "human":
             print(self._description())
-
-
-def check_render_mode(render_mode: str | None) -> None:
-    """Raises for a render mode that is none of ours.
-
-    An ArgumentError, because Stable-Baselines3 asks for "rgb_array" first, and goes without at a TypeError.
-    """
-    if render_mode not in (None, *TokenEnv.metadata["render_modes"]):
-        raise ArgumentError(f"render_mode={render_mode!r} is not allowed; allowed: None, 'ansi' or 'human'.")
-
-
-def check_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the options of a reset, or raises a ConfigError for one that does not exist."""
-    if options is None:
-        return {}
-    if not isinstance(options, Mapping):
-        raise ArgumentError(f"options={options!r} is not allowed; allowed: None, or a dictionary.")
-    for name in options:
-        if name not in allowed:
-            raise ConfigError(
-                f"options={name!r} is not allowed.{suggest(str(name), allowed)} Allowed: {', '.join(allowed)}."
-            )
-    return options
-
-
-def check_seed(seed: Any, allowed: str = "None, or an integer, 0 or more") -> int | None:
-    """Returns a seed as Python's int, or None where there is none.
-
-    Args:
-        seed: What was given.
-        allowed: What the error calls allowed.
-
-    Raises:
-        ConfigError: It is no integer, or below 0.
-    """
-    if seed is None:
-        return None
-    is_integer = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    check_value("seed", seed, is_integer and int(seed) >= 0, allowed)
-    return int(seed)
 
 
 def new_stream(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint64]]:

@@ -13,13 +13,21 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_type, check_value
+from rlfl_envs.each_env import EachEnv
+from rlfl_envs.env_arguments import (
+    check_actions,
+    check_autoreset_mode,
+    check_options,
+    check_render_mode,
+    check_reset_mask,
+    check_seeds,
+)
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
-from rlfl_envs.errors import ActionError, ArgumentError, ConfigError
 from rlfl_envs.keys import Keys, key_at
 from rlfl_envs.levels import WHOLE, Levels
 from rlfl_envs.masks import SyntaxMask, make_mask
@@ -27,9 +35,6 @@ from rlfl_envs.protocols import ArrayTask
 from rlfl_envs.task import Task, make_task
 from rlfl_envs.token_env import (
     TokenEnv,
-    check_options,
-    check_render_mode,
-    check_seed,
     describe_episode,
     new_stream,
     stop_tokens,
@@ -44,7 +49,7 @@ _REASONS = np.array(["", "eos", "stop", "length", "illegal"], dtype=object)
 _PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL = range(len(_REASONS))
 
 
-class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]):
+class TokenVectorEnv(EachEnv):
     """`num_envs` episodes side by side.
 
     Observations are int64 [N, P + C], actions [N] token ids, rewards float64 [N], endings bool [N]. Seeded with s,
@@ -96,10 +101,10 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         check_type("text_infos", text_infos, bool)
         is_count = isinstance(num_envs, (int, np.integer)) and not isinstance(num_envs, bool) and num_envs >= 1
         check_value("num_envs", num_envs, is_count, "an integer, 1 or more")
-        self.num_envs = int(num_envs)
+        super().__init__(int(num_envs))
         self.render_mode = render_mode
         self._text_infos = text_infos
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.autoreset_mode = check_autoreset_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.task = make_task(task, arguments)
         self.tokenizer = self.task.tokenizer
@@ -117,8 +122,6 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         n = self.num_envs
         self._streams = np.zeros(n, dtype=np.uint64)
         self._is_seeded = np.zeros(n, dtype=np.bool_)
-        self._generators: list[tuple[np.random.Generator, int] | None] = [None] * n  # each with its seed
-        self._attributes: dict[str, tuple[Any, ...]] = {}  # what `set_attr` was given
         self._episodes = np.zeros(n, dtype=np.int64)  # prompts drawn from each stream so far
         self._leaders = np.arange(n)  # whose stream each environment reads
         self._ahead = np.zeros(n, dtype=np.int64)  # by how many prompts its leader's stream was ahead at that reset
@@ -168,13 +171,13 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             PromptError: A given prompt is not one of this task.
         """
         options = check_options(options, _OPTIONS)
-        chosen = self._reset_mask(options.get("reset_mask"))
+        chosen = check_reset_mask(options.get("reset_mask"), self.num_envs)
         rows = np.flatnonzero(chosen)
         together = options.get("judge_together", False)
         can_wait = self.autoreset_mode is AutoresetMode.DISABLED and bool(chosen.all())
         is_allowed = together is False or (together is True and can_wait)
         check_value("judge_together", together, is_allowed, "a bool; True under 'Disabled', without a reset_mask")
-        seeds = self._check_seeds(seed)
+        seeds = check_seeds(seed, self.num_envs)
         self._judges_together = together
         self._unjudged[:] = 0
         self._seed(seeds, rows)
@@ -197,36 +200,11 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._print_if_human()
         return self._columns.copy(), self._with_numbers({}, chosen) | self._mask_info(chosen)
 
-    def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
-        if mask is None:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        is_mask = (
-            isinstance(mask, np.ndarray)
-            and mask.shape == (self.num_envs,)
-            and mask.dtype == np.bool_
-            and bool(mask.any())
-        )
-        allowed = f"a bool array of shape ({self.num_envs},) with a True in it"
-        if not is_mask:
-            raise ArgumentError(f"reset_mask={mask!r} is not allowed; allowed: {allowed}.")
-        return cast("NDArray[np.bool_]", mask.copy())
-
-    def _check_seeds(self, seed: Any) -> list[int | None]:
-        """Returns a seed for each environment, None where it keeps its own."""
-        allowed = f"None, an integer, 0 or more, or a list of num_envs={self.num_envs} of these"
-        if isinstance(seed, np.ndarray):
-            seed = seed.tolist()
-        if isinstance(seed, (list, tuple)):
-            check_value("seed", seed, len(seed) == self.num_envs, allowed)
-            return [check_seed(each, allowed) for each in seed]
-        first = check_seed(seed, allowed)
-        return [None if first is None else first + i for i in range(self.num_envs)]
-
     def _seed(self, seeds: Sequence[int | None], rows: NDArray[np.intp]) -> None:
         for row in rows.tolist():
             if seeds[row] is not None or not self._is_seeded[row]:
                 if seeds[row] is not None:
-                    self._generators[row] = gymnasium.utils.seeding.np_random(seeds[row])
+                    self._seed_generator(row, seeds[row])
                 self._streams[row] = new_stream(self._generator(row)[0])[0]
                 self._episodes[row], self._is_seeded[row] = 0, True
 
@@ -284,7 +262,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         """
         if not self._has_begun.all():
             raise ResetNeeded("An environment has no episode yet: call reset() before step().")
-        actions = self._check_actions(actions)
+        actions = check_actions(actions, self.num_envs, self.tokenizer.vocab_size)
         playing = ~self._finished
         resting = np.flatnonzero(self._finished)
         reasons = self._write(actions, playing)
@@ -314,26 +292,6 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         self._print_if_human()
         return self._columns.copy(), rewards, terminated, np.zeros(self.num_envs, dtype=np.bool_), infos
 
-    def _check_actions(self, actions: Any) -> NDArray[np.int64]:
-        try:
-            array = np.asarray(actions)
-        except ValueError as error:
-            raise ActionError(
-                f"actions={actions!r} is not allowed; allowed: integers of shape ({self.num_envs},)."
-            ) from error
-        if array.shape != (self.num_envs,) or array.dtype.kind not in "iu":
-            raise ActionError(
-                f"actions of shape {array.shape} and type {array.dtype} are not allowed; "
-                f"allowed: integers of shape ({self.num_envs},)."
-            )
-        wrong = (array < 0) | (array >= self.tokenizer.vocab_size)
-        if wrong.any():
-            i = int(np.argmax(wrong))
-            raise ActionError(
-                f"actions[{i}]={array[i]} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}."
-            )
-        return array.astype(np.int64, copy=False)
-
     def _write(self, actions: NDArray[np.int64], playing: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Appends the legal tokens and says why episodes end: a code for each row, 0 where it plays on or rests."""
         legal = self._mask.rows[self._mask.row_of[self._states], actions] != 0
@@ -347,7 +305,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         reasons = np.zeros(self.num_envs, dtype=np.int64)
         reasons[grown] = np.where(self._lengths[grown] == self.completion_length, _LENGTH, _PLAYING)
         for row in grown[self._stop_tokens[actions[grown]]].tolist():
-            if stops(self.task, self.prompt(row), self._completion(row)):
+            if stops(self.task, self.prompt(row), self.current_completion(row)):
                 reasons[row] = _STOP
         reasons[playing & is_eos] = _EOS
         reasons[playing & ~legal] = _ILLEGAL
@@ -448,80 +406,6 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         """Which tokens may come next, bool [N, V]."""
         return self._mask.rows[self._mask.row_of[self._states]].astype(np.bool_)
 
-    # --- one environment's share ------------------------------------------------------------------------------------
-
-    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Calls a method of each environment, or reads an attribute, as SyncVectorEnv does.
-
-        Args:
-            name: `render`, `action_masks`, or what `get_attr` reads.
-            *args: The method's.
-            **kwargs: The method's.
-
-        Returns:
-            What each environment says, [N].
-
-        Raises:
-            ConfigError: It is a method that environments side by side have not each for itself, such as `step`.
-            AttributeError: There is nothing of this name.
-        """
-        value = self.get_attr(name)
-        if not callable(value[0]):
-            return value
-        check_value("name", name, name in ("render", "action_masks"), "'render', 'action_masks', or an attribute")
-        answers = getattr(self, name)(*args, **kwargs)
-        return (None,) * self.num_envs if answers is None else tuple(answers)
-
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Reads an attribute of each environment, [N]: its own, such as `prompt`, or one that all share, as `task`.
-
-        Raises:
-            AttributeError: There is nothing of this name.
-        """
-        if name in self._attributes:
-            return self._attributes[name]
-        if name == "prompt":
-            return tuple(self.prompt(row) if self._has_begun[row] else None for row in range(self.num_envs))
-        if name == "completion":
-            return tuple(self._completion(row) for row in range(self.num_envs))
-        if name in ("np_random", "np_random_seed"):
-            return cast("tuple[Any, ...]", getattr(self, name))
-        owner = f"single_{name}" if name in ("action_space", "observation_space") else name
-        return (getattr(self, owner),) * self.num_envs
-
-    def set_attr(self, name: str, values: Any) -> None:
-        """Gives each environment an attribute of the caller's own, for `get_attr` to read.
-
-        Args:
-            name: A name that the environment itself does not have.
-            values: A list or tuple of N, or one value for all.
-
-        Raises:
-            ConfigError: The environment has an attribute of this name, or there are not N values.
-        """
-        is_own = name not in ("prompt", "completion") and not hasattr(self, name)
-        check_value("name", name, is_own, "a name that the environment does not use itself")
-        given = values if isinstance(values, (list, tuple)) else [values] * self.num_envs
-        check_value("values", values, len(given) == self.num_envs, f"one, or a list of num_envs={self.num_envs}")
-        self._attributes[name] = tuple(given)
-
-    def _generator(self, row: int) -> tuple[np.random.Generator, int]:
-        """An environment's random generator and its seed, which is a random one until a reset gives another."""
-        generator = self._generators[row]
-        if generator is None:
-            generator = self._generators[row] = gymnasium.utils.seeding.np_random()
-        return generator
-
-    @property  # type: ignore[misc]  # to be read only, and a tuple, as in SyncVectorEnv
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """Each environment's random generator, [N]. A seeded reset draws its stream of prompts from it."""
-        return tuple(self._generator(row)[0] for row in range(self.num_envs))
-
-    @property
-    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The seed of each environment's random generator, [N]."""
-        return tuple(self._generator(row)[1] for row in range(self.num_envs))
-
     # --- what is in play -------------------------------------------------------------------------------------------
 
     @property
@@ -541,7 +425,12 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             return cast("Prompt", self._data[row])
         return self.task.parse_prompt(self.tokenizer.decode(self._columns[row, : self.prompt_length].tolist()))
 
-    def _completion(self, row: int) -> str:
+    def current_prompt(self, row: int) -> Prompt | None:
+        """The prompt that an environment plays; None before its first reset."""
+        return self.prompt(row) if self._has_begun[row] else None
+
+    def current_completion(self, row: int) -> str:
+        """What an environment's episode has written so far, without EOS."""
         tokens = self._columns[row, self.prompt_length : self.prompt_length + self._lengths[row]]
         return self.tokenizer.decode(tokens.tolist())
 
@@ -566,7 +455,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
     def _description(self, row: int) -> str:
         if not self._has_begun[row]:
             return ""
-        return describe_episode(self.prompt(row).text, self._completion(row), *self._endings[row])
+        return describe_episode(self.prompt(row).text, self.current_completion(row), *self._endings[row])
 
     def _keep_endings(self, ended: NDArray[np.intp], reasons: NDArray[np.int64], outcomes: OutcomeArrays) -> None:
         for i, row in enumerate(ended.tolist()):
@@ -654,12 +543,3 @@ def _texts(tokenizer: Tokenizer, completions: NDArray[np.int64], lengths: NDArra
     """Decodes rows of tokens, [n, C], up to their lengths, [n]."""
     rows = zip(completions.tolist(), lengths.tolist(), strict=True)
     return tokenizer.decode_batch([row[:length] for row, length in rows])
-
-
-def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    for known in AutoresetMode:
-        if mode is known or mode in (known.value, known.name):
-            return known
-    raise ConfigError(
-        f"autoreset_mode={mode!r} is not allowed; allowed: {', '.join(repr(known.value) for known in AutoresetMode)}."
-    )

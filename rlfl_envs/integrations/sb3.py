@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_value
 from rlfl_envs.cache import digest
+from rlfl_envs.env_arguments import check_options
 from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError
-from rlfl_envs.registration import load_task
-from rlfl_envs.token_env import check_options
+from rlfl_envs.registration import find_id, load_task
 from rlfl_envs.tokenization import Tokenizer
 from rlfl_envs.vector import TokenVectorEnv
 
@@ -66,7 +66,7 @@ def make_sb3(
     text_infos = arguments.pop("text_infos", True)  # likewise
     check_value("text_infos", text_infos, text_infos is True, "True, as SB3 takes infos as they are")
     native = TokenVectorEnv(load_task(id, **arguments), num_envs, render_mode=render_mode, autoreset_mode=mode)
-    native.spec = copy.deepcopy(gymnasium.spec(id))
+    native.spec = copy.deepcopy(gymnasium.spec(find_id(id)))
     native.spec.kwargs |= arguments
     envs = TokenVecEnv(native)
     if seed is not None:
