@@ -42,7 +42,7 @@ def check_autoreset_mode(mode: Any) -> AutoresetMode:
         ConfigError: It is neither.
     """
     for known in AutoresetMode:
-        if mode is known or mode in (known.value, known.name):
+        if mode is known or (isinstance(mode, str) and mode in (known.value, known.name)):
             return known
     raise ConfigError(
         f"autoreset_mode={mode!r} is not allowed; allowed: {', '.join(repr(known.value) for known in AutoresetMode)}."

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete, Space
+from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class _Flat(_Ids):
         return one_hot.reshape(*tokens.shape[:-1], -1)
 
 
-class TokenIds(gymnasium.ObservationWrapper[NDArray[Any], int, NDArray[np.int64]]):
+class TokenIds(gymnasium.ObservationWrapper[NDArray[Any], int, NDArray[np.int64]], RecordConstructorArgs):
     """Observations are a `Box` of token ids, int64 [P + C], 0..V-1."""
 
     _form: ClassVar[type[_Ids]] = _Ids
@@ -74,6 +75,7 @@ class TokenIds(gymnasium.ObservationWrapper[NDArray[Any], int, NDArray[np.int64]
         Raises:
             ConfigError: Its observations are no tokens.
         """
+        RecordConstructorArgs.__init__(self)
         super().__init__(env)
         self._convert = self._form(env.observation_space)
         self.observation_space = self._convert.space

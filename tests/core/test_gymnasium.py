@@ -83,7 +83,11 @@ def test_numbers_alone(id: str, arguments: dict[str, Any], mode: AutoresetMode) 
     env = gymnasium.make(id, text_infos=False, **arguments)
     parts = len(env.unwrapped.task.part_names)
     vocab_size = int(env.action_space.n)
-    expected = {"action_mask": ((vocab_size,), "int8"), "is_success": ((), "bool"), "reward_parts": ((parts,), "float64")}
+    expected = {
+        "action_mask": ((vocab_size,), "int8"),
+        "is_success": ((), "bool"),
+        "reward_parts": ((parts,), "float64"),
+    }
     envs = gymnasium.make_vec(id, num_envs=NUM_ENVS, autoreset_mode=mode, text_infos=False, **arguments)
     _, info = env.reset(seed=0)
     _, infos = envs.reset(seed=0)
