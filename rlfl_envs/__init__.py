@@ -21,6 +21,7 @@ from rlfl_envs.checker import check_task
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import (
     ActionError,
+    ArgumentError,
     ConfigError,
     MissingDependencyError,
     PromptError,
@@ -47,6 +48,7 @@ __version__ = "0.2.0"
 __all__ = [
     "ActionError",
     "AnswerTask",
+    "ArgumentError",
     "ArrayTask",
     "Automaton",
     "Baseline",
