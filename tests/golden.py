@@ -25,7 +25,8 @@ import rlfl_envs
 from rlfl_envs import Outcome, Prompt, Task
 
 FOLDER = Path(__file__).parent / "data" / "golden"
-GAMES: dict[str, Any] = {"corpus": "data/games", "num_playouts": 10, "max_turns": 20}  # the corpus seen from this file's folder
+# The corpus is a folder beside this file's.
+GAMES: dict[str, Any] = {"corpus": "data/games", "num_playouts": 10, "max_turns": 20}
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "rlfl/Arithmetic-v0": [
         {},
@@ -57,6 +58,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"split": "test"},
         {"operators": "+-", "mask": "syntax"},
         {"operators": "*", "vocabulary": "characters"},
+        {"operators": "*", "vocabulary": "characters", "mask": "syntax", "min_completion_tokens": 2},
         {"vocabulary": "gpt2", "operators": "+-*", "split": "all"},
     ],
     "rlfl/Brackets-v0": [
@@ -109,7 +111,7 @@ def describe(id: str, arguments: dict[str, Any]) -> dict[str, Any]:
     Returns:
         JSON-able: sizes; prompts by key; outcomes of references, of references cut or changed, and of garbage (prompt,
         completion, reward, success, status, parts); episodes of the scalar and of the vector environment (prompt,
-        completion, finish reason, the same, a digest of what was observed; first step and row).
+        completion, finish reason, the rest), with digests of what was observed.
     """
     task = rlfl_envs.load_task(id, **_resolved(arguments))
     keys = np.random.default_rng(1).integers(0, 2**64, size=_NUM_PROMPTS, dtype=np.uint64)
@@ -239,23 +241,32 @@ def _episodes(id: str, arguments: dict[str, Any]) -> list[list[Any]]:
 
 
 def _vector_episodes(id: str, arguments: dict[str, Any]) -> list[list[Any]]:
-    """Random tokens, nearly all of them legal, in two groups of two."""
-    envs = gymnasium.make_vec(id, num_envs=4, **_resolved(arguments)).unwrapped
+    """Two groups of two: in each the first plays a reference, or its beginning, and the second random legal tokens."""
+    envs = gymnasium.make_vec(id, num_envs=4, autoreset_mode="Disabled", **_resolved(arguments)).unwrapped
     assert isinstance(envs, rlfl_envs.TokenVectorEnv)
     rng, found = np.random.default_rng(4), []
-    observations, infos = envs.reset(seed=5, options={"group_size": 2})
-    for step in range(24):
+    for episode in range(4):
+        observations, infos = envs.reset(seed=5 if episode == 0 else None, options={"group_size": 2})
+        prompts = envs.prompts
+        plans: list[list[int]] = [envs.tokenizer.encode(_answer(envs.task, prompts[row], rng)) for row in (0, 2)]
+        plans = [plans[0], [], plans[1][: episode + 1], [envs.tokenizer.pad_id] * (episode == 3)]
         seen = [observations, infos["action_mask"]]
-        prompts = [prompt.text for prompt in envs.prompts]
-        actions = [_legal(mask, envs.tokenizer.eos_id, rng) for mask in infos["action_mask"]]
-        if step % 8 == 7:
-            actions[step % 4] = envs.tokenizer.pad_id
-        observations, rewards, ended, _, infos = envs.step(np.array(actions))
-        for row in np.flatnonzero(ended).tolist():
-            info = {name: infos[name][row] for name in ("is_success", "status", "finish_reason", "completion")}
-            info["reward_parts"] = {name: infos["reward_parts"][name][row] for name in envs.task.part_names}
-            found.append([step, row, prompts[row], *_ending(envs.task, float(rewards[row]), info), _digest(seen)])
-    found.append([_digest([observations, infos["action_mask"]])])
+        playing, played = np.ones(4, dtype=np.bool_), 0
+        while playing.any():
+            actions = np.array(
+                [
+                    plan[played] if played < len(plan) else _legal(mask, envs.tokenizer.eos_id, rng)
+                    for plan, mask in zip(plans, infos["action_mask"], strict=True)
+                ]
+            )
+            observations, rewards, ended, _, infos = envs.step(actions)
+            seen += [observations, infos["action_mask"]]
+            for row in np.flatnonzero(ended & playing).tolist():
+                info = {name: infos[name][row] for name in ("is_success", "status", "finish_reason", "completion")}
+                info["reward_parts"] = {name: infos["reward_parts"][name][row] for name in envs.task.part_names}
+                found.append([prompts[row].text, *_ending(envs.task, float(rewards[row]), info)])
+            playing, played = ~ended, played + 1
+        found.append([_digest(seen)])
     return found
 
 
