@@ -15,9 +15,9 @@ FILES = {id: json.loads(golden.path_of(id).read_text(encoding="utf-8")) for id i
 ENTRIES = [(id, entry) for id, file in FILES.items() for entry in file["settings"]]
 
 
-def test_every_id_has_a_file() -> None:
-    """The files cover the registry, and hold the settings that are listed. Ludii's licence keeps its games out."""
-    assert {*FILES} == {*ALL_IDS} - {LUDII}
+def test_every_id_of_the_first_version_has_a_file() -> None:
+    """No id is gone, and the files hold the settings that are listed. Ludii's licence keeps its games out."""
+    assert {*FILES, LUDII} <= {*ALL_IDS}
     assert {id: [entry["arguments"] for entry in file["settings"]] for id, file in FILES.items()} == golden.SETTINGS
 
 
