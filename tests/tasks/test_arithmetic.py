@@ -327,6 +327,7 @@ def test_parts() -> None:
         assert parts == pytest.approx({"error": error, "steps_correct": correct, "well_formed": well_formed})
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     "completion",
     ["9" * 4096, "9*" * 2047 + "9", "1+" * 2047 + "1", "1=" * 2047 + "1", " " * 4096, "-" * 4096, "9 " * 2048],
