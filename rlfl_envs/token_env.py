@@ -130,11 +130,10 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             prompt = self._drawn.pop()
             self._episode += 1
         self._columns[: self.prompt_length] = self.task.encode_prompt(prompt)
-        if self.prompt is not None:
-            self._mask.forget(np.array([self._state], dtype=np.int32))
         self.prompt = prompt
         self._columns[self.prompt_length :] = self.tokenizer.pad_id
         self._completion = []
+        self._mask.keep(np.zeros(0, dtype=np.int64))
         self._state = self._mask.start(prompt)
         self._outcome, self._finish_reason = None, ""
         self._print_if_human()
@@ -162,7 +161,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             self._finish("illegal")
         else:
             self._columns[self.prompt_length + len(self._completion)] = token
-            if token == self.tokenizer.eos_id:
+            if token in self.tokenizer.eos_ids:
                 self._finish("eos")
             else:
                 self._completion.append(token)
