@@ -14,7 +14,7 @@ Example:
 """
 
 from rlfl_envs.answers import AnswerTask
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.baselines import Baseline, baselines
 from rlfl_envs.cache import cache_folder, digest
 from rlfl_envs.checker import check_task
@@ -27,6 +27,7 @@ from rlfl_envs.errors import (
     RLFLError,
     TokenizationError,
     UnknownIdError,
+    suggest,
 )
 from rlfl_envs.hub import check_hub
 from rlfl_envs.protocols import ArrayTask, Automaton, Grammar, IllustratedTask, SlowTask, StoppingTask
@@ -74,6 +75,7 @@ __all__ = [
     "character_tokenizer",
     "check_hub",
     "check_task",
+    "check_type",
     "check_value",
     "digest",
     "list_ids",
@@ -81,6 +83,7 @@ __all__ = [
     "load_tokenizer",
     "number_tokenizer",
     "register_task",
+    "suggest",
     "task_class",
     "train_tokenizer",
 ]
