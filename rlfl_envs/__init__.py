@@ -27,6 +27,7 @@ from rlfl_envs.errors import (
     RLFLError,
     TokenizationError,
     UnknownIdError,
+    how_to_install,
     suggest,
 )
 from rlfl_envs.hub import check_hub
@@ -78,6 +79,7 @@ __all__ = [
     "check_type",
     "check_value",
     "digest",
+    "how_to_install",
     "list_ids",
     "load_task",
     "load_tokenizer",

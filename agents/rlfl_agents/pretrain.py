@@ -40,7 +40,7 @@ def pretrained_folder(config: PretrainConfig) -> Path:
     # Of the environment's arguments only the texts and the vocabulary matter.
     settings = {name: getattr(config, name) for name in _WEIGHTS_DEPEND_ON}
     named = digest([json.dumps(settings), task.tokenizer.backend.to_str(), *task.corpus()])
-    return cache_folder() / "models" / f"{config.env_id.split('/')[-1]}-{named}"
+    return cache_folder() / "models" / f"{config.short_id}-{named}"
 
 
 def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, quiet: bool = False) -> Path:
