@@ -58,7 +58,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_run(run: Path, config: PPOConfig, may_change: Collection[str], resume: bool) -> None:
-    """Makes the run's directory, or says why these settings cannot be run in it.
+    """Says why these settings cannot be run in a directory.
 
     Args:
         run: The run's directory.
@@ -69,7 +69,6 @@ def check_run(run: Path, config: PPOConfig, may_change: Collection[str], resume:
     Raises:
         ConfigError: It holds a run already and `resume` is False, or a run with other settings.
     """
-    run.mkdir(parents=True, exist_ok=True)
     path = run / "config.json"
     if not path.exists():
         return

@@ -19,7 +19,16 @@ import tyro
 
 from rlfl_envs import ConfigError, check_type, check_value, suggest
 
-__all__ = ["SETTINGS_VERSION", "EnvId", "PPOConfig", "PolicySettings", "PretrainConfig", "SFTConfig", "Settings"]
+__all__ = [
+    "SETTINGS_VERSION",
+    "EnvId",
+    "PPOConfig",
+    "PolicySettings",
+    "PretrainConfig",
+    "SFTConfig",
+    "Settings",
+    "check_env_kwargs",
+]
 
 SETTINGS_VERSION = 1
 """The format of written settings. It rises when a field is renamed or changes its meaning. A new field needs no new
@@ -80,8 +89,7 @@ class Settings:
             check_type(name, value, hint)
             if value is not None and allowed is not None:
                 check_value(name, value, allowed.test(value), allowed.words)
-        for name in {"num_envs", "autoreset_mode", "task"} & set(self.env_kwargs):
-            raise ConfigError(f"env_kwargs={{{name!r}: ...}} is not allowed; allowed: the task's arguments.")
+        check_env_kwargs(self.env_kwargs)
 
     @property
     def short_id(self) -> str:
@@ -130,6 +138,16 @@ class Settings:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:  # a ConfigError is a ValueError
             raise ConfigError(f"{str(path)!r} does not hold the settings of a run of this version ({error})") from error
+
+
+def check_env_kwargs(env_kwargs: Mapping[str, Any]) -> None:
+    """Refuses what is not an argument of a task: above all `task`, by which a file could choose which code runs.
+
+    Raises:
+        ConfigError: With the argument.
+    """
+    for name in {"num_envs", "autoreset_mode", "task"} & set(env_kwargs):
+        raise ConfigError(f"env_kwargs={{{name!r}: ...}} is not allowed; allowed: the task's arguments.")
 
 
 def _fields(cls: type[Settings]) -> list[tuple[str, Any, _Allowed | None]]:

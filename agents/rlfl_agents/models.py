@@ -21,7 +21,7 @@ import torch
 from accelerate import PartialState
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from rlfl_agents.config import PretrainConfig
+from rlfl_agents.config import PretrainConfig, check_env_kwargs
 from rlfl_agents.policy import Policy, build_policy, no_progress_bar
 from rlfl_agents.pretrain import pretrained_folder
 from rlfl_agents.rollout import make_envs
@@ -139,11 +139,10 @@ def load_policy(
     folder = Path(name)
     model = next((folder / kind for kind in ("best", "policy") if (folder / kind / "config.json").exists()), folder)
     facts = _json(model / "rlfl.json")
-    env_id = env_id or facts.get("env_id")
-    if env_id is None:
-        raise ConfigError(f"{str(name)!r} does not say what it was trained on; name an id too.")
+    env_id = env_id or _trained_on(folder, facts)
     is_its_own = facts.get("env_id") == env_id
     trained_kwargs = {k: v for k, v in facts.get("env_kwargs", {}).items() if (k, v) != ("split", "train")}
+    check_env_kwargs({**trained_kwargs, **env_kwargs})
     found, kwargs = resolve(str(model), env_id, (trained_kwargs if is_its_own else {}) | dict(env_kwargs))
     envs = make_envs(env_id, num_envs, **{"split": "test", **kwargs})
 
@@ -162,6 +161,23 @@ def load_policy(
         except ConfigError as error:
             warnings.warn(f"There is nothing to measure ref_kl against: {error}", stacklevel=2)
     return Loaded(built(found), envs, float(facts.get("temperature", 1.0)), seen, reference)
+
+
+def _trained_on(folder: Path, facts: Mapping[str, Any]) -> str:
+    """The id that a folder names; one with a module only the user can name, since it is imported."""
+    name = str(folder)
+    env_id = facts.get("env_id")
+    if env_id is None and folder.is_dir():
+        raise ConfigError(f"{name!r} does not say what it was trained on; name an id too: rlfl eval {name} ID.")
+    if env_id is None:
+        raise ConfigError(f"There is no folder {name!r}; for a model of the Hugging Face hub name an id too.")
+    if ":" in env_id:
+        module = env_id.partition(":")[0]
+        raise ConfigError(
+            f"{name!r} was trained on {env_id}, and no folder makes the module {module!r} be imported; name the id "
+            f"too: rlfl eval {name} {env_id}"
+        )
+    return str(env_id)
 
 
 def seen_keys(model: str, env_id: str) -> set[int]:

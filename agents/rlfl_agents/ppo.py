@@ -186,10 +186,11 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
 
     log = None
     if accelerator.is_main_process:
+        run.mkdir(parents=True, exist_ok=True)  # not before, so that a failed start leaves nothing
         checkpoint.clean(run)
         checkpoint.write_text(run / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
         from_update = done if restored is not None else -1
-        log = RunLog(run, columns(envs.task.part_names), config.updates, from_update, quiet=quiet)
+        log = RunLog(run, columns(envs.task.part_names), config.updates, from_update, quiet, config.minutes)
     if config.report_to:
         accelerator.init_trackers("rlfl", config={name: str(value) for name, value in config.to_json().items()})
     row: dict[str, float] = {}
