@@ -94,7 +94,7 @@ def _overview(words: Sequence[str]) -> None:
     """Lets tyro explain all commands, or print what completes them in a shell."""
     app = tyro.extras.SubcommandApp()
     for name, command in COMMANDS.items():
-        app.command(command.run, name=name, help=(command.run.__doc__ or "").splitlines()[0])
+        app.command(name=name, help=(command.run.__doc__ or "").splitlines()[0])(command.run)
     app.cli(args=words, prog="rlfl", description="`rlfl COMMAND --help` explains a command.", **_TYRO)
 
 
