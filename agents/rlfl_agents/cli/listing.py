@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import reprlib
 import shutil
 import sys
 import textwrap
@@ -36,6 +37,14 @@ def _summary(env_id: str) -> str:
         cls = rlfl_envs.task_class(arguments.pop("task"))
     except ConfigError as error:  # another package's, which may be broken
         return f"({error})"
-    words = [(cls.__doc__ or "").strip().splitlines()[0], *(f"{name}={value}" for name, value in arguments.items())]
+    words = [(cls.__doc__ or cls.__name__).strip().splitlines()[0]]
+    words += [f"{name}={_brief(value)}" for name, value in arguments.items()]
     missing = [package for package in cls.packages if importlib.util.find_spec(package) is None]
-    return " ".join([*words, *([f"(not installed: {', '.join(missing)})"] if missing else [])])
+    words += [f"(not installed: {', '.join(missing)})"] if missing else []
+    return " ".join(words)
+
+
+def _brief(value: object) -> str:
+    """Text as it is, a long list or text by its beginning."""
+    brief = reprlib.repr(value)
+    return value if isinstance(value, str) and repr(value) == brief else brief

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import itertools
 import json
@@ -66,25 +65,16 @@ def find(env_id: str) -> str:
         The id as it was given.
 
     Raises:
-        ConfigError: There is no such module.
-        UnknownIdError: There is no such id.
+        ConfigError: A file is named instead of a module.
+        UnknownIdError: There is no such module or id.
     """
     module, _, name = env_id.rpartition(":")
-    if module:
-        folder = str(Path.cwd())
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise  # the module is there, and lacks another
-            hint = f" Leave out .py: {module[:-3]}:{name}" if module.endswith(".py") else ""
-            raise ConfigError(
-                f"id={env_id!r}: there is no module {error.name!r}, neither installed nor in {folder}.{hint}"
-            ) from error
-    if name not in rlfl_envs.list_ids():
-        rlfl_envs.load_task(env_id)  # raises, and says which id may have been meant
+    if module.endswith(".py"):
+        raise ConfigError(f"id={env_id!r} names a file; name its module: {module.removesuffix('.py')}:{name}.")
+    folder = str(Path.cwd())
+    if module and folder not in sys.path:
+        sys.path.insert(0, folder)
+    rlfl_envs.find_id(env_id)
     return env_id
 
 
