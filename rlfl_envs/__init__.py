@@ -13,6 +13,7 @@ Example:
     (1.0, True, True)
 """
 
+from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.baselines import Baseline, baselines
 from rlfl_envs.cache import cache_folder, digest
 from rlfl_envs.checker import check_task
@@ -24,6 +25,7 @@ from rlfl_envs.errors import (
     RLFLError,
     TokenizationError,
     UnknownIdError,
+    suggest,
 )
 from rlfl_envs.hub import check_hub
 from rlfl_envs.registration import list_ids, load_task, register_all, register_task
@@ -36,7 +38,6 @@ from rlfl_envs.task import (
     Prompt,
     Task,
     TaskConfig,
-    check_value,
     task_class,
 )
 from rlfl_envs.token_env import TokenEnv
@@ -77,6 +78,7 @@ __all__ = [
     "character_tokenizer",
     "check_hub",
     "check_task",
+    "check_type",
     "check_value",
     "digest",
     "list_ids",
@@ -84,6 +86,7 @@ __all__ = [
     "load_tokenizer",
     "number_tokenizer",
     "register_task",
+    "suggest",
     "task_class",
     "train_tokenizer",
 ]

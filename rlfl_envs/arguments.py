@@ -23,7 +23,9 @@ def check_type(name: str, value: object, hint: Any) -> None:
     options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     if not any(_fits(value, option) for option in options):
         allowed = [
-            ", ".join(map(repr, typing.get_args(o))) if typing.get_args(o) else getattr(o, "__name__", str(o))
+            ", ".join(map(repr, typing.get_args(o)))
+            if typing.get_origin(o) is Literal
+            else getattr(o, "__name__", str(o))
             for o in options
         ]
         raise ConfigError(
@@ -38,4 +40,4 @@ def _fits(value: object, option: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if option is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, option)
+    return isinstance(value, typing.get_origin(option) or option)  # dict[str, Any] is a dict

@@ -8,21 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlfl_agents.config import PPOConfig, PretrainConfig, SFTConfig
     from rlfl_agents.evaluate import Evaluation, evaluate_policy
     from rlfl_agents.policy import Policy, build_policy
-    from rlfl_agents.ppo import PPOConfig, train
+    from rlfl_agents.ppo import train
     from rlfl_agents.presets import preset
-    from rlfl_agents.pretrain import PretrainConfig, pretrain_model
+    from rlfl_agents.pretrain import pretrain_model
     from rlfl_agents.rollout import Rollout, collect
-    from rlfl_agents.sft import SFTConfig, warm_start
+    from rlfl_agents.sft import warm_start
 
 _HOME = {
     "Evaluation": "evaluate",
-    "PPOConfig": "ppo",
+    "PPOConfig": "config",
     "Policy": "policy",
-    "PretrainConfig": "pretrain",
+    "PretrainConfig": "config",
     "Rollout": "rollout",
-    "SFTConfig": "sft",
+    "SFTConfig": "config",
     "build_policy": "policy",
     "collect": "rollout",
     "evaluate_policy": "evaluate",

@@ -26,6 +26,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast
 
+from rlfl_agents.config import PPOConfig
 from rlfl_agents.policy import Policy, no_progress_bar
 from rlfl_envs import ConfigError, Tokenizer
 
@@ -56,12 +57,12 @@ def write_text(path: Path, text: str) -> None:
     _flush(path.parent)
 
 
-def check_run(run: Path, config: dict[str, Any], may_change: Collection[str], resume: bool) -> None:
+def check_run(run: Path, config: PPOConfig, may_change: Collection[str], resume: bool) -> None:
     """Makes the run's directory, or says why these settings cannot be run in it.
 
     Args:
         run: The run's directory.
-        config: The settings by name, JSON-able.
+        config: The settings.
         may_change: The settings that may differ from those the run was begun with.
         resume: Whether to go on with a run.
 
@@ -76,10 +77,10 @@ def check_run(run: Path, config: dict[str, Any], may_change: Collection[str], re
         raise ConfigError(
             f"run_dir={str(run)!r} already holds a run. Continue it with --resume, or choose another --run-dir."
         )
-    begun = json.loads(path.read_text(encoding="utf-8"))
-    for name, value in json.loads(json.dumps(config)).items():
-        if name not in may_change and begun.get(name) != value:
-            raise ConfigError(f"{name}={value!r}, but the run in {str(run)!r} was begun with {begun.get(name)!r}.")
+    begun = PPOConfig.read(path).to_json()
+    for name, value in json.loads(json.dumps(config.to_json())).items():
+        if name not in may_change and begun[name] != value:
+            raise ConfigError(f"{name}={value!r}, but the run in {str(run)!r} was begun with {begun[name]!r}.")
 
 
 def clean(run: Path) -> None:

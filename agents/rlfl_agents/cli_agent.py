@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +17,13 @@ from tyro.conf import Positional
 import rlfl_envs
 from rlfl_agents import models, ppo
 from rlfl_agents.cli import EnvKwargs, parse
+from rlfl_agents.config import PPOConfig, PretrainConfig, SFTConfig
 from rlfl_agents.evaluate import Evaluation, evaluate_policy
 from rlfl_agents.models import load_policy
 from rlfl_agents.plot import plot_runs
-from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import AFTER_WARM_START, preset
-from rlfl_agents.pretrain import PretrainConfig, pretrain_model, pretrained_folder
-from rlfl_agents.sft import SFTConfig, warm_start
+from rlfl_agents.pretrain import pretrain_model, pretrained_folder
+from rlfl_agents.sft import warm_start
 from rlfl_envs import ConfigError, check_value
 
 __all__ = ["evaluate", "from_gguf", "plot", "pretrain", "sft", "train"]
@@ -89,7 +88,7 @@ def train(words: Sequence[str]) -> None:
     env_id, rest = _leading_id(words)
     early = _early(rest)
     begun = _run_dir(env_id, early.run_dir, early.seed) / "config.json"
-    default = _config(begun) if early.resume and begun.exists() else preset(env_id, recipe=early.recipe)
+    default = PPOConfig.read(begun) if early.resume and begun.exists() else preset(env_id, recipe=early.recipe)
 
     def run(
         config: PPOConfig = default,
@@ -151,15 +150,6 @@ def _early(words: Sequence[str]) -> argparse.Namespace:
 
 def _run_dir(env_id: str, named: Path | None, seed: int | str) -> Path:
     return named or Path("runs") / f"{_short(env_id)}-seed{seed}"
-
-
-def _config(path: Path) -> PPOConfig:
-    """The settings that a run was begun with, so that the flags need not be repeated."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return PPOConfig(**(entries | {"report_to": tuple(entries["report_to"])}))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{str(path)!r} does not hold the settings of a run of this version ({error}).") from error
 
 
 def _short(env_id: str) -> str:

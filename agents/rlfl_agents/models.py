@@ -21,8 +21,9 @@ import torch
 from accelerate import PartialState
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from rlfl_agents.config import PretrainConfig
 from rlfl_agents.policy import Policy, build_policy, no_progress_bar
-from rlfl_agents.pretrain import PretrainConfig, pretrained_folder
+from rlfl_agents.pretrain import pretrained_folder
 from rlfl_agents.rollout import make_envs
 from rlfl_envs import (
     ConfigError,

@@ -1,4 +1,4 @@
-"""PPO from a programmed reward, readable from top to bottom: the settings, then `train`.
+"""PPO from a programmed reward, readable from top to bottom.
 
 Follows Padula & Soemers 2024 (arXiv 2410.17126): clipped policy and value losses, GAE, whitening, a KL penalty to a
 frozen reference in the reward, minibatches with a mean ratio above 10 skipped, and batch entropy. What differs:
@@ -22,9 +22,8 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,208 +32,20 @@ from accelerate.tracking import get_available_trackers
 from torch import Tensor
 
 from rlfl_agents import advantages, checkpoint, losses
+from rlfl_agents.config import PPOConfig
 from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
 from rlfl_agents.metrics import RunLog, Sample, before_and_after, columns, read_metrics
 from rlfl_agents.models import resolve, seen_keys
 from rlfl_agents.policy import Policy, build_policy
 from rlfl_agents.rollout import Rollout, collect, distinct, gathered, make_envs, reference_log_probs
 from rlfl_agents.schedules import Coefficient, KLController, scheduled
-from rlfl_agents.settings import check_settings
-from rlfl_envs import ConfigError, RLFLError, TokenVectorEnv, check_value
+from rlfl_envs import ConfigError, RLFLError, TokenVectorEnv
 
 __all__ = ["DivergedError", "PPOConfig", "train"]
 
 
 class DivergedError(RLFLError):
     """Training ran into a loss or gradient that is not finite or far too large."""
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """Every setting of a training run."""
-
-    env_id: str = "rlfl/Arithmetic-v0"
-    """Which environment to train on; `rlfl list` shows them."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment, such as `operators=+* mask=syntax`."""
-    seed: int = 0
-    """Seeds weights, prompts, sampling and minibatches. The same seed gives the same run on the same machine."""
-
-    model: str | None = None
-    """A Hugging Face name, a folder such as `rlfl sft` writes, "pretrained" (what `rlfl pretrain` left in the cache) or
-    "smollm2" (likewise `rlfl from-gguf`). Without one, a GPT-2 of the size below starts from random weights. Unless
-    `env_kwargs` names a vocabulary, the environment takes the model's."""
-    layers: int = 2
-    """Transformer blocks of a model from random weights."""
-    width: int = 128
-    """Its hidden size, a multiple of `heads`."""
-    heads: int = 4
-    """Its attention heads."""
-    position_ids: Literal["auto", "columns", "text"] = "auto"
-    """How positions are counted: "columns" gives the end of every prompt the same position, "text" counts from the
-    first real token. "auto" takes columns from random weights, and for a given model what it was trained with."""
-    critic: Literal["shared", "separate"] = "shared"
-    """Where the value head sits (with advantage "gae"): on the policy's own trunk, or on a copy of it that is
-    trained apart."""
-    lora_rank: int = 0
-    """Trains LoRA adapters of this rank and leaves the model's own weights alone; 0 trains all weights."""
-    lora_alpha: int = 16
-    """The adapters' scale is lora_alpha / lora_rank."""
-
-    total_samples: int = 131_072
-    """Completions sampled over the whole run; schedules end with it."""
-    minutes: float | None = None
-    """Stops after so many minutes of wall-clock training, if that comes first. Schedules do not look at it."""
-    prompts: int = 128
-    """Prompts per update. With `group_size` completions each, an update learns from prompts * group_size
-    completions."""
-    group_size: int = 1
-    """Completions per prompt. A group is read once, so that a group of one-token answers costs about as much as one
-    answer."""
-    epochs: int = 4
-    """Passes over each rollout."""
-    minibatches: int = 1
-    """Parts a rollout is cut into, one optimiser step each. Batch entropy is a statistic of the whole minibatch:
-    small ones blur it."""
-    accumulation: int = 1
-    """Cuts a minibatch into so many micro-batches to save memory. All terms stay exact but batch entropy, which
-    sees a micro-batch."""
-    temperature: float = 1.0
-    """Divides the logits, when sampling and when learning alike."""
-
-    advantage: Literal["gae", "rloo", "group_norm"] = "gae"
-    """What a completion is compared with: a learned value (the paper), the mean of its group's others, or the
-    group's mean in units of the group's standard deviation. The last two need group_size >= 2 and train no value
-    head."""
-    gamma: float = 1.0
-    """Discount per token, for "gae"."""
-    gae_lambda: float = 0.95
-    """Lambda of GAE: 1 trusts the rewards alone, 0 the next value alone."""
-    whiten: bool = True
-    """Scales a rollout's advantages to mean 0 and variance 1."""
-
-    learning_rate: float = 1e-3
-    """AdamW's step size at the start (after the warm-up)."""
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How it goes to `lr_final` times itself over the run."""
-    lr_final: float = 0.0
-    """The share of the learning rate that is left at the end of a linear or cosine schedule."""
-    warmup: float = 0.0
-    """The share of the run over which the learning rate first rises from 0."""
-    weight_decay: float = 0.0
-    """AdamW's weight decay."""
-    adam_eps: float = 1e-8
-    """AdamW's epsilon. At 1e-5 rounding errors of gradients that should be 0 stay small instead of becoming steps."""
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
-    clip_range: float = 0.2
-    """c of the clipped policy loss: beyond 1 ± c a ratio is not rewarded further."""
-    value_clip: float = 0.2
-    """How far a value may move from the old one before it is clipped."""
-    vf_coef: float = 0.1
-    """Weight of the value loss."""
-    ratio_threshold: float = 10.0
-    """Micro-batches whose mean ratio of new to old probability exceeds this are skipped, as in TRL."""
-    target_kl: float | None = None
-    """Ends an update's epochs once a minibatch's approx_kl exceeds 1.5 times this; that one takes no step."""
-
-    kl: Literal["off", "fixed", "adaptive"] = "off"
-    """Penalty in the reward for leaving the starting model: none (right for random weights), of a fixed weight, or
-    adaptive as in TRL."""
-    kl_coef: float = 0.2
-    """The penalty's weight at the start."""
-    kl_target: float = 6.0
-    """The ref_kl per completion (nats) that the adaptive controller steers to."""
-    kl_horizon: int = 10_000
-    """Over how many completions the controller acts."""
-
-    entropy_coef: float = 0.0
-    """Weight of token entropy: every distribution is kept spread."""
-    entropy_coef_final: float | None = None
-    """Its weight at the end of the run, reached on a line; without one it stays."""
-    entropy_target: float | None = None
-    """Steers the weight so that token entropy meets this many nats; entropy_coef is then only the start."""
-    batch_entropy_coef: float = 0.0
-    """Weight of batch entropy: different prompts are asked to get different answers, while each may be sure of its
-    own."""
-    batch_entropy_coef_final: float | None = None
-    """Its weight at the end of the run, reached on a line; without one it stays."""
-    batch_entropy_target: float | None = None
-    """Steers the weight so that batch entropy meets this many nats; batch_entropy_coef is then only the start."""
-    entropy_rate: float = 0.05
-    """How fast a steered weight moves: its logarithm changes by this times the distance from the target, per update."""
-    batch_entropy_positions: Literal["all", "last"] = "all"
-    """Which completion positions batch entropy reads: all, weighted by their active rows, or the last alone, as in
-    the paper: the last that any row of the micro-batch reaches, where shorter completions do not count."""
-
-    eval_every: int = 25
-    """Updates between evaluations on held-out prompts; 0 evaluates before and after only."""
-    eval_prompts: int = 512
-    """How many held-out prompts an evaluation asks."""
-    stop_at_success: float | None = None
-    """Ends the run once the greedy held-out success reaches this share."""
-    save_every: int = 50
-    """Updates between checkpoints; there is always one at the end."""
-    keep_last: int = 2
-    """How many checkpoints are kept. The best policy by held-out success is kept besides, in `best/`."""
-    device: Literal["auto", "cpu"] = "auto"
-    """"auto" takes an accelerator where there is one."""
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    """Precision of the matrix products; losses stay in float32."""
-    threads: int = 0
-    """CPU threads for torch; 0 leaves its default."""
-    report_to: tuple[str, ...] = ()
-    """Further trackers, through Accelerate, such as wandb or mlflow."""
-
-    def __post_init__(self) -> None:
-        """Checks what depends on several fields.
-
-        Raises:
-            ConfigError: With the field, its value and what is allowed.
-        """
-        at_least_one = (
-            *("layers", "width", "heads", "lora_alpha", "total_samples", "prompts", "group_size", "epochs"),
-            *("minibatches", "accumulation", "kl_horizon", "eval_prompts", "save_every", "keep_last"),
-        )
-        not_negative = (
-            *("seed", "eval_every", "lora_rank", "threads", "minutes", "stop_at_success", "learning_rate"),
-            *("weight_decay", "lr_final", "warmup", "gamma", "gae_lambda", "vf_coef", "kl_coef", "entropy_rate"),
-        )
-        check_settings(self, **dict.fromkeys(at_least_one, 1), **dict.fromkeys(not_negative, 0))
-        for name in ("temperature", "kl_target", "target_kl", "clip_range", "value_clip", "max_grad_norm", "adam_eps"):
-            value = getattr(self, name)
-            check_value(name, value, value is None or value > 0, "above 0")
-        for name in ("gamma", "gae_lambda", "lr_final", "warmup", "stop_at_success"):
-            value = getattr(self, name)
-            check_value(name, value, value is None or value <= 1, "0 to 1")
-        check_value("seed", self.seed, self.seed < 2**32, "below 2**32")
-        if self.prompts % (self.minibatches * self.accumulation):
-            pieces = self.minibatches * self.accumulation
-            raise ConfigError(f"prompts={self.prompts} must be a multiple of minibatches * accumulation = {pieces}.")
-        if self.advantage != "gae" and self.group_size < 2:
-            raise ConfigError(
-                f"advantage={self.advantage!r} compares the completions of a group: group_size must be 2 or more."
-            )
-        if self.stop_at_success is not None and not self.eval_every:
-            raise ConfigError(
-                f"stop_at_success={self.stop_at_success} is asked at evaluations: eval_every must be above 0."
-            )
-        for name in ("entropy", "batch_entropy"):
-            coef, final, target = (getattr(self, f"{name}_{what}") for what in ("coef", "coef_final", "target"))
-            if target is not None and (final is not None or coef <= 0):
-                raise ConfigError(
-                    f"{name}_target needs a positive {name}_coef to start from, and no {name}_coef_final."
-                )
-
-    @property
-    def rows(self) -> int:
-        """Completions per update."""
-        return self.prompts * self.group_size
-
-    @property
-    def updates(self) -> int:
-        """Updates of the whole run."""
-        return math.ceil(self.total_samples / self.rows)
 
 
 _LARGEST_LOSS = 1e6
@@ -297,7 +108,7 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
         raise ConfigError(
             f"prompts={config.prompts} must be a multiple of minibatches * accumulation * {processes} processes."
         )
-    checkpoint.check_run(run, dataclasses.asdict(config), _MAY_CHANGE, resume)
+    checkpoint.check_run(run, config, _MAY_CHANGE, resume)
     accelerator.wait_for_everyone()  # nobody writes before all have looked
     latest = checkpoint.latest(run)
     restored = checkpoint.load(latest) if latest is not None else None
@@ -376,13 +187,11 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
     log = None
     if accelerator.is_main_process:
         checkpoint.clean(run)
-        checkpoint.write_text(run / "config.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+        checkpoint.write_text(run / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
         from_update = done if restored is not None else -1
         log = RunLog(run, columns(envs.task.part_names), config.updates, from_update, quiet=quiet)
     if config.report_to:
-        accelerator.init_trackers(
-            "rlfl", config={name: str(value) for name, value in dataclasses.asdict(config).items()}
-        )
+        accelerator.init_trackers("rlfl", config={name: str(value) for name, value in config.to_json().items()})
     row: dict[str, float] = {}
     try:
         if done == 0:

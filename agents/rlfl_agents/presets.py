@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.config import PPOConfig
 from rlfl_envs import ConfigError
 
 __all__ = ["AFTER_WARM_START", "PAPER", "PRESETS", "preset"]

@@ -6,13 +6,10 @@ cache folder, where `model="pretrained"` finds it.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,62 +17,28 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from rlfl_agents import checkpoint
+from rlfl_agents.config import PretrainConfig
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.policy import Policy, build_policy, masked_log_dist
 from rlfl_agents.rollout import make_envs
 from rlfl_agents.schedules import scheduled
-from rlfl_agents.settings import check_settings
 from rlfl_envs import ConfigError, Task, Tokenizer, cache_folder, check_value, digest, load_task
 
 __all__ = ["PretrainConfig", "pretrain_model", "pretrained_folder"]
 
 _EVAL_WINDOWS = 512
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Every setting of pretraining."""
-
-    env_id: str = "rlfl/Sentiment-v0"
-    """Which environment's texts to learn, and in which vocabulary."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment, such as `corpus=FILE vocabulary=gpt2`."""
-    seed: int = 0
-    """Seeds weights and the order of the texts."""
-    tokens: int = 3_000_000
-    """How many tokens are read in all, padding included."""
-    context: int = 32
-    """The longest text the model can read, prompt and completion together; longer texts are cut into pieces."""
-    batch_size: int = 64
-    """Pieces per optimiser step."""
-    learning_rate: float = 3e-3
-    """AdamW's step size after a warm-up over 5% of the steps; it falls to 0 on a line."""
-    weight_decay: float = 0.1
-    """AdamW's weight decay."""
-    layers: int = 2
-    """Transformer blocks."""
-    width: int = 192
-    """Hidden size, a multiple of `heads`."""
-    heads: int = 3
-    """Attention heads."""
-    device: Literal["auto", "cpu"] = "auto"
-    """"auto" takes an accelerator where there is one."""
-    mixed_precision: Literal["no", "bf16"] = "no"
-    """Precision of the matrix products."""
-    threads: int = 0
-    """CPU threads for torch; 0 leaves its default."""
-
-    def __post_init__(self) -> None:
-        """Checks choices and counts; raises ConfigError."""
-        check_settings(self, seed=0, tokens=1, context=2, batch_size=1, layers=1, heads=1, threads=0)
+# The order counts: a cached model's folder is named by a hash over it.
+_WEIGHTS_DEPEND_ON = (
+    *("env_id", "seed", "tokens", "context", "batch_size", "learning_rate", "weight_decay"),
+    *("layers", "width", "heads", "mixed_precision"),
+)
 
 
 def pretrained_folder(config: PretrainConfig) -> Path:
     """Where the cache has, or would have, the model of these settings: named by all that its weights depend on."""
     task = load_task(config.env_id, **config.env_kwargs)
-    settings = dataclasses.asdict(config)
-    for name in ("env_kwargs", "device", "threads"):
-        settings.pop(name)  # of the environment's arguments only the texts and the vocabulary matter
+    # Of the environment's arguments only the texts and the vocabulary matter.
+    settings = {name: getattr(config, name) for name in _WEIGHTS_DEPEND_ON}
     named = digest([json.dumps(settings), task.tokenizer.backend.to_str(), *task.corpus()])
     return cache_folder() / "models" / f"{config.env_id.split('/')[-1]}-{named}"
 
@@ -151,7 +114,7 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
         "trained_by": f"supervised learning on {config.tokens} tokens of its texts (held-out loss {eval_loss:.3f})",
     }
     target.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_text(target / "pretrain.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    checkpoint.write_text(target / "pretrain.json", json.dumps(config.to_json(), indent=2) + "\n")
     checkpoint.export(policy, task.tokenizer, target, facts, {})
     if not quiet:
         print(f"held-out loss {eval_loss:.3f} nats per token; it continues held-out prompts like this:")

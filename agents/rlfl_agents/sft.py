@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,58 +16,14 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from rlfl_agents import checkpoint
+from rlfl_agents.config import SFTConfig
 from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
 from rlfl_agents.models import resolve
 from rlfl_agents.policy import build_policy, masked_log_dist
 from rlfl_agents.rollout import make_envs
-from rlfl_agents.settings import check_settings
 from rlfl_envs import ConfigError, TokenVectorEnv
 
 __all__ = ["SFTConfig", "warm_start"]
-
-
-@dataclass(frozen=True)
-class SFTConfig:
-    """Every setting of a warm start."""
-
-    env_id: str = "rlfl/Arithmetic-v0"
-    """Which environment's references to imitate; `rlfl list` shows them."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment, such as `operators=+* vocabulary=gpt2`."""
-    seed: int = 0
-    """Seeds weights, examples and their order."""
-    examples: int = 256
-    """How many prompts with their reference completions are drawn, once. The paper used 256."""
-    epochs: int = 20
-    """Passes over the examples."""
-    batch_size: int = 32
-    """Examples per optimiser step."""
-    learning_rate: float = 1e-3
-    """AdamW's step size; it falls to 0 on a line."""
-    prompt_loss: bool = True
-    """Learn to write the prompts too, as a language model of whole texts does (the paper), or the completions alone."""
-    model: str | None = None
-    """As in `rlfl train`: a Hugging Face name, a folder, "pretrained" or "smollm2"; without one, a GPT-2 of the size
-    below starts from random weights."""
-    layers: int = 2
-    """Transformer blocks of a model from random weights."""
-    width: int = 128
-    """Its hidden size, a multiple of `heads`."""
-    heads: int = 4
-    """Its attention heads."""
-    position_ids: Literal["auto", "columns", "text"] = "auto"
-    """How positions are counted; see `rlfl train --help`."""
-    eval_prompts: int = 512
-    """How many held-out prompts are asked at the end."""
-    device: Literal["auto", "cpu"] = "auto"
-    """"auto" takes an accelerator where there is one."""
-    threads: int = 0
-    """CPU threads for torch; 0 leaves its default."""
-
-    def __post_init__(self) -> None:
-        """Checks choices and counts; raises ConfigError."""
-        at_least_one = dict.fromkeys(("examples", "epochs", "batch_size", "eval_prompts", "layers", "heads"), 1)
-        check_settings(self, seed=0, threads=0, **at_least_one)
 
 
 def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) -> dict[str, float]:
@@ -158,7 +112,7 @@ def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) ->
     target.mkdir(parents=True, exist_ok=True)
     seen = novelty_hashes(envs.task, envs.prompts).tolist()
     checkpoint.write_keys(target / "seen_keys.npy", set(seen))
-    checkpoint.write_text(target / "sft.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    checkpoint.write_text(target / "sft.json", json.dumps(config.to_json(), indent=2) + "\n")
     checkpoint.export(policy, envs.tokenizer, target, facts, row)
     if not quiet:
         print(f"held-out success {greedy.success}, sampled {sampled.success}\nsaved in {target}")

@@ -241,7 +241,7 @@ def test_time_ends_a_run(tmp_path: Path) -> None:
         ({"eval_prompts": 0}, "eval_prompts=0 is not allowed"),
         ({"kl_target": 0.0}, "kl_target=0.0 is not allowed; allowed: above 0"),
         ({"seed": -1}, "seed=-1 is not allowed; allowed: 0 or more"),
-        ({"seed": 2**32}, r"seed=4294967296 is not allowed; allowed: below 2\*\*32"),
+        ({"seed": 2**32}, r"seed=4294967296 is not allowed; allowed: 0 or more, below 2\*\*32"),
         ({"width": 0}, "width=0 is not allowed; allowed: 1 or more"),
         ({"max_grad_norm": -1.0}, r"max_grad_norm=-1\.0 is not allowed; allowed: above 0"),
         ({"target_kl": 0.0}, r"target_kl=0\.0 is not allowed; allowed: above 0"),
