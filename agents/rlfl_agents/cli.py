@@ -235,8 +235,8 @@ def _ask_model(model: Path, env_id: str, env_kwargs: EnvKwargs, rng: np.random.G
     _need_agent("play --model")
     import torch
 
-    from rlfl_agents.models import load_policy
-    from rlfl_agents.rollout import collect
+    from rlfl_agents.model.names import load_policy
+    from rlfl_agents.rollout.collect import collect
 
     loaded = load_policy(model, env_id, env_kwargs, num_envs=1)
     task = loaded.envs.task

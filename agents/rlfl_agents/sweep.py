@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from accelerate import PartialState
 
-from rlfl_agents.checkpoint import write_text
-from rlfl_agents.metrics import read_metrics
-from rlfl_agents.ppo import PPOConfig, train
-from rlfl_agents.run.results import append_result, changed_settings, find_results
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.files import write_text
+from rlfl_agents.run.metrics import read_metrics
+from rlfl_agents.run.results import append_result, find_results
 
 __all__ = ["Job", "fill_in", "keep", "run_missing", "train_agent"]
 
@@ -116,6 +115,10 @@ def train_agent(
         `seed`, `settings` (those that are not the defaults), `device` ("cpu", "cuda", ...), `minutes` of training,
         `final` (the last row of metrics), `curve` (a list for each column), and what `examine` found.
     """
+    from accelerate import PartialState  # with torch: not where jobs are only listed, or results read
+
+    from rlfl_agents.ppo import train
+
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         last = train(dataclasses.replace(config, threads=1, device=device), run, quiet=True)
@@ -125,7 +128,7 @@ def train_agent(
     evaluated = [i for i, success in enumerate(metrics["eval/success"]) if not math.isnan(success)]
     return {
         "seed": config.seed,
-        "settings": changed_settings(config),
+        "settings": config.changes(),
         "device": PartialState().device.type,  # what Accelerate has trained on
         "minutes": last["clock/minutes"],
         "final": {name: value for name, value in last.items() if not math.isnan(value)},

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.run.results import append_result, changed_settings, find_results, read_results
+from rlfl_agents.run.results import append_result, find_results, read_results
 from rlfl_envs import ConfigError
 
 
@@ -63,11 +61,3 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(ConfigError, match="Line 2 of"):
         read_results(path)
-
-
-def test_only_changed_settings_are_kept() -> None:
-    """They make the same config again, through JSON too."""
-    config = PPOConfig(seed=3, env_kwargs={"length": 3}, learning_rate=0.5)
-    kept = json.loads(json.dumps(changed_settings(config)))
-    assert kept == {"seed": 3, "env_kwargs": {"length": 3}, "learning_rate": 0.5}
-    assert PPOConfig(**kept) == config

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.config import PPOConfig
 from rlfl_agents.run.results import read_results
 from rlfl_agents.sweep import Job, run_missing, train_agent
 
@@ -91,7 +91,7 @@ def test_a_run_of_our_agent() -> None:
     result = train_agent(config, ("update", "tokens", "eval/success"), lambda run: {"files": sorted(run.iterdir())})
     assert result["seed"] == 3
     assert result["device"] == "cpu"
-    assert PPOConfig(**result["settings"]) == config
+    assert PPOConfig.from_json(result["settings"]) == config
     assert "epochs" not in result["settings"]
     assert result["curve"]["update"] == [0, 2, 4]
     first, middle, last = result["curve"]["tokens"]

@@ -1,13 +1,12 @@
 """Results of experiments: one `results.jsonl` for each experiment, one JSON object a line.
 
-A line has `schema`, the words and numbers that name the run (such as `variant` and `seed`), its `settings` as far as
-they are not the defaults, and what was measured. Lines are only ever added, so that a killed process can leave half a
-line at the end and nothing else; half a line counts as none.
+A line has `schema`, the words and numbers that name the run (such as `variant` and `seed`), its `settings` (of which
+`PPOConfig.from_json` makes the config again), and what was measured. Lines are only ever added, so that a killed
+process can leave half a line at the end and nothing else; half a line counts as none.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -17,7 +16,7 @@ from typing import Any
 
 from rlfl_envs import ConfigError
 
-__all__ = ["SCHEMA", "append_result", "changed_settings", "find_results", "read_results"]
+__all__ = ["SCHEMA", "append_result", "find_results", "read_results"]
 
 SCHEMA = 1
 """The version of this format. It grows when a key changes its meaning, or a setting its default."""
@@ -73,16 +72,3 @@ def append_result(path: Path, result: Mapping[str, Any]) -> None:
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
-
-
-def changed_settings(config: Any) -> dict[str, Any]:
-    """The settings of a dataclass that are not their defaults, JSON-able."""
-    return {
-        field.name: value
-        for field in dataclasses.fields(config)
-        if (value := getattr(config, field.name)) != _default(field)
-    }
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
