@@ -59,6 +59,7 @@ class Watched:
     """An environment that keeps the dense masks it has shown."""
 
     def __init__(self, envs: TokenVectorEnv) -> None:
+        """Takes the environment to watch."""
         self._envs = envs
         self.shown: list[np.ndarray] = []
 
@@ -130,7 +131,7 @@ class AnyLegal:
 
 
 def test_a_large_vocabulary_takes_little_memory() -> None:
-    """512 episodes of 16 tokens and more in GPT-2's vocabulary under a syntax mask: below 10 MB, where dense masks take 412 MB."""
+    """512 episodes of 16 tokens or more of GPT-2 under a syntax mask: below 10 MB, where dense masks take 412 MB."""
     envs = make_envs("rlfl/Copy-v0", 512, vocabulary="gpt2", length=40, mask="syntax")
     rollout = collect(AnyLegal(), envs, torch.Generator().manual_seed(0), seed=0)  # type: ignore[arg-type]
     assert rollout.completions.shape[0] == 512

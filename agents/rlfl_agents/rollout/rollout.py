@@ -66,7 +66,7 @@ class Rollout:
         return Masks(self.mask_table, self.mask_rows)
 
     def take(self, groups: Tensor) -> Rollout:
-        """The part of the rollout that belongs to these prompts, int64 [m] of 0..B/k-1; texts and parts are left out."""
+        """The part that belongs to these prompts, int64 [m] of 0..B/k-1, without texts and reward parts."""
         rows = rows_of(groups, self.group_size)
         per_row = {name: getattr(self, name)[rows] for name in (*PER_TOKEN, "is_success")}
         mask_rows = self.mask_rows if len(self.mask_rows) == 1 else self.mask_rows[rows]

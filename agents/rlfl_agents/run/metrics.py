@@ -84,5 +84,5 @@ def read_metrics(run: Path) -> dict[str, list[float]]:
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The lines of a file less a last one without its end, which a killed run was still writing; none without a file."""
+    """The lines of a file, but for a last one without its end, which a killed run was still writing."""
     return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
