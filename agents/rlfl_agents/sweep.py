@@ -1,4 +1,4 @@
-"""Many runs, several at a time: each leaves one JSON file, and what has one is not run again; their tables in a page.
+"""Many runs, several at a time: each leaves one line of results, and what has one is not run again; tables in a page.
 
 This is how every benchmark and every experiment of this repository is run, stopped and gone on with.
 """
@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from accelerate import PartialState
 
-from rlfl_agents.checkpoint import write_text
-from rlfl_agents.metrics import read_metrics
-from rlfl_agents.ppo import PPOConfig, train
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.files import write_text
+from rlfl_agents.run.metrics import read_metrics
+from rlfl_agents.run.results import append_result, find_results
 
-__all__ = ["Job", "fill_in", "keep", "load_results", "result_file", "run_missing", "train_agent"]
+__all__ = ["Job", "fill_in", "keep", "run_missing", "train_agent"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +33,21 @@ class Job:
     """One run.
 
     Attributes:
-        target: The JSON file it leaves.
-        name: What it is, in words.
-        work: Does it, in a process of its own, and returns what to keep. Pickled, so a module's own function or a
-            `functools.partial` of one.
+        results: The `results.jsonl` to which it adds a line.
+        key: What names it there, JSON-able, such as `{"variant": "PPO", "seed": 0}`.
+        work: Does it, in a process of its own, and returns what to keep beside the key. Pickled, so a module's own
+            function or a `functools.partial` of one.
     """
 
-    target: Path
-    name: str
+    results: Path
+    key: dict[str, Any]
     work: Callable[[], dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Its key in words, such as `PPO, seed 0`."""
+        words = {name: str(value) for name, value in self.key.items()}
+        return ", ".join(f"seed {value}" if name == "seed" else value for name, value in words.items())
 
 
 def run_missing(jobs: Sequence[Job], processes: int) -> None:
@@ -50,13 +56,13 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
     Call it below `if __name__ == "__main__":`, since the processes are spawned.
 
     Args:
-        jobs: The runs. What `work` returns has a `seed` and the `minutes` it took.
+        jobs: The runs. What `work` returns has the `minutes` it took.
         processes: How many run at a time, 1 or more.
 
     Raises:
         BaseExceptionGroup: Runs failed; the others have been run all the same.
     """
-    missing = [job for job in jobs if not job.target.exists()]
+    missing = [job for job in jobs if not find_results(job.results, **job.key)]
     if missing:
         failures: list[BaseException] = []
         with ThreadPoolExecutor(processes) as threads:
@@ -67,25 +73,13 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
                     if failure is None:
                         print(done.result(), flush=True)
                     else:
-                        print(f"{running[done].name}, {running[done].target.name}, failed: {failure!r}", flush=True)
+                        print(f"{running[done].name}, failed: {failure!r}", flush=True)
                         failures.append(failure)
             except BaseException:  # Ctrl-C: what has not begun is not begun any more
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
         if failures:
             raise BaseExceptionGroup(f"{len(failures)} of {len(missing)} runs failed", failures)
-
-
-def result_file(folder: Path, name: str, seed: int) -> Path:
-    """Where a run's result belongs: `name-seedN.json`, lower case, hyphens for all but letters, digits and dots."""
-    return folder / f"{re.sub(r'[^a-z0-9.-]+', '-', name.lower())}-seed{seed}.json"
-
-
-def load_results(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Reads the results of that name, by seed."""
-    pattern = result_file(folder, name, 0).name.replace("-seed0.", "-seed*.")
-    found = (json.loads(file.read_text(encoding="utf-8")) for file in folder.glob(pattern))
-    return sorted(found, key=lambda result: result["seed"])
 
 
 def keep(path: Path, result: Any) -> None:
@@ -118,9 +112,13 @@ def train_agent(
         device: As in `PPOConfig`; the CPU unless asked, since the minutes of runs are compared.
 
     Returns:
-        `seed`, `config`, `device` ("cpu", "cuda", ...), `minutes` of training, `final` (the last row of metrics),
-        `curve` (a list for each column), and what `examine` found.
+        `seed`, `settings` (those that are not the defaults), `device` ("cpu", "cuda", ...), `minutes` of training,
+        `final` (the last row of metrics), `curve` (a list for each column), and what `examine` found.
     """
+    from accelerate import PartialState  # with torch: not where jobs are only listed, or results read
+
+    from rlfl_agents.ppo import train
+
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         last = train(dataclasses.replace(config, threads=1, device=device), run, quiet=True)
@@ -130,7 +128,7 @@ def train_agent(
     evaluated = [i for i, success in enumerate(metrics["eval/success"]) if not math.isnan(success)]
     return {
         "seed": config.seed,
-        "config": dataclasses.asdict(config),
+        "settings": config.changes(),
         "device": PartialState().device.type,  # what Accelerate has trained on
         "minutes": last["clock/minutes"],
         "final": {name: value for name, value in last.items() if not math.isnan(value)},
@@ -160,5 +158,5 @@ def _run_apart(job: Job) -> str:
 
 def _run(job: Job) -> str:
     result = job.work()
-    keep(job.target, {"name": job.name, **result})
-    return f"{job.name}, seed {result['seed']}: {result['minutes']:.1f} min"
+    append_result(job.results, job.key | result)
+    return f"{job.name}: {result['minutes']:.1f} min"

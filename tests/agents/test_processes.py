@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlfl_agents.checkpoint import latest, load
-from rlfl_agents.metrics import read_metrics
 from rlfl_agents.ppo import train
+from rlfl_agents.run.checkpoint import latest, load
+from rlfl_agents.run.metrics import read_metrics
 
 from .conftest import small_config
 
@@ -22,7 +22,8 @@ SCRIPT = """
 import dataclasses, json, sys
 import torch
 from accelerate import PartialState
-from rlfl_agents.ppo import PPOConfig, train
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.ppo import train
 
 torch.set_num_threads(1)
 for entry in json.loads(open(sys.argv[1]).read()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,55 +11,41 @@ from pathlib import Path
 
 import pytest
 
-from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.sweep import Job, keep, load_results, result_file, run_missing, train_agent
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.run.results import read_results
+from rlfl_agents.sweep import Job, run_missing, train_agent
 
 
 def test_what_has_a_result_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each job leaves one file; a second call runs what is missing alone."""
-    jobs = [Job(tmp_path / "runs" / f"{i}.json", f"job {i}", partial(dict, seed=i, minutes=0.5)) for i in range(3)]
+    """Each job leaves one line; a second call runs what is missing alone."""
+    path = tmp_path / "runs" / "results.jsonl"
+    jobs = [Job(path, {"variant": "a", "seed": i}, partial(dict, minutes=0.5)) for i in range(3)]
     run_missing(jobs[:2], 1)
-    assert capsys.readouterr().out.splitlines() == ["job 0, seed 0: 0.5 min", "job 1, seed 1: 0.5 min"]
-    jobs[0].target.write_text("{}")
+    assert capsys.readouterr().out.splitlines() == ["a, seed 0: 0.5 min", "a, seed 1: 0.5 min"]
     run_missing(jobs, 2)
-    assert capsys.readouterr().out == "job 2, seed 2: 0.5 min\n"
-    found = [json.loads(job.target.read_text()) for job in jobs]
-    assert found == [{}, {"name": "job 1", "seed": 1, "minutes": 0.5}, {"name": "job 2", "seed": 2, "minutes": 0.5}]
-    assert {path.suffix for path in (tmp_path / "runs").iterdir()} == {".json"}
+    assert capsys.readouterr().out == "a, seed 2: 0.5 min\n"
+    assert read_results(path) == [{"schema": 1, "variant": "a", "seed": i, "minutes": 0.5} for i in range(3)]
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is named at once, and raised in the end."""
-    works = [partial(int, "x"), partial(dict, seed=1, minutes=0.5)]
-    jobs = [Job(tmp_path / f"{i}.json", f"job {i}", work) for i, work in enumerate(works)]
+    works = [partial(int, "x"), partial(dict, minutes=0.5)]
+    jobs = [Job(tmp_path / "r.jsonl", {"variant": "a", "seed": i}, work) for i, work in enumerate(works)]
     with pytest.raises(BaseExceptionGroup, match="1 of 2 runs failed"):
         run_missing(jobs, 1)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("job 0, 0.json, failed: ValueError")
-    assert lines[1] == "job 1, seed 1: 0.5 min"
-    assert [path.name for path in tmp_path.iterdir()] == ["1.json"]
+    assert lines[0].startswith("a, seed 0, failed: ValueError")
+    assert lines[1] == "a, seed 1: 0.5 min"
+    assert [result["seed"] for result in read_results(tmp_path / "r.jsonl")] == [1]
 
 
 def test_a_run_that_dies_takes_no_other_along(tmp_path: Path) -> None:
     """One whose process ends without a word, as for want of memory, is a failure like any other."""
-    works = [partial(os._exit, 9), partial(dict, seed=1, minutes=0.5), partial(dict, seed=2, minutes=0.5)]
-    jobs = [Job(tmp_path / f"{i}.json", f"job {i}", work) for i, work in enumerate(works)]
+    works = [partial(os._exit, 9), *[partial(dict, minutes=0.5)] * 2]
+    jobs = [Job(tmp_path / "r.jsonl", {"seed": i}, work) for i, work in enumerate(works)]
     with pytest.raises(BaseExceptionGroup, match="1 of 3 runs failed"):
         run_missing(jobs, 2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.json", "2.json"]
-
-
-def test_results_by_name(tmp_path: Path) -> None:
-    """A name's results are read by seed, those of a longer name are not among them, and none is no error."""
-    for name, seed in (("PPO", 10), ("PPO", 2), ("PPO + batch entropy", 0)):
-        keep(result_file(tmp_path, name, seed), {"name": name, "seed": seed})
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "ppo-batch-entropy-seed0.json",
-        "ppo-seed10.json",
-        "ppo-seed2.json",
-    ]
-    assert [(result["name"], result["seed"]) for result in load_results(tmp_path, "PPO")] == [("PPO", 2), ("PPO", 10)]
-    assert load_results(tmp_path / "missing", "PPO") == []
+    assert sorted(result["seed"] for result in read_results(tmp_path / "r.jsonl")) == [1, 2]
 
 
 STOPPED = """
@@ -69,7 +54,7 @@ from pathlib import Path
 from rlfl_agents.sweep import Job, run_missing
 if __name__ == "__main__":
     beat = "import pathlib, time\\nwhile True: pathlib.Path('beat').write_text(str(time.time())); time.sleep(0.05)"
-    run_missing([Job(Path("never.json"), "endless", partial(exec, beat))], 1)
+    run_missing([Job(Path("never.jsonl"), {"variant": "endless"}, partial(exec, beat))], 1)
 """
 
 
@@ -106,7 +91,8 @@ def test_a_run_of_our_agent() -> None:
     result = train_agent(config, ("update", "tokens", "eval/success"), lambda run: {"files": sorted(run.iterdir())})
     assert result["seed"] == 3
     assert result["device"] == "cpu"
-    assert result["config"]["width"] == 16
+    assert PPOConfig.from_json(result["settings"]) == config
+    assert "epochs" not in result["settings"]
     assert result["curve"]["update"] == [0, 2, 4]
     first, middle, last = result["curve"]["tokens"]
     assert first == 0 < middle < last <= 128 * 3

@@ -40,7 +40,7 @@ def evaluate(
     """
     need_agent("eval")
     from rlfl_agents import evaluate_policy
-    from rlfl_agents.models import load_policy
+    from rlfl_agents.model.names import load_policy
 
     check_value("worst", worst, worst >= 0, "0 or more")
     policy, envs, temperature, seen, reference = load_policy(

@@ -54,7 +54,7 @@ def _ask_model(model: Path, env_id: str, env_kwargs: EnvKwargs, rng: np.random.G
     import torch
 
     from rlfl_agents import collect
-    from rlfl_agents.models import load_policy
+    from rlfl_agents.model.names import load_policy
 
     loaded = load_policy(model, env_id, env_kwargs, num_envs=1)
     task = loaded.envs.task

@@ -21,7 +21,7 @@ def plot(runs: Positional[tuple[Path, ...]], output: Path = Path("curves.png"), 
         labels: One name per run; the directories' names by default.
     """
     need_agent("plot")
-    from rlfl_agents.plot import plot_runs
+    from rlfl_agents.run.plot import plot_runs
 
     if not runs:
         raise ConfigError("runs=() is not allowed; name one run directory or more.")

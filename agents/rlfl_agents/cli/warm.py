@@ -27,7 +27,8 @@ def pretrain(config: PretrainConfig, output: Path | None = None, quiet: bool = F
         quiet: Print nothing.
     """
     need_agent("pretrain")
-    from rlfl_agents.pretrain import pretrain_model, pretrained_folder
+    from rlfl_agents import pretrain_model
+    from rlfl_agents.model.names import pretrained_folder
 
     folder = pretrain_model(config, output, quiet=quiet)
     found_by_name = folder == pretrained_folder(PretrainConfig(env_id=config.env_id))
@@ -42,9 +43,9 @@ def from_gguf(source: Positional[Path | None] = None, output: Path | None = None
         output: The folder to write; needed for a file of one's own. SmolLM2 goes into the cache, as "smollm2".
     """
     need_agent("from-gguf")
-    from rlfl_agents import models
+    from rlfl_agents.model import gguf
 
-    print(f"converted: {models.from_gguf(source, output)}")
+    print(f"converted: {gguf.from_gguf(source, output)}")
 
 
 def imitation_settings(words: Sequence[str]) -> SFTConfig:
