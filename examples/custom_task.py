@@ -9,13 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import gymnasium
 import numpy as np
 
 import rlfl_envs
-from rlfl_envs import Outcome, Prompt, PromptError, Task, TaskConfig, character_tokenizer, check_value
+from rlfl_envs import Outcome, Prompt, PromptError, Task, TaskConfig, check_value
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,10 @@ class SortLetters(Task):
     part_names = ("letters", "order")
     config: SortLettersConfig
 
-    def __init__(self, **kwargs: Any) -> None:
-        """Takes the fields of SortLettersConfig by name; sets the vocabulary, the budgets and the reward's range."""
-        super().__init__(**kwargs)
-        self.tokenizer = character_tokenizer(self.config.alphabet + ">")
-        self.max_prompt_tokens = 1 + self.config.length + 1  # BOS, the letters, ">"
-        self.default_budget = self.config.length
-        self.reward_range = (0.0, 1.0)
+    @property
+    def characters(self) -> str:
+        """What the vocabulary "characters" has: no more than is needed. Without it, all of printable ASCII."""
+        return self.config.alphabet + ">"
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws letters. The split is none of a task's business: prompts of the other one are drawn again."""
@@ -74,7 +70,7 @@ class SortLetters(Task):
 
     def problem_key(self, prompt: Prompt) -> str:
         """Two orders of the same letters have the same answer, so they belong to the same split."""
-        return prompt.data
+        return str(prompt.data)
 
     def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
         """Judges a batch. Whatever a completion says, this returns, and soon."""
@@ -89,17 +85,19 @@ class SortLetters(Task):
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """The answer."""
-        return prompt.data
+        return str(prompt.data)
 
 
-rlfl_envs.register_task("example/SortLetters-v0", f"{__name__}:SortLetters")
+rlfl_envs.register_task("example/SortLetters-v0", SortLetters)
 
 if __name__ == "__main__":
-    rlfl_envs.check_task(rlfl_envs.load_task("example/SortLetters-v0"))
+    task = rlfl_envs.load_task("example/SortLetters-v0")
+    rlfl_envs.check_task(task)
+    rlfl_envs.check_task(task.changed(vocabulary="gpt2"))  # any Hugging Face tokenizer, without a word about it
 
     env = gymnasium.make("example/SortLetters-v0", length=4, render_mode="human")
     env.reset(seed=0, options={"prompt": "dbca>"})
-    for token in env.unwrapped.tokenizer.encode("abdc"):
+    for token in task.tokenizer.encode("abdc"):
         _, reward, terminated, _, info = env.step(token)
     assert terminated
     print(f"{info['completion']!r} earns {reward:.2f}, of {info['reward_parts']}.")

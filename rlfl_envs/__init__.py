@@ -13,12 +13,15 @@ Example:
     (1.0, True, True)
 """
 
+from rlfl_envs.answers import AnswerTask
 from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.baselines import Baseline, baselines
 from rlfl_envs.cache import cache_folder, digest
 from rlfl_envs.checker import check_task
+from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import (
     ActionError,
+    ArgumentError,
     ConfigError,
     MissingDependencyError,
     PromptError,
@@ -28,18 +31,9 @@ from rlfl_envs.errors import (
     suggest,
 )
 from rlfl_envs.hub import check_hub
+from rlfl_envs.protocols import ArrayTask, Automaton, Grammar, IllustratedTask, SlowTask, StoppingTask
 from rlfl_envs.registration import list_ids, load_task, register_all, register_task
-from rlfl_envs.task import (
-    ArrayTask,
-    Automaton,
-    Grammar,
-    Outcome,
-    OutcomeArrays,
-    Prompt,
-    Task,
-    TaskConfig,
-    task_class,
-)
+from rlfl_envs.task import Task, TaskConfig, task_class
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import (
     Tokenizer,
@@ -50,21 +44,26 @@ from rlfl_envs.tokenization import (
 )
 from rlfl_envs.vector import TokenVectorEnv
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ActionError",
+    "AnswerTask",
+    "ArgumentError",
     "ArrayTask",
     "Automaton",
     "Baseline",
     "ConfigError",
     "Grammar",
+    "IllustratedTask",
     "MissingDependencyError",
     "Outcome",
     "OutcomeArrays",
     "Prompt",
     "PromptError",
     "RLFLError",
+    "SlowTask",
+    "StoppingTask",
     "Task",
     "TaskConfig",
     "TokenEnv",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from rlfl_envs.errors import ConfigError
@@ -19,25 +20,38 @@ def check_value(name: str, value: object, is_allowed: bool, allowed: str) -> Non
 
 
 def check_type(name: str, value: object, hint: Any) -> None:
-    """Raises a ConfigError where a value does not fit its field's annotation (a class, a Literal, a union)."""
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    if not any(_fits(value, option) for option in options):
-        allowed = [
-            ", ".join(map(repr, typing.get_args(o)))
-            if typing.get_origin(o) is Literal
-            else getattr(o, "__name__", str(o))
-            for o in options
-        ]
-        raise ConfigError(
-            f"{name}={value!r} is not allowed; allowed: {' or '.join(allowed).replace('NoneType', 'None')}."
-        )
+    """Raises a ConfigError where a value does not fit its field's annotation (a class, a Literal, a tuple, a union)."""
+    if not _fits(value, hint):
+        words = " or ".join(_words(option) for option in _options(hint)).replace("NoneType", "None")
+        raise ConfigError(f"{name}={value!r} is not allowed; allowed: {words}.")
 
 
-def _fits(value: object, option: Any) -> bool:
-    if typing.get_origin(option) is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in typing.get_args(option))
-    if option is int:
+def _options(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+
+
+def _words(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return ", ".join(map(repr, typing.get_args(hint)))
+    return str(hint) if typing.get_args(hint) else getattr(hint, "__name__", str(hint))
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, option) for option in _options(hint))
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in typing.get_args(hint))
+    if origin is tuple:
+        return isinstance(value, (tuple, list)) and _all_fit(value, typing.get_args(hint))  # JSON has no tuples
+    if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if option is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, typing.get_origin(option) or option)  # dict[str, Any] is a dict
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, origin or hint)
+
+
+def _all_fit(values: Sequence[object], hints: tuple[Any, ...]) -> bool:
+    if hints[1:] == (...,):
+        hints = hints[:1] * len(values)
+    return len(values) == len(hints) and all(map(_fits, values, hints))

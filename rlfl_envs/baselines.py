@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from rlfl_envs.task import Outcome, Task, check_value
+from rlfl_envs.arguments import check_value
+from rlfl_envs.episode import Outcome
+from rlfl_envs.protocols import SlowTask
+from rlfl_envs.task import Task
 from rlfl_envs.vector import TokenVectorEnv
 
 __all__ = ["Baseline", "baselines"]
+
+_PROMPTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +27,14 @@ class Baseline:
         reward: Mean reward.
         success: Share of episodes that succeed, 0..1.
         example: A completion it gave; for the constant answer the constant.
+        prompts: Over how many prompts the means are.
     """
 
     name: str
     reward: float
     success: float
     example: str
+    prompts: int
 
 
 def baselines(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> list[Baseline]:
@@ -39,7 +46,7 @@ def baselines(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> l
 
     Args:
         task: The task, as `load_task` makes it.
-        num_prompts: How many prompts each is averaged over; the task's `baseline_prompts` by default.
+        num_prompts: How many prompts each is averaged over; 500 by default, or what a `SlowTask` says.
         seed: Of prompts and random tokens.
 
     Returns:
@@ -49,7 +56,7 @@ def baselines(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> l
         ConfigError: `task` is something else, such as an id.
     """
     check_value("task", task, isinstance(task, Task), "a Task, as load_task makes it")
-    num_prompts = num_prompts or task.baseline_prompts
+    num_prompts = num_prompts or (task.baseline_prompts if isinstance(task, SlowTask) else _PROMPTS)
     rng = np.random.default_rng(seed)
     found = [
         _play_random(task, "random tokens", num_prompts, seed),
@@ -71,7 +78,7 @@ def baselines(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> l
 
 def _summary(name: str, example: str, outcomes: list[Outcome]) -> Baseline:
     reward = float(np.mean([outcome.reward for outcome in outcomes]))
-    return Baseline(name, reward, float(np.mean([outcome.is_success for outcome in outcomes])), example)
+    return Baseline(name, reward, float(np.mean([outcome.is_success for outcome in outcomes])), example, len(outcomes))
 
 
 def _play_random(task: Task, name: str, num_prompts: int, seed: int) -> Baseline:
@@ -90,4 +97,4 @@ def _play_random(task: Task, name: str, num_prompts: int, seed: int) -> Baseline
         if "is_success" in ends:
             successes |= ends["is_success"]
             example = example or next((text for text in ends["completion"] if text), "")
-    return Baseline(name, float(rewards.mean()), float(successes.mean()), example)
+    return Baseline(name, float(rewards.mean()), float(successes.mean()), example, num_prompts)

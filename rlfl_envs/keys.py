@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Keys", "fingerprint", "in_split", "key_at", "mix", "text_in_split", "uniform_integers"]
+__all__ = ["Keys", "fingerprint", "in_split", "key_at", "mix", "text_in_split", "uniform_integers", "weighted_integers"]
 
 Keys = NDArray[np.uint64]
 
@@ -36,6 +36,13 @@ def key_at(stream: Keys, position: NDArray[np.int64]) -> Keys:
 def uniform_integers(keys: Keys, high: int) -> NDArray[np.int64]:
     """Turns each key into an integer 0..high-1, 1 <= high < 2**31 (bias below high / 2**32)."""
     return (((keys >> np.uint64(32)) * np.uint64(high)) >> np.uint64(32)).astype(np.int64)
+
+
+def weighted_integers(keys: Keys, weights: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Turns each key into an index of `weights`, [m], 0 or more and not all 0, with a probability in proportion."""
+    shares = (mix(keys) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    bounds = np.cumsum(weights)
+    return np.searchsorted(bounds[:-1] / bounds[-1], shares, side="right").astype(np.int64)
 
 
 def fingerprint(codes: NDArray[np.int64], length: NDArray[np.int64] | None = None) -> Keys:

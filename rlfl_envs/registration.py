@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
+import warnings
 from typing import Any
 
 import gymnasium
@@ -9,19 +12,33 @@ import gymnasium
 from rlfl_envs.errors import ConfigError, UnknownIdError, suggest
 from rlfl_envs.task import Task, make_task
 
-__all__ = ["list_ids", "load_task", "register_task"]
+__all__ = ["list_ids", "load_task", "register_all", "register_task"]
 
-_ENV_ARGUMENTS = ("render_mode", "autoreset_mode")  # what the environments take besides the task's own arguments
+ENTRY_POINTS = "rlfl_envs.tasks"
+# What the environments take besides the task's own arguments.
+_ENV_ARGUMENTS = ("render_mode", "autoreset_mode", "text_infos")
+_FUNCTION_TASK = "rlfl_envs.tasks.function"
 
 
-def register_task(id: str, task: str, **arguments: Any) -> None:
+def register_task(id: str, task: str | type[Task] | Any, **arguments: Any) -> None:
     """Registers a task's environment with Gymnasium, scalar and vectorised.
 
     Args:
         id: Such as "rlfl/Copy-v0".
-        task: "module:Class" of a `Task`.
+        task: "module:Class" of a `Task`, the class itself, or a plain function `reward(prompt, completion) -> float`;
+            a function takes `prompts=[...]` as well (see `rlfl_envs.tasks.function.FunctionTaskConfig`).
         **arguments: The task's arguments under this id, JSON-able.
+
+    Raises:
+        ConfigError: `task` is none of these.
     """
+    if isinstance(task, type) and issubclass(task, Task):
+        task = f"{task.__module__}:{task.__qualname__}"
+    elif callable(task):
+        arguments = {"reward": importlib.import_module(_FUNCTION_TASK).name_of(task), **arguments}
+        task = f"{_FUNCTION_TASK}:FunctionTask"
+    if not isinstance(task, str):
+        raise ConfigError(f"task={task!r} is not allowed; allowed: 'module:Class', a Task's class, or a function.")
     gymnasium.register(
         id=id,
         entry_point="rlfl_envs.token_env:TokenEnv",
@@ -31,7 +48,7 @@ def register_task(id: str, task: str, **arguments: Any) -> None:
 
 
 def register_all() -> None:
-    """Registers the suite; importing `rlfl_envs` does it."""
+    """Registers the suite, and what installed packages add to it; importing `rlfl_envs` does it."""
     register_task("rlfl/Arithmetic-v0", "rlfl_envs.tasks.arithmetic:Arithmetic", work="given")
     register_task("rlfl/ArithmeticSteps-v0", "rlfl_envs.tasks.arithmetic:Arithmetic", work="required")
     register_task("rlfl/ArithmeticAnswer-v0", "rlfl_envs.tasks.arithmetic:Arithmetic", work="skipped")
@@ -39,7 +56,13 @@ def register_all() -> None:
     register_task("rlfl/Copy-v0", "rlfl_envs.tasks.copy:Copy")
     register_task("rlfl/LudaxGame-v0", "rlfl_envs.tasks.games:LudaxGame")
     register_task("rlfl/LudiiGame-v0", "rlfl_envs.tasks.games:LudiiGame")
+    register_task("rlfl/Mixture-v0", "rlfl_envs.tasks.mixture:Mixture")
     register_task("rlfl/Sentiment-v0", "rlfl_envs.tasks.sentiment:Sentiment")
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            entry.load()
+        except Exception as error:  # noqa: BLE001 (a broken package must not take the suite along)
+            warnings.warn(f"The tasks of {entry.value!r} cannot be loaded: {error!r}", stacklevel=2)
 
 
 def list_ids() -> list[str]:
@@ -47,21 +70,41 @@ def list_ids() -> list[str]:
     return sorted(id for id, spec in gymnasium.registry.items() if spec.entry_point == "rlfl_envs.token_env:TokenEnv")
 
 
+def find_id(id: str) -> str:
+    """Finds an id as Gymnasium does: of "module:id" the module is imported first, which registers it.
+
+    Returns:
+        The id without its module.
+
+    Raises:
+        UnknownIdError: No such module or id; the message suggests the nearest.
+    """
+    module, _, name = id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            if error.name is not None and module != error.name and not module.startswith(f"{error.name}."):
+                raise  # the module is there, and something else is missing
+            raise UnknownIdError(f"id={id!r} is not registered: there is no module {module!r} here.") from error
+    ids = list_ids()
+    if name not in ids:
+        raise UnknownIdError(f"id={name!r} is not registered.{suggest(name, ids)} Allowed: {', '.join(ids)}.")
+    return name
+
+
 def load_task(id: str, **arguments: Any) -> Task:
     """Constructs the task of an id, without an environment.
 
     Args:
-        id: Such as "rlfl/Arithmetic-v0".
+        id: Such as "rlfl/Arithmetic-v0", or "package.module:me/Mine-v0", whose module is imported first.
         **arguments: What `gymnasium.make(id, **arguments)` takes.
 
     Raises:
         UnknownIdError: No such id; the message suggests the nearest.
         ConfigError: An argument is unknown or has a value that is not allowed.
     """
-    ids = list_ids()
-    if id not in ids:
-        raise UnknownIdError(f"id={id!r} is not registered.{suggest(id, ids)} Allowed: {', '.join(ids)}.")
-    merged = {**gymnasium.spec(id).kwargs, **arguments}
+    merged = {**gymnasium.spec(find_id(id)).kwargs, **arguments}
     task = merged.pop("task")
     if not isinstance(task, str):
         raise ConfigError(f"task={task!r} is not allowed; allowed: the id's own.")

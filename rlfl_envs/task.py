@@ -1,138 +1,40 @@
 """A task: a prompt distribution plus a programmed reward, in text.
 
-No tokens are stepped here and no Gymnasium is needed.
-
-This is the surface for people who train with something else than Gymnasium, and what a new task implements: `draw` and
-`evaluate`, a config, a tokenizer and two budgets.
+No tokens are stepped here and no Gymnasium is needed. This is the surface for people who train with something else than
+Gymnasium, and what a new task implements: `draw`, `parse_prompt`, `evaluate` and, where there is one,
+`reference_completion`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import math
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_type, check_value
-from rlfl_envs.errors import ConfigError, PromptError, suggest
+from rlfl_envs.episode import Outcome, Prompt
+from rlfl_envs.errors import ArgumentError, ConfigError, PromptError, suggest
 from rlfl_envs.keys import Keys, text_in_split
-from rlfl_envs.tokenization import Tokenizer
+from rlfl_envs.protocols import Automaton, Grammar
+from rlfl_envs.tokenization import Tokenizer, character_tokenizer, load_tokenizer
 
-__all__ = [
-    "ArrayTask",
-    "Automaton",
-    "Grammar",
-    "Outcome",
-    "OutcomeArrays",
-    "Prompt",
-    "Task",
-    "TaskConfig",
-    "check_value",
-    "make_task",
-    "task_class",
-]
+__all__ = ["Split", "Task", "TaskConfig", "make_task", "task_class"]
 
 Split = Literal["train", "test", "all"]
 _MAX_DRAWS = 10_000  # a split or a filter that rejects this many prompts in a row will reject them all
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Given text.
-
-    Attributes:
-        text: What the model reads; may be empty.
-        data: What the task needs to judge a completion; its own business.
-    """
-
-    text: str
-    data: Any = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a completion earned.
-
-    Attributes:
-        reward: Within the task's `reward_range`.
-        is_success: Whether the task counts as solved.
-        parts: Named quantities behind the reward, one float for each of the task's `part_names`.
-        status: One word for what happened, "ok" unless the task says otherwise.
-    """
-
-    reward: float
-    is_success: bool
-    parts: Mapping[str, float]
-    status: str = "ok"
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeArrays:
-    """The outcomes of n completions as arrays: what `ArrayTask.evaluate_arrays` returns.
-
-    Attributes:
-        reward: float64 [n].
-        is_success: bool [n].
-        parts: float64 [n] for each of the task's `part_names`.
-        status: object [n] of str.
-    """
-
-    reward: NDArray[np.float64]
-    is_success: NDArray[np.bool_]
-    parts: Mapping[str, NDArray[np.float64]]
-    status: NDArray[np.object_]
-
-    @classmethod
-    def of(cls, outcomes: Sequence[Outcome], part_names: Sequence[str]) -> OutcomeArrays:
-        """Turns outcomes into arrays."""
-        return cls(
-            reward=np.array([outcome.reward for outcome in outcomes], dtype=np.float64),
-            is_success=np.array([outcome.is_success for outcome in outcomes], dtype=np.bool_),
-            parts={name: np.array([o.parts[name] for o in outcomes], dtype=np.float64) for name in part_names},
-            status=np.array([outcome.status for outcome in outcomes], dtype=object),
-        )
-
-    def put(self, rows: NDArray[np.bool_], others: OutcomeArrays) -> None:
-        """Replaces the outcomes of some rows, bool [n], by others: one each, or one for all."""
-        self.reward[rows], self.is_success[rows], self.status[rows] = others.reward, others.is_success, others.status
-        for name, values in self.parts.items():
-            values[rows] = others.parts[name]
-
-
-class Automaton(Protocol):
-    """Recognises the prefixes of well-formed completions, character by character; `mask="syntax"` is made from it.
-
-    States are hashable values of the automaton's own choice, and few.
-    """
-
-    alphabet: str
-    """Every character that a well-formed completion can have."""
-
-    def start(self, prompt: Prompt) -> Hashable:
-        """The state before the first character."""
-
-    def advance(self, state: Hashable, character: str) -> Hashable | None:
-        """The state after one more character, or None where nothing well-formed starts like this."""
-
-    def is_final(self, state: Hashable) -> bool:
-        """Whether the text so far is a well-formed completion."""
-
-    def characters_left(self, state: Hashable) -> int:
-        """The least number of characters that makes the text well-formed; 0 in a final state."""
-
-
-class Grammar(ABC):
-    """The well-formed completions as a context-free grammar; `mask="syntax"` is made from it by llguidance."""
-
-    @abstractmethod
-    def start(self, prompt: Prompt) -> str:
-        """A grammar in llguidance's dialect of Lark, whose `start` derives the well-formed completions of a prompt."""
+_MEASURED = 256  # prompts on which budgets are measured
+_SPARE = 1.25
+_NO_REFERENCES = 64  # C of a task without references, unless it says otherwise
+_PRINTABLE = "".join(map(chr, range(32, 127))) + "\n"
 
 
 @dataclass(frozen=True)
@@ -146,6 +48,8 @@ class TaskConfig:
             something well-formed.
         max_completion_tokens: The budget C, EOS included; by default the longest reference completion.
         min_completion_tokens: EOS is masked until the completion has this many tokens.
+        level: Where the task has levels, plays one of them alone, 0 the easiest; vocabulary, P and C are the whole
+            task's.
     """
 
     split: Split = "train"
@@ -153,6 +57,7 @@ class TaskConfig:
     mask: Literal["none", "syntax"] = "none"
     max_completion_tokens: int | None = None
     min_completion_tokens: int = 0
+    level: int | None = None
 
     def __post_init__(self) -> None:
         """Checks every argument's type and the common ones' ranges; a subclass calls this, then checks its own."""
@@ -164,23 +69,26 @@ class TaskConfig:
         least = self.min_completion_tokens
         check_value("min_completion_tokens", least, 0 <= least <= 65536, "0..65536")
 
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """The task's levels, from easy to hard: of each, the arguments that differ; none by default.
+
+        A level narrows which prompts are drawn. The whole task accepts and judges them all.
+        """
+        return ()
+
 
 class Task(ABC):
     """A prompt distribution plus a programmed reward.
 
-    A subclass sets `Config`, `part_names`, `reward_range`, `tokenizer`, `max_prompt_tokens` and `default_budget` (the
-    last four usually in its `__init__`, after `super().__init__(**kwargs)`) and implements `draw`, `parse_prompt`,
-    `evaluate` and, where there is one, `reference_completion`. Its docstring is its card.
+    A subclass implements `draw`, `parse_prompt`, `evaluate` and, where there is one, `reference_completion`; it names
+    its `part_names`, and a `Config` if it has arguments of its own. Its docstring is its card. Vocabulary and budgets
+    follow from what it draws; `vocabularies` and `budgets` are there to say better. What more a task may have is in
+    `rlfl_envs.protocols`.
 
     Attributes:
-        config: The arguments, checked.
-        tokenizer: The vocabulary the task is played in.
-        reward_range: The least and the largest reward.
-        max_prompt_tokens: P, the columns a prompt may fill, BOS included.
-        default_budget: The longest reference completion in tokens.
+        config: The arguments, checked; those of a level with what differs in it.
         part_names: The names of the reward parts.
-        baseline_prompts: Over how many prompts `baselines` averages unless told otherwise.
-        stop_characters: Where not empty, `stops` is asked only after a token that has one of these.
+        reward_range: The least and the largest reward.
         packages: Optional packages, by import name, that the task cannot do without.
         syntax: For `mask="syntax"`: an `Automaton` or a `Grammar`; None where the task has no syntax.
         references_succeed: Whether a reference completion always succeeds and earns full reward. Where not, it is a
@@ -189,17 +97,12 @@ class Task(ABC):
 
     Config: ClassVar[type[TaskConfig]] = TaskConfig
     part_names: ClassVar[tuple[str, ...]] = ()
-    baseline_prompts: ClassVar[int] = 500
-    stop_characters: ClassVar[str] = ""
     packages: ClassVar[tuple[str, ...]] = ()
-    syntax: Automaton | Grammar | None = None
     references_succeed: ClassVar[bool] = True
+    reward_range: tuple[float, float] = (0.0, 1.0)
+    syntax: Automaton | Grammar | None = None
 
     config: TaskConfig
-    tokenizer: Tokenizer
-    reward_range: tuple[float, float]
-    max_prompt_tokens: int
-    default_budget: int
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of `Config` by name.
@@ -211,14 +114,83 @@ class Task(ABC):
         for name in kwargs:
             if name not in known:
                 hint = f"{suggest(name, known)} Allowed: {', '.join(known)}."
-                raise ConfigError(f"{type(self).__name__} takes no argument {name!r}.{hint}")
+                raise ArgumentError(f"{type(self).__name__} got an unexpected keyword argument {name!r}.{hint}")
         self.config = self.Config(**kwargs)
+        self._arguments = kwargs
+        self._levels: dict[int, Self] = {}
+        level = self.config.level
+        if level is not None:
+            levels = self.config.levels()
+            allowed = f"None, or 0..{len(levels) - 1}" if levels else f"None: {type(self).__name__} has no levels"
+            check_value("level", level, 0 <= level < len(levels), allowed)
+            whole = type(self)(**{**kwargs, "level": None})
+            self.config = dataclasses.replace(self.config, **levels[level])
+            self.tokenizer = whole.tokenizer
+            self.max_prompt_tokens, self.default_budget = whole.max_prompt_tokens, whole.default_budget
+
+    # --- vocabulary and budgets ------------------------------------------------------------------------------------
+
+    @property
+    def characters(self) -> str:
+        """What the vocabulary "characters" can write: printable ASCII and the newline unless a task says otherwise."""
+        return _PRINTABLE
+
+    def vocabularies(self) -> Mapping[str, Callable[[], Tokenizer]]:
+        """The built-in vocabularies by name, each made when it is asked for; others are Hugging Face tokenizers."""
+        return {"characters": lambda: character_tokenizer(self.characters)}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The vocabulary the task is played in."""
+        make = self.vocabularies().get(self.config.vocabulary)
+        return make() if make is not None else load_tokenizer(self.config.vocabulary)
+
+    def budgets(self) -> tuple[int, int]:
+        """The most tokens of a prompt, BOS left out, and of a reference completion.
+
+        They are measured on prompts drawn at random, with a quarter to spare where lengths differ; a prompt that turns
+        out longer, or whose reference does, is drawn again. A task that knows its bounds says so here.
+        """
+        rng = np.random.default_rng(0)
+        prompts = [self.draw(rng) for _ in range(_MEASURED)]
+        references = [self.reference_completion(prompt, rng) for prompt in prompts]
+        given = [len(self.tokenizer.encode(prompt.text)) for prompt in prompts]
+        due = [len(self.tokenizer.encode(reference)) for reference in references if reference is not None]
+        return _with_spare(given), _with_spare(due) if due else _NO_REFERENCES
+
+    def most_tokens(self, count: int, characters: str) -> int:
+        """A bound of the tokens of a text of `count` characters: one each, or their bytes in a vocabulary of pieces."""
+        per_character = 1 if self.tokenizer.closed else max(len(character.encode()) for character in characters)
+        return count * per_character
+
+    @cached_property
+    def _budgets(self) -> tuple[int, int]:
+        return self.budgets()
+
+    @cached_property
+    def max_prompt_tokens(self) -> int:
+        """P, the columns a prompt may fill, BOS included."""
+        return self._budgets[0] + (self.tokenizer.bos_id is not None)
+
+    @cached_property
+    def default_budget(self) -> int:
+        """The longest reference completion in tokens."""
+        return self._budgets[1]
+
+    @property
+    def max_completion_tokens(self) -> int:
+        """C, the budget of a completion in tokens, EOS included."""
+        return self.config.max_completion_tokens or self.default_budget
 
     # --- prompts ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws a prompt from the whole distribution, whatever the split."""
+
+    def draw_within(self, split: Split, rng: np.random.Generator) -> Prompt:
+        """Draws a prompt that may be of a split: where texts are split before prompts are, of the split's own texts."""
+        return self.draw(rng)
 
     @abstractmethod
     def parse_prompt(self, text: str) -> Prompt:
@@ -232,6 +204,11 @@ class Task(ABC):
         """What makes the problem; prompts that share it fall into the same split."""
         return prompt.text
 
+    def in_split(self, prompts: Sequence[Prompt]) -> NDArray[np.bool_]:
+        """Which prompts belong to this task's split, bool [n]: what decides it, here and everywhere."""
+        split = self.config.split
+        return np.array([text_in_split(self.problem_key(prompt), split) for prompt in prompts], dtype=np.bool_)
+
     def prompts_from_keys(self, keys: Keys) -> list[Prompt]:
         """Returns the prompt that each key stands for, within the split; a pure function of the key.
 
@@ -243,10 +220,20 @@ class Task(ABC):
     def _prompt_from_key(self, key: int) -> Prompt:
         rng = np.random.default_rng(key)
         for _ in range(_MAX_DRAWS):
-            prompt = self.draw(rng)
-            if text_in_split(self.problem_key(prompt), self.config.split):
+            prompt = self.draw_within(self.config.split, rng)
+            if self.in_split([prompt])[0] and self._fits(prompt):
                 return prompt
         raise ConfigError(f"split={self.config.split!r} holds none of {_MAX_DRAWS} prompts drawn; allowed here: 'all'.")
+
+    def _fits(self, prompt: Prompt) -> bool:
+        """Whether budgets that were measured hold this prompt and its reference."""
+        if type(self).budgets is not Task.budgets:
+            return True
+        begins = self.tokenizer.bos_id is not None
+        if len(self.tokenizer.encode(prompt.text)) + begins > self.max_prompt_tokens:
+            return False
+        reference = self.reference_completion(prompt, np.random.default_rng(0))
+        return reference is None or len(self.tokenizer.encode(reference)) <= self.default_budget
 
     def sample_prompts(self, rng: np.random.Generator, n: int) -> list[Prompt]:
         """Draws n prompts of the split; the same as n draws of one."""
@@ -268,6 +255,36 @@ class Task(ABC):
         columns = np.full(self.max_prompt_tokens, self.tokenizer.pad_id, dtype=np.int64)
         columns[self.max_prompt_tokens - len(ids) :] = ids
         return columns
+
+    # --- levels ----------------------------------------------------------------------------------------------------
+
+    @property
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """The task's levels, from easy to hard (see `TaskConfig.levels`); none within a level."""
+        return self.config.levels() if self.config.level is None else ()
+
+    def at_level(self, level: int) -> Self:
+        """The same task with the prompts of one level alone; made once.
+
+        Raises:
+            ConfigError: There is no such level.
+        """
+        if level not in self._levels:
+            self._levels[level] = self.changed(level=level)
+        return self._levels[level]
+
+    def changed(self, **arguments: Any) -> Self:
+        """The same task with other arguments.
+
+        Raises:
+            ConfigError: A name is unknown or a value not allowed.
+        """
+        return type(self)(**{**self._arguments, **arguments})
+
+    @cached_property
+    def unsplit(self) -> Self:
+        """The same task with `split="all"`."""
+        return self.changed(split="all")
 
     # --- rewards ---------------------------------------------------------------------------------------------------
 
@@ -291,75 +308,22 @@ class Task(ABC):
         """What an episode earns that ends in an illegal token: the lowest reward."""
         return Outcome(self.reward_range[0], False, dict.fromkeys(self.part_names, 0.0), "illegal")
 
-    def illustrate(self, path: Path, text: str | None = None, seed: int = 0) -> str:
-        """Draws a picture of one of the task's texts.
-
-        Args:
-            path: The picture's file (PNG).
-            text: The text; one of the task's own by default.
-            seed: Of all choices.
-
-        Returns:
-            What there is to say about it, in lines.
-
-        Raises:
-            ConfigError: The task has no pictures.
-        """
-        raise ConfigError(f"picture={str(path)!r} is not allowed; {type(self).__name__} has no pictures.")
-
     def novelty_key(self, prompt: Prompt) -> str:
         """What has to be known to answer; evaluation reports apart the prompts whose key training never met."""
         return self.problem_key(prompt)
 
-    def stops(self, prompt: Prompt, completion: str) -> bool:
-        """The task's own stopping rule: whether a completion is over without EOS. Asked after every token."""
-        return False
 
-    def stop_tokens(self) -> NDArray[np.bool_]:
-        """After which tokens `stops` is to be asked, bool [V]: none where there is no such rule."""
-        if type(self).stops is Task.stops:
-            return np.zeros(self.tokenizer.vocab_size, dtype=np.bool_)
-        if not self.stop_characters:
-            return np.ones(self.tokenizer.vocab_size, dtype=np.bool_)
-        characters = set(self.stop_characters)
-        return np.array([not characters.isdisjoint(text) for text in self.tokenizer.token_texts])
-
-    @property
-    def max_completion_tokens(self) -> int:
-        """C, the budget of a completion in tokens, EOS included."""
-        return self.config.max_completion_tokens or self.default_budget
-
-
-@runtime_checkable
-class ArrayTask(Protocol):
-    """The array fast path that a task may add for the vector environment; outcome for outcome the text path."""
-
-    def arrays_from_keys(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.void]]:
-        """Returns the prompts' columns, int64 [n, P], and a structured array [n] of what judging them needs."""
-
-    def arrays_from_prompts(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.int64], NDArray[np.void]]:
-        """The same for prompts that exist already."""
-
-    def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
-        """`automaton.start` for each row of the structured array."""
-
-    def evaluate_arrays(
-        self, data: NDArray[np.void], completions: NDArray[np.int64], lengths: NDArray[np.int64]
-    ) -> OutcomeArrays:
-        """Judges completions given as token ids.
-
-        Args:
-            data: structured array [n].
-            completions: int64 [n, C]; columns from `lengths` on are to be ignored.
-            lengths: int64 [n], tokens without EOS.
-        """
+def _with_spare(lengths: Sequence[int]) -> int:
+    """The longest of some lengths, 1 at the least, with a quarter to spare unless all are alike."""
+    longest = max(lengths)
+    return max(1, longest if longest == min(lengths) else math.ceil(_SPARE * longest))
 
 
 # --- arguments -----------------------------------------------------------------------------------------------------
 
 
 def make_task(task: str | Task, arguments: Mapping[str, Any]) -> Task:
-    """Constructs the task that "module:Class" names.
+    """Constructs the task that "module:Class" names, with its vocabulary.
 
     Raises:
         ConfigError: The reference leads to no task, or an argument is wrong.
@@ -368,7 +332,9 @@ def make_task(task: str | Task, arguments: Mapping[str, Any]) -> Task:
         if arguments:
             raise ConfigError(f"task={task!r} is made already and takes no more arguments: {', '.join(arguments)}.")
         return task
-    return task_class(task)(**arguments)
+    made = task_class(task)(**arguments)
+    _ = made.tokenizer  # a vocabulary that cannot be had should be missed now
+    return made
 
 
 def task_class(task: str) -> type[Task]:

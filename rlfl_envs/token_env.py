@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -9,13 +10,18 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from rlfl_envs.errors import ActionError, ConfigError, suggest
+from rlfl_envs.arguments import check_type, check_value
+from rlfl_envs.env_arguments import RENDER_MODES, check_options, check_render_mode, check_seed
+from rlfl_envs.episode import Outcome, Prompt
+from rlfl_envs.errors import ActionError, ArgumentError
 from rlfl_envs.keys import key_at
+from rlfl_envs.levels import Levels
 from rlfl_envs.masks import make_mask
-from rlfl_envs.task import ArrayTask, Outcome, Prompt, Task, check_value, make_task
+from rlfl_envs.protocols import ArrayTask, StoppingTask
+from rlfl_envs.task import Task, make_task
 from rlfl_envs.tokenization import Tokenizer
 
-__all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream"]
+__all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream", "number_info", "stop_tokens", "stops"]
 
 
 class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
@@ -34,21 +40,32 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         completion_length: C.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's type)
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012 (Gymnasium's type)
 
-    def __init__(self, task: str | Task, *, render_mode: str | None = None, **arguments: Any) -> None:
+    def __init__(
+        self, task: str | Task, *, render_mode: str | None = None, text_infos: bool = True, **arguments: Any
+    ) -> None:
         """Constructs the environment.
 
         Args:
             task: A task, or "module:Class" of one.
             render_mode: None, "ansi" (`render` returns a text) or "human" (every step prints it).
+            text_infos: False is for libraries that record infos as numbers. Every info then has the same keys, arrays
+                alone: `action_mask`, `is_success` bool [] and `reward_parts` float64 [parts], 0 until the last step.
             **arguments: The fields of the task's config.
 
         Raises:
             ConfigError: An argument is unknown or has a value that is not allowed.
         """
         check_render_mode(render_mode)
+        check_type("text_infos", text_infos, bool)
+        if "autoreset_mode" in arguments:
+            raise ArgumentError(
+                f"autoreset_mode={arguments['autoreset_mode']!r} is not allowed; allowed: none, since one environment "
+                "does not reset itself. For SyncVectorEnv, write vector_kwargs={'autoreset_mode': ...} in make_vec."
+            )
         self.render_mode = render_mode
+        self._text_infos = text_infos
         self.task = make_task(task, arguments)
         self.tokenizer: Tokenizer = self.task.tokenizer
         self.prompt_length = self.task.max_prompt_tokens
@@ -59,7 +76,8 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self.observation_space = gymnasium.spaces.MultiDiscrete(
             [vocab_size] * (self.prompt_length + self.completion_length)
         )
-        self._stop_tokens = self.task.stop_tokens()
+        self._stop_tokens = stop_tokens(self.task)
+        self._levels = Levels(self.task)
         self.prompt: Prompt | None = None
         self._stream: np.ndarray[Any, np.dtype[np.uint64]] | None = None
         self._episode = 0  # prompts taken from the stream so far
@@ -78,27 +96,37 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """Starts an episode.
 
         Args:
-            seed: Restarts the stream of prompts; without one the stream goes on.
-            options: `{"prompt": text}` plays that prompt; the stream stays where it is.
+            seed: Restarts the stream of prompts, 0 or more; without one the stream goes on.
+            options: Any of these keys.
+
+                * `prompt`: a text to play as the prompt; the stream stays where it is.
+                * `level`: which of the task's levels this episode's prompt is of; None for the whole task.
+                * `level_weights`: a weight for each level, by which the prompt's key chooses one.
 
         Returns:
             The observation, int64 [P + C], and `{"action_mask": int8 [V]}`.
 
         Raises:
-            ConfigError: An option is unknown or has a value that is not allowed.
+            ConfigError: The seed, or an option's name or value, is not allowed.
             PromptError: The given prompt is not one of this task.
         """
+        seed = check_seed(seed)
+        options = check_options(options, ("prompt", "level", "level_weights"))
         super().reset(seed=seed)
-        options = check_options(options, ("prompt",))
         if seed is not None or self._stream is None:
             self._stream, self._episode, self._drawn = new_stream(self.np_random), 0, []
+        were_whole = self._levels.are_whole
+        self._levels.choose(options.get("level"), options.get("level_weights"), np.zeros(1, dtype=np.int64))
+        if not (were_whole and self._levels.are_whole):
+            self._drawn = []
         if "prompt" in options:
             check_value("prompt", options["prompt"], isinstance(options["prompt"], str), "a string")
             prompt = self.task.parse_prompt(options["prompt"])
         else:
             if not self._drawn:
                 episodes = np.arange(self._episode, self._episode + self._lookahead)
-                self._drawn = self.task.prompts_from_keys(key_at(self._stream, episodes))[::-1]
+                keys = key_at(self._stream, episodes)
+                self._drawn = self._levels.prompts(keys, np.zeros(len(keys), dtype=np.int64))[::-1]
             prompt = self._drawn.pop()
             self._episode += 1
         self._columns[: self.prompt_length] = self.task.encode_prompt(prompt)
@@ -110,7 +138,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self._state = self._mask.start(prompt)
         self._outcome, self._finish_reason = None, ""
         self._print_if_human()
-        return self._columns.copy(), {"action_mask": self._mask.row(self._state).copy()}
+        return self._columns.copy(), self._info()
 
     def step(self, action: int) -> tuple[NDArray[np.int64], float, bool, bool, dict[str, Any]]:
         """Appends one token.
@@ -125,12 +153,11 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """
         if self.prompt is None or self._outcome is not None:
             raise ResetNeeded("The episode is over, or none was begun: call reset() before step().")
-        if not self.action_space.contains(action):
+        if isinstance(action, bool) or not self.action_space.contains(action):
             raise ActionError(
                 f"action={action!r} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}."
             )
         token = int(action)
-        info: dict[str, Any] = {}
         if not self._mask.row(self._state)[token]:
             self._finish("illegal")
         else:
@@ -140,17 +167,21 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             else:
                 self._completion.append(token)
                 self._state = self._mask.next_state(self._state, token)
-                if self._stop_tokens[token] and self.task.stops(self.prompt, self.completion):
+                if self._stop_tokens[token] and stops(self.task, self.prompt, self.completion):
                     self._finish("stop")
                 elif len(self._completion) == self.completion_length:
                     self._finish("length")
-        info["action_mask"] = self._mask.row(self._state).copy()
-        reward = 0.0
-        if self._outcome is not None:
-            reward = float(self._outcome.reward)
-            info |= end_info(self._outcome, self.completion, self._finish_reason)
+        reward = 0.0 if self._outcome is None else float(self._outcome.reward)
         self._print_if_human()
-        return self._columns.copy(), reward, self._outcome is not None, False, info
+        return self._columns.copy(), reward, self._outcome is not None, False, self._info()
+
+    def _info(self) -> dict[str, Any]:
+        info: dict[str, Any] = {"action_mask": self._mask.row(self._state).copy()}
+        if not self._text_infos:
+            info |= number_info(self._outcome, self.task.part_names)
+        elif self._outcome is not None:
+            info |= end_info(self._outcome, self.completion, self._finish_reason)
+        return info
 
     def _finish(self, reason: str) -> None:
         assert self.prompt is not None
@@ -187,29 +218,22 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             print(self._description())
 
 
-class _RenderModeError(ConfigError, TypeError):
-    """A TypeError too: Stable-Baselines3 asks every id for "rgb_array" first, and goes without at a TypeError."""
-
-
-def check_render_mode(render_mode: str | None) -> None:
-    """Raises a ConfigError for a render mode that is none of ours."""
-    if render_mode not in (None, *TokenEnv.metadata["render_modes"]):
-        raise _RenderModeError(f"render_mode={render_mode!r} is not allowed; allowed: None, 'ansi' or 'human'.")
-
-
-def check_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the options of a reset, or raises a ConfigError for one that does not exist."""
-    for name in options or {}:
-        if name not in allowed:
-            raise ConfigError(
-                f"options={name!r} is not allowed.{suggest(name, allowed)} Allowed: {', '.join(allowed)}."
-            )
-    return options or {}
-
-
 def new_stream(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """Draws the 64-bit number that a stream of prompts is made of; uint64 [1]."""
     return rng.integers(0, 2**64, size=1, dtype=np.uint64)
+
+
+def stop_tokens(task: Task) -> NDArray[np.bool_]:
+    """After which tokens `stops` is to be asked, bool [V]: none where the task has no such rule."""
+    if not isinstance(task, StoppingTask):
+        return np.zeros(task.tokenizer.vocab_size, dtype=np.bool_)
+    characters = set(task.stop_characters)
+    return np.array([not characters or not characters.isdisjoint(text) for text in task.tokenizer.token_texts])
+
+
+def stops(task: Task, prompt: Prompt, completion: str) -> bool:
+    """Whether a completion is over by the task's own stopping rule, where it has one."""
+    return isinstance(task, StoppingTask) and task.stops(prompt, completion)
 
 
 def end_info(outcome: Outcome, completion: str, finish_reason: str) -> dict[str, Any]:
@@ -220,6 +244,15 @@ def end_info(outcome: Outcome, completion: str, finish_reason: str) -> dict[str,
         "completion": completion,
         "finish_reason": finish_reason,
         "status": outcome.status,
+    }
+
+
+def number_info(outcome: Outcome | None, part_names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """What every step's info says about an episode in numbers: bool [] and float64 [parts], 0 until it is over."""
+    parts = [0.0 if outcome is None else outcome.parts[name] for name in part_names]
+    return {
+        "is_success": np.array(outcome is not None and outcome.is_success, dtype=np.bool_),
+        "reward_parts": np.array(parts, dtype=np.float64),
     }
 
 

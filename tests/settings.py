@@ -143,6 +143,7 @@ class Parentheses(Task):
     """Close what the prompt opens: a task in text alone, with a stopping rule of its own and no array path."""
 
     part_names = ("closed",)
+    stop_characters = ""
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the common arguments."""

@@ -20,7 +20,7 @@ from tyro.conf import Positional
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 import rlfl_envs
-from rlfl_envs import ConfigError, MissingDependencyError, Outcome, RLFLError, Task
+from rlfl_envs import ConfigError, IllustratedTask, MissingDependencyError, Outcome, RLFLError, Task
 
 __all__ = ["EnvKwargs", "main", "parse"]
 
@@ -156,9 +156,10 @@ def _show(words: Sequence[str]) -> None:
         """
         task = rlfl_envs.load_task(env_id, **env_kwargs)
         if picture is not None:
+            if not isinstance(task, IllustratedTask):
+                raise ConfigError(f"picture={str(picture)!r} is not allowed; {type(task).__name__} has no pictures.")
             print(task.illustrate(picture, text.read_text(encoding="utf-8") if text else None, seed))
             return
-        baseline_prompts = baseline_prompts or task.baseline_prompts
         print(f"{env_id}\n{'=' * len(env_id)}\n{_unindented(type(task).__doc__ or '')}\n")
         vocabulary, columns = task.tokenizer.vocab_size, task.max_prompt_tokens + task.max_completion_tokens
         print(f"Spaces here:\n    action       Discrete({vocabulary})")
@@ -167,8 +168,9 @@ def _show(words: Sequence[str]) -> None:
             f"                 {task.max_prompt_tokens} prompt columns, {task.max_completion_tokens} completion columns"
         )
         print(f"    reward       {task.reward_range[0]:g} to {task.reward_range[1]:g}\n")
-        print(f"Baselines ({baseline_prompts} prompts):\n    {'':22} {'reward':>7} {'success':>8}  example")
-        for row in rlfl_envs.baselines(task, num_prompts=baseline_prompts, seed=seed):
+        rows = rlfl_envs.baselines(task, num_prompts=baseline_prompts, seed=seed)
+        print(f"Baselines ({rows[0].prompts} prompts):\n    {'':22} {'reward':>7} {'success':>8}  example")
+        for row in rows:
             print(f"    {row.name:22} {row.reward:7.3f} {row.success:8.3f}  {row.example[:40]!r}")
         print("\nSample prompts, with reference completions and their rewards:")
         rng = np.random.default_rng(seed)

@@ -95,12 +95,9 @@ def argument_table(id: str, cls: type[rlfl_envs.Task]) -> str:
     return table(["Argument", "Default", "Meaning"], rows)
 
 
-def baseline_table(task: rlfl_envs.Task) -> str:
+def baseline_table(baselines: list[rlfl_envs.Baseline]) -> str:
     """Writes what the id pays without learning anything."""
-    rows = [
-        [baseline.name, f"{baseline.reward:.3f}", f"{baseline.success:.3f}", code(baseline.example)]
-        for baseline in rlfl_envs.baselines(task)
-    ]
+    rows = [[line.name, f"{line.reward:.3f}", f"{line.success:.3f}", code(line.example)] for line in baselines]
     return table(["Answer", "Mean reward", "Success", "Such as"], rows)
 
 
@@ -131,11 +128,9 @@ def page(id: str, task: rlfl_envs.Task | None) -> str:
         elif name == "Example" and task:
             parts += ["## Sample prompts", sample_table(task)]
             arguments = f", with {written(SHOWN_WITH[id])}" if id in SHOWN_WITH else ""
-            parts += [
-                "## Baselines",
-                f"Over {task.baseline_prompts} prompts of the training split{arguments}.",
-                baseline_table(task),
-            ]
+            lines = rlfl_envs.baselines(task)
+            count = f"Over {lines[0].prompts} prompts of the training split{arguments}."
+            parts += ["## Baselines", count, baseline_table(lines)]
     return "\n\n".join(parts) + "\n"
 
 

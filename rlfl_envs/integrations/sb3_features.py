@@ -14,8 +14,8 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.errors import ConfigError
-from rlfl_envs.task import check_value
 
 __all__ = ["GRUFeatures", "MeanFeatures", "TokenFeatures", "TransformerFeatures"]
 

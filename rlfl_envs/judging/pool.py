@@ -28,9 +28,9 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any, Literal
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.cache import write
 from rlfl_envs.errors import MissingDependencyError, RLFLError
-from rlfl_envs.task import check_value
 
 __all__ = ["Judgement", "Pool", "Request", "kept"]
 

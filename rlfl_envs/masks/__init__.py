@@ -6,7 +6,8 @@ from rlfl_envs.errors import ConfigError
 from rlfl_envs.masks.automaton import SyntaxMask
 from rlfl_envs.masks.base import OrdinaryTokenMask, TokenMask
 from rlfl_envs.masks.grammar import GrammarMask, llguidance_vocabulary
-from rlfl_envs.task import Grammar, Task
+from rlfl_envs.protocols import Grammar
+from rlfl_envs.task import Task
 
 __all__ = ["GrammarMask", "OrdinaryTokenMask", "SyntaxMask", "TokenMask", "llguidance_vocabulary", "make_mask"]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rlfl_envs.episode import Prompt
 from rlfl_envs.masks.base import TokenMask, ordinary_row
-from rlfl_envs.task import Automaton, Prompt
+from rlfl_envs.protocols import Automaton
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["SyntaxMask"]

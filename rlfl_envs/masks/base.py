@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.task import Prompt
+from rlfl_envs.episode import Prompt
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["OrdinaryTokenMask", "TokenMask", "ordinary_row"]

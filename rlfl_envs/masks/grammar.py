@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError
 from rlfl_envs.masks.base import TokenMask, ordinary_row
-from rlfl_envs.task import Grammar, Prompt
+from rlfl_envs.protocols import Grammar
 from rlfl_envs.tokenization import Tokenizer
 
 if TYPE_CHECKING:

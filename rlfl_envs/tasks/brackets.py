@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlfl_envs.arguments import check_value
+from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import ConfigError, PromptError
 from rlfl_envs.keys import Keys, fingerprint, in_split, key_at, mix, uniform_integers
-from rlfl_envs.task import Outcome, OutcomeArrays, Prompt, Task, TaskConfig, check_value
-from rlfl_envs.tokenization import character_tokenizer, load_tokenizer
+from rlfl_envs.task import Task, TaskConfig
 
 __all__ = ["Brackets", "BracketsConfig"]
 
@@ -45,6 +46,10 @@ class BracketsConfig(TaskConfig):
         stacks = sum(self.kinds**height for height in range(self.depth + 1))
         is_small = self.mask == "none" or stacks <= _MAX_STACKS
         check_value("mask", self.mask, is_small, f"'none' where more than {_MAX_STACKS} stacks of brackets can be open")
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """Prompts that are one bracket deep, two, and so on."""
+        return [{"depth": depth} for depth in range(1, self.depth + 1)]
 
 
 class Brackets(Task):
@@ -83,9 +88,9 @@ class Brackets(Task):
 
     Arguments:
         `kinds`, `depth`, `length`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
-        `min_completion_tokens`. With `mask="syntax"` only the brackets that fit are legal, which leaves little to learn
-        but not to open new ones for longer than the budget allows; it asks for a depth of 8 or less with three kinds, 6
-        with four.
+        `min_completion_tokens`, `level`. Level k is up to k + 1 brackets deep. With `mask="syntax"` only the brackets
+        that fit are legal, which leaves little to learn but not to open new ones for longer than the budget allows; it
+        asks for a depth of 8 or less with three kinds, 6 with four.
 
     Example:
         >>> import rlfl_envs
@@ -113,20 +118,31 @@ class Brackets(Task):
         config = self.config
         self.syntax = BracketsAutomaton(config.kinds, config.depth)
         self._is_character = config.vocabulary == "characters"
-        self.tokenizer = (
-            character_tokenizer(self.syntax.alphabet) if self._is_character else load_tokenizer(config.vocabulary)
-        )
         self._first_token = len(self.tokenizer.special_ids)  # where characters are tokens; they stand in their order
         self._problem = np.dtype(
             [("stack", np.int8, (config.depth,)), ("height", np.int64)]
         )  # kinds left open, the first first
-        self.reward_range = (0.0, 1.0)
-        self.default_budget = config.depth
-        self.max_prompt_tokens = config.length + (self.tokenizer.bos_id is not None)
+
+    @property
+    def characters(self) -> str:
+        """The brackets."""
+        return self.syntax.alphabet
+
+    def budgets(self) -> tuple[int, int]:
+        """A token a bracket; as many are left open as may be."""
+        return self.config.length, self.config.depth
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws one prompt; `prompts_from_keys` is what the environments use."""
-        return self.sample_prompts(rng, 1)[0]
+        return self.unsplit.sample_prompts(rng, 1)[0]
+
+    def in_split(self, prompts: Sequence[Prompt]) -> NDArray[np.bool_]:
+        """By a hash of the brackets; bool [n]."""
+        codes = np.zeros((len(prompts), self.config.length), dtype=np.int64)
+        for row, prompt in zip(codes, prompts, strict=True):
+            row[: len(prompt.text)] = [_CHARACTERS.index(character) for character in prompt.text]
+        sizes = np.array([len(prompt.text) for prompt in prompts], dtype=np.int64)
+        return in_split(fingerprint(codes, sizes), self.config.split)
 
     def prompts_from_keys(self, keys: Keys) -> list[Prompt]:
         """Returns the prompt of each key, uint64 [n]."""

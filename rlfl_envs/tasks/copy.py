@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from rlfl_envs.arguments import check_value
+from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import PromptError
-from rlfl_envs.task import Outcome, Prompt, Task, TaskConfig, check_value
-from rlfl_envs.tokenization import character_tokenizer, load_tokenizer
+from rlfl_envs.task import Task, TaskConfig
 
 __all__ = ["Copy", "CopyConfig"]
 
@@ -33,6 +34,10 @@ class CopyConfig(TaskConfig):
         distinct = len(set(self.alphabet)) == len(self.alphabet) >= 2
         check_value("alphabet", self.alphabet, distinct, "two characters or more, none twice")
         check_value("length", self.length, 1 <= self.length <= 1024, "1..1024")
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """Prompts of one character, of two, and so on."""
+        return [{"length": length} for length in range(1, self.length + 1)]
 
 
 class Copy(Task):
@@ -62,7 +67,7 @@ class Copy(Task):
 
     Arguments:
         `alphabet`, `length`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
-        `min_completion_tokens`.
+        `min_completion_tokens`, `level`. Level k has prompts of k + 1 characters.
 
     Example:
         >>> import rlfl_envs
@@ -85,16 +90,17 @@ class Copy(Task):
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of CopyConfig by name; raises ConfigError."""
         super().__init__(**kwargs)
-        is_character = self.config.vocabulary == "characters"
-        self.tokenizer = (
-            character_tokenizer(self.config.alphabet) if is_character else load_tokenizer(self.config.vocabulary)
-        )
-        self.reward_range = (0.0, 1.0)
-        # A character outside ASCII can take up to four tokens of a byte-level vocabulary.
-        per_character = 1 if is_character else max(len(character.encode()) for character in self.config.alphabet)
-        self.default_budget = self.config.length * per_character
-        self.max_prompt_tokens = self.default_budget + (self.tokenizer.bos_id is not None)
-        self.syntax = CopyAutomaton(self.config.alphabet, self.config.length)
+        self.syntax = CopyAutomaton(self.config.alphabet)
+
+    @property
+    def characters(self) -> str:
+        """The alphabet."""
+        return self.config.alphabet
+
+    def budgets(self) -> tuple[int, int]:
+        """As many tokens as the characters can take, in the prompt and in its copy."""
+        most = self.most_tokens(self.config.length, self.config.alphabet)
+        return most, most
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws a string, each character uniform."""
@@ -103,10 +109,10 @@ class Copy(Task):
 
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts any string of `length` characters of the alphabet."""
-        if len(text) != self.config.length or not set(self.config.alphabet).issuperset(text):
-            raise PromptError(
-                f"prompt={text!r} is not allowed; allowed: {self.config.length} of {self.config.alphabet!r}."
-            )
+        lengths = [level["length"] for level in self.levels] or [self.config.length]
+        if len(text) not in lengths or not set(self.config.alphabet).issuperset(text):
+            count = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else lengths[0]
+            raise PromptError(f"prompt={text!r} is not allowed; allowed: {count} of {self.config.alphabet!r}.")
         return Prompt(text)
 
     def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
@@ -128,25 +134,24 @@ class Copy(Task):
 
 
 class CopyAutomaton:
-    """Well-formed is any string of the prompt's length; a state is the number of characters so far."""
+    """Well-formed is any string of the prompt's length; a state is the number of characters that are missing."""
 
-    def __init__(self, alphabet: str, length: int) -> None:
-        """Takes the task's alphabet and length."""
+    def __init__(self, alphabet: str) -> None:
+        """Takes the task's alphabet."""
         self.alphabet = alphabet
-        self._length = length
 
     def start(self, prompt: Prompt) -> Hashable:
-        """No character yet."""
-        return 0
+        """All of the prompt's."""
+        return len(prompt.text)
 
     def advance(self, state: Any, character: str) -> Hashable | None:
-        """One character more, up to the length."""
-        return state + 1 if state < self._length else None
+        """One character more, as long as one is missing."""
+        return state - 1 if state else None
 
     def is_final(self, state: Any) -> bool:
-        """Whether the length is reached."""
-        return bool(state == self._length)
+        """Whether none is missing."""
+        return not state
 
     def characters_left(self, state: Any) -> int:
         """How many characters are missing."""
-        return self._length - int(state)
+        return int(state)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import rlfl_envs
 from rlfl_envs import Outcome, Task, TokenEnv, TokenVectorEnv, check_task, load_task
+from rlfl_envs.token_env import stops
 from tests.settings import (
     ALL_IDS,
     IDS,
@@ -264,8 +265,8 @@ def test_layout(id: str, arguments: dict[str, Any]) -> None:
             assert truncated is False
             assert type(reward) is float
             assert terminated or (reward == 0 and set(info) == {"action_mask"})
-        stops = env.task.stops(env.prompt, info["completion"])
-        ended_by = "eos" if written[-1] == tokenizer.eos_id else "stop" if stops else "length"
+        is_over = stops(env.task, env.prompt, info["completion"])
+        ended_by = "eos" if written[-1] == tokenizer.eos_id else "stop" if is_over else "length"
         assert info["finish_reason"] == ended_by
         assert ended_by != "length" or len(written) == env.completion_length
         least = env.task.config.min_completion_tokens
@@ -308,7 +309,7 @@ def test_rendering(id: str, capsys: pytest.CaptureFixture[str]) -> None:
         env.step(token)
         if env.unwrapped.completion == answer and token == tokens[-1]:
             break
-    if len(tokens) < task.max_completion_tokens and not task.stops(env.unwrapped.prompt, answer):
+    if len(tokens) < task.max_completion_tokens and not stops(task, env.unwrapped.prompt, answer):
         env.step(task.tokenizer.eos_id)
     frame = env.render()
     mark = "success" if outcome.is_success else "no success"
@@ -328,19 +329,18 @@ def test_rendering(id: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("id", IDS)
 def test_random_tokens(id: str) -> None:
-    """10,000 episodes of uniformly random tokens: no exception, rewards in range, bounded time."""
+    """10,000 episodes of uniformly random tokens: no exception, rewards in range."""
     envs = gymnasium.make_vec(id, num_envs=1000, autoreset_mode="SameStep", **LONG.get(id, {})).unwrapped
     low, high = envs.task.reward_range
     rng = np.random.default_rng(0)
     envs.reset(seed=0)
-    episodes, begun = 0, time.process_time()
+    episodes = 0
     while episodes < 10_000:
         _, rewards, ended, _, _ = envs.step(rng.integers(envs.tokenizer.vocab_size, size=1000))
         assert (rewards[ended] >= low).all()
         assert (rewards[ended] <= high).all()
         assert not rewards[~ended].any()
         episodes += int(ended.sum())
-    assert time.process_time() - begun < 30
 
 
 @pytest.mark.parametrize("kind", ["of the alphabet", "of anything"])
@@ -354,9 +354,7 @@ def test_random_texts(id: str, kind: str) -> None:
     symbols = alphabet if kind == "of the alphabet" else [*alphabet, *others]
     completions = ["".join(rng.choice(symbols, size=rng.integers(60))) for _ in range(10_000)]
     prompts = task.sample_prompts(rng, 10_000)
-    begun = time.process_time()
     outcomes = task.evaluate(prompts, completions)
-    assert time.process_time() - begun < 30
     assert_outcomes(task, outcomes)
     assert outcomes[:500] == task.evaluate(prompts[:500], completions[:500])
 
@@ -376,6 +374,7 @@ def test_any_text_is_judged(name: str, text: str, seed: int) -> None:
     assert task.evaluate(prompts, [text]) == outcomes
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("id", IDS)
 def test_hostile_completions_are_quick(id: str) -> None:
     """Huge, deep, foreign or executable: each is judged within a fraction of a second, and none succeeds."""

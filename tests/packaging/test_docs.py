@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 
 import pytest
-
 from rlfl_agents.metrics import columns
 
 ROOT = Path(__file__).parents[2]

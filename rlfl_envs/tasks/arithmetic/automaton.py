@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from rlfl_envs.task import Prompt
+from rlfl_envs.episode import Prompt
 
 __all__ = ["ArithmeticAutomaton"]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.errors import ConfigError
-from rlfl_envs.task import TaskConfig, check_value
+from rlfl_envs.task import TaskConfig
 from rlfl_envs.tasks.arithmetic.expressions import SYMBOLS
 
 __all__ = ["LARGEST_TOKEN", "ArithmeticConfig"]
@@ -59,3 +61,8 @@ class ArithmeticConfig(TaskConfig):
             raise ConfigError(f"reward='worked_out' needs work='required' and operators='+', not {asked}.")
         if self.split_by == "final_statement" and self.work != "given":
             raise ConfigError(f"split_by='final_statement' needs work='given', not {self.work!r}.")
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """Expressions of one operator, of up to two, and so on, up to the whole length."""
+        lengths = [*range(3, self.expression_length, 2), self.expression_length]
+        return [{"expression_length": length} for length in lengths]

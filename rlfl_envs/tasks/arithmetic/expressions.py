@@ -129,6 +129,13 @@ class Expressions:
             "expressions drawn."
         )
 
+    def holds(self, derivation: Sequence[str]) -> bool:
+        """Whether a problem belongs to the split: the statements of its prompt, as text."""
+        by_expression = self.split_by == "expression"
+        statement = read_expression(derivation[0 if by_expression else -1])
+        decisive = statement if by_expression else _final_statements([statement])
+        return bool(in_split(_hash(decisive), self.split)[0])
+
     def _attempt(self, keys: Keys) -> Statements:
         """Appends integers and operators, then cuts."""
         m = self.max_operators

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import PromptError, RLFLError
 from rlfl_envs.keys import Keys
-from rlfl_envs.task import Outcome, OutcomeArrays, Prompt, Task
+from rlfl_envs.task import Task
 from rlfl_envs.tasks.arithmetic.automaton import ArithmeticAutomaton
 from rlfl_envs.tasks.arithmetic.config import LARGEST_TOKEN, ArithmeticConfig
 from rlfl_envs.tasks.arithmetic.expressions import SYMBOLS, Expressions, Statements, read_expression
-from rlfl_envs.tokenization import character_tokenizer, load_tokenizer, number_tokenizer
+from rlfl_envs.tokenization import Tokenizer, number_tokenizer
 
 __all__ = ["Arithmetic"]
 
@@ -92,8 +93,9 @@ class Arithmetic(Task):
 
     Arguments:
         `work` (set by the id), `operators`, `max_operand`, `expression_length`, `max_value`, `reward_scale`, `reward`,
-        `split_by`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`. The
-        split goes by the expression, whatever the id; with `split_by="final_statement"` by the prompt's last statement.
+        `split_by`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`,
+        `level`. Level k has expressions of up to k + 1 operators. The split goes by the expression, whatever the id;
+        with `split_by="final_statement"` by the prompt's last statement.
 
     Example:
         >>> import rlfl_envs
@@ -126,14 +128,8 @@ class Arithmetic(Task):
         super().__init__(**kwargs)
         config = self.config
         self.is_signed = "-" in config.operators
-        symbols = "+*=-" if self.is_signed else "+*="
+        self._symbols = "+*=-" if self.is_signed else "+*="
         self._by_number = config.vocabulary == "number"
-        if self._by_number:
-            self.tokenizer = number_tokenizer(symbols, LARGEST_TOKEN)
-        elif config.vocabulary == "characters":
-            self.tokenizer = character_tokenizer("0123456789" + symbols)
-        else:
-            self.tokenizer = load_tokenizer(config.vocabulary)
         # Reward by integer error: one table, so that the text path and the array path agree to the last bit.
         self._rewards = np.array(
             [2 / (1 + math.exp(min(error / config.reward_scale, 700))) for error in range(LARGEST_ERROR + 1)]
@@ -156,12 +152,20 @@ class Arithmetic(Task):
         if config.reward == "worked_out":
             terms = ("terms", np.int64, (self._max_operators + 1,))
             self._data_type = np.dtype([*self._data_type.descr, terms])
-        self._set_budgets()
         self._statement_ends, self._is_number, self._statement_of = self._templates()
         self._expressions.draw(np.zeros(1, dtype=np.uint64))  # raises where the arguments reject every expression
 
-    def _set_budgets(self) -> None:
-        """Sets P and C to the longest prompt and the longest reference completion."""
+    @property
+    def characters(self) -> str:
+        """Digits and symbols."""
+        return "0123456789" + self._symbols
+
+    def vocabularies(self) -> Mapping[str, Callable[[], Tokenizer]]:
+        """An integer a token, the paper's "complete" vocabulary, and characters."""
+        return {"number": lambda: number_tokenizer(self._symbols, LARGEST_TOKEN), **super().vocabularies()}
+
+    def budgets(self) -> tuple[int, int]:
+        """The longest prompt and the longest reference, in characters unless an integer is a token."""
         lengths = [self._longest_statement(done) for done in range(self._max_operators + 1)]
         if self.config.work == "given":
             prompt, completion = sum(lengths[:-1]) + len(lengths) - 1, lengths[-1]
@@ -169,8 +173,7 @@ class Arithmetic(Task):
             prompt, completion = lengths[0] + 1, sum(lengths[1:]) + len(lengths) - 2
         else:
             prompt, completion = lengths[0] + 1, lengths[-1]
-        self.max_prompt_tokens = prompt + (self.tokenizer.bos_id is not None)
-        self.default_budget = completion
+        return prompt, completion
 
     def _longest_statement(self, done: int) -> int:
         """The most tokens of the statement after `done` combinations; each shortens a text by a character at least."""
@@ -184,7 +187,12 @@ class Arithmetic(Task):
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws one prompt; `prompts_from_keys` is what the environments use."""
-        return self.sample_prompts(rng, 1)[0]
+        return self.unsplit.sample_prompts(rng, 1)[0]
+
+    def in_split(self, prompts: Sequence[Prompt]) -> NDArray[np.bool_]:
+        """By a hash of the expression, or of the last statement; bool [n]."""
+        derivations = [prompt.text.removesuffix("=").split("=") for prompt in prompts]
+        return np.array([self._expressions.holds(derivation) for derivation in derivations], dtype=np.bool_)
 
     def prompts_from_keys(self, keys: Keys) -> list[Prompt]:
         """Returns the prompt of each key, uint64 [n]."""

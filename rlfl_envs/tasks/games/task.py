@@ -13,7 +13,7 @@ import importlib.util
 import math
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,13 +22,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.corpora import Corpus, corpus_tokenizer
+from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, TokenizationError
 from rlfl_envs.judging.pool import Judgement, Pool, Request
 from rlfl_envs.keys import text_in_split
-from rlfl_envs.task import Outcome, Prompt, Task, TaskConfig, check_value
+from rlfl_envs.task import Split, Task, TaskConfig
 from rlfl_envs.tasks.games.bracketed import STRING, end_of_form, forms, indented, ludeme_tokenizer
-from rlfl_envs.tokenization import Tokenizer, load_tokenizer
+from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["GameConfig", "GameSynthesis"]
 
@@ -103,8 +105,8 @@ class GameSynthesis(Task):
         *("mean_turns", "agency", "branching", "wins_1", "wins_2", "draws", "novelty"),
     )
     references_succeed: ClassVar[bool] = False
-    stop_characters: ClassVar[str] = ")}"
-    baseline_prompts: ClassVar[int] = 10  # each reference is another game, and takes seconds
+    stop_characters = ")}"
+    baseline_prompts = 10  # each reference is another game, and takes seconds
     backend: ClassVar[str]
     extra: ClassVar[str]
     config: GameConfig
@@ -118,33 +120,34 @@ class GameSynthesis(Task):
             raise MissingDependencyError(
                 f'{type(self).__name__} needs {", ".join(missing)}: pip install "rlfl-envs[{self.extra}]"'
             )
+        self._games_of: dict[str, list[str]] = {}
         corpus = self._load_corpus()
-        if config.vocabulary == "ludemes":
-            self.tokenizer = ludeme_tokenizer(tuple(self._words()), (_PREFIX, _SUFFIX, _MIDDLE, _HEADER, _TEXT))
-        elif config.vocabulary == "bpe":
-            self.tokenizer = corpus_tokenizer(Corpus(type(self).__name__, corpus), config.vocabulary_size)
-        else:
-            self.tokenizer = load_tokenizer(config.vocabulary)
         lengths = dict(zip(corpus, _lengths(self.tokenizer, corpus), strict=True))
         self._corpus = tuple(game for game in corpus if lengths[game] <= config.max_game_tokens)
         # What makes the problem: in "write" the header, which several games may share.
         self._headers = {game: self._header(game) for game in self._corpus if config.mode == "write"}
-        self._games = [game for game in self._corpus if text_in_split(self._headers.get(game, game), config.split)]
-        if not self._games:
+        self._longest = int(max((lengths[game] for game in self._corpus), default=0))
+        if not self._games(config.split):
             raise ConfigError(
                 f"max_game_tokens={config.max_game_tokens} and split={config.split!r} leave no game; "
                 f"the shortest has {min(lengths.values())} tokens."
             )
         self._spans: dict[str, NDArray[np.int64]] = {}  # the forms of the games that were drawn so far
-        longest = int(max(lengths[game] for game in self._corpus))
-        begins = self.tokenizer.bos_id is not None
-        if config.mode == "infill":
-            self.max_prompt_tokens = longest + self._count(_PREFIX + _SUFFIX + _MIDDLE) + begins
-            self.default_budget = min(_HOLE_TOKENS, longest)
-        else:
-            self.max_prompt_tokens = max(map(self._count, self._headers.values())) + begins
-            self.default_budget = longest
-        self.reward_range = (0.0, 1.0)
+
+    def vocabularies(self) -> Mapping[str, Callable[[], Tokenizer]]:
+        """A token for each word of the language, or a byte-level BPE trained on the corpus."""
+        markers = (_PREFIX, _SUFFIX, _MIDDLE, _HEADER, _TEXT)
+        corpus = Corpus(type(self).__name__, self._load_corpus())
+        return {
+            "ludemes": lambda: ludeme_tokenizer(tuple(self._words()), markers),
+            "bpe": lambda: corpus_tokenizer(corpus, self.config.vocabulary_size),
+        }
+
+    def budgets(self) -> tuple[int, int]:
+        """The longest game with the prompt's markers and a hole's tokens; or the longest header and game."""
+        if self.config.mode == "infill":
+            return self._longest + self._count(_PREFIX + _SUFFIX + _MIDDLE), min(_HOLE_TOKENS, self._longest)
+        return max(map(self._count, self._headers.values())), self._longest
 
     # --- what a language has ---------------------------------------------------------------------------------------
 
@@ -164,12 +167,23 @@ class GameSynthesis(Task):
 
     def corpus(self) -> list[str]:
         """The games of this split."""
-        return self._games
+        return self._games(self.config.split)
+
+    def _games(self, split: str) -> list[str]:
+        """The games of a split."""
+        if split not in self._games_of:
+            self._games_of[split] = [g for g in self._corpus if text_in_split(self._headers.get(g, g), split)]
+        return self._games_of[split]
 
     def draw(self, rng: np.random.Generator) -> Prompt:
-        """Draws a game of this split, and for "infill" one of its forms."""
+        """Draws any game, and for "infill" one of its forms."""
+        return self.draw_within("all", rng)
+
+    def draw_within(self, split: Split, rng: np.random.Generator) -> Prompt:
+        """Draws a game of a split, and for "infill" one of its forms."""
+        games = self._games(split)
         for _ in range(_MAX_TRIES):
-            game = self._games[int(rng.integers(len(self._games)))]
+            game = games[int(rng.integers(len(games)))]
             if self.config.mode == "write":
                 return Prompt(self._headers[game], ("", ""))
             if game not in self._spans:
@@ -181,7 +195,7 @@ class GameSynthesis(Task):
             # Where tokens are not merged, a game with a hole never has more of them than the whole one, and what fills
             # the hole no more than its characters.
             is_short = self.tokenizer.closed and end - start <= self.max_completion_tokens
-            fits = self.tokenizer.closed or self._fits(prompt.text)
+            fits = self.tokenizer.closed or self._is_short(prompt.text)
             if fits and (is_short or self._count(game[start:end]) <= self.max_completion_tokens):
                 return prompt
         raise ConfigError(
@@ -202,7 +216,7 @@ class GameSynthesis(Task):
         if not is_allowed:
             raise PromptError(f"prompt={text!r} is not allowed; allowed: {allowed}.")
         try:
-            fits = self._fits(text)
+            fits = self._is_short(text)
         except TokenizationError as error:
             raise PromptError(f"prompt={text!r} is not allowed: {error}") from error
         if not fits:
@@ -213,9 +227,9 @@ class GameSynthesis(Task):
         """What stood in the hole of a game of this split, or a game of this split with that header."""
         prefix, suffix = prompt.data
         if self.config.mode == "write":
-            games = [game for game in self._games if self._headers[game] == prompt.text]
+            games = [game for game in self.corpus() if self._headers[game] == prompt.text]
             return games[int(rng.integers(len(games)))] if games else None
-        for game in self._games:
+        for game in self.corpus():
             middle = game[len(prefix) : len(game) - len(suffix)]
             if game == prefix + middle + suffix and end_of_form(middle) == len(middle):
                 return middle
@@ -236,7 +250,7 @@ class GameSynthesis(Task):
     def _count(self, text: str) -> int:
         return len(self.tokenizer.encode(text))
 
-    def _fits(self, prompt: str) -> bool:
+    def _is_short(self, prompt: str) -> bool:
         return self._count(prompt) + (self.tokenizer.bos_id is not None) <= self.max_prompt_tokens
 
     # --- rewards ---------------------------------------------------------------------------------------------------
@@ -255,7 +269,8 @@ class GameSynthesis(Task):
     def illustrate(self, path: Path, text: str | None = None, seed: int = 0) -> str:
         """Draws the board after a random playout; says the game, what it earns, and why there is no picture if not."""
         rng = np.random.default_rng(seed)
-        game = self._games[int(rng.integers(len(self._games)))] if text is None else " ".join(text.split())
+        games = self.corpus()
+        game = games[int(rng.integers(len(games)))] if text is None else " ".join(text.split())
         (outcome,) = self.judge([game])
         parts = [f"{name:12} {value:.3g}" for name, value in outcome.parts.items()]
         lines = [indented(game), "", f"{outcome.status}, reward {outcome.reward:.3f}", *parts]

@@ -7,20 +7,22 @@ the classifier's reward is a probability scaled to [-1, 1] and not an unbounded 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.corpora import Corpus, corpus_tokenizer
+from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, PromptError, TokenizationError
-from rlfl_envs.task import Outcome, Prompt, Task, TaskConfig, check_value
+from rlfl_envs.task import Split, Task, TaskConfig
 from rlfl_envs.tasks.sentiment import vader
 from rlfl_envs.tasks.sentiment.classifier import load_classifier
 from rlfl_envs.tasks.sentiment.reviews import load_reviews
-from rlfl_envs.tokenization import load_tokenizer
+from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["Sentiment", "SentimentConfig"]
 
@@ -126,6 +128,7 @@ class Sentiment(Task):
     Config: ClassVar[type[SentimentConfig]] = SentimentConfig
     part_names: ClassVar[tuple[str, ...]] = ("compound", "pos", "neg", "neu", "repetition")
     packages: ClassVar[tuple[str, ...]] = ("nltk", "vaderSentiment")
+    reward_range = (-1.0, 1.0)
     config: SentimentConfig
 
     def __init__(self, **kwargs: Any) -> None:
@@ -134,13 +137,14 @@ class Sentiment(Task):
         vader.analyzer()  # what is missing should be missed now
         if self.config.reward == "classifier":
             load_classifier(self.config.classifier)
-        if self.config.vocabulary == "corpus":
-            self.tokenizer = corpus_tokenizer(self._corpus, self.config.vocabulary_size)
-        else:
-            self.tokenizer = load_tokenizer(self.config.vocabulary)
-        self.reward_range = (-1.0, 1.0)
-        self.default_budget = _COMPLETION_TOKENS
-        self.max_prompt_tokens = self.config.max_prompt_tokens + (self.tokenizer.bos_id is not None)
+
+    def vocabularies(self) -> Mapping[str, Callable[[], Tokenizer]]:
+        """A byte-level BPE trained on the corpus."""
+        return {"corpus": lambda: corpus_tokenizer(self._corpus, self.config.vocabulary_size)}
+
+    def budgets(self) -> tuple[int, int]:
+        """The argument's, and sixteen tokens to go on."""
+        return self.config.max_prompt_tokens, _COMPLETION_TOKENS
 
     @property
     def _corpus(self) -> Corpus:
@@ -152,8 +156,12 @@ class Sentiment(Task):
         return [texts[i] for i in self._corpus.indices(self.config.split)]
 
     def draw(self, rng: np.random.Generator) -> Prompt:
-        """Draws the beginning of a review of this split."""
-        openings = _openings(self._corpus, self.config.split, _TOKEN_CHARACTERS * max(8, self.config.max_prompt_tokens))
+        """Draws the beginning of any review."""
+        return self.draw_within("all", rng)
+
+    def draw_within(self, split: Split, rng: np.random.Generator) -> Prompt:
+        """Draws the beginning of a review of a split."""
+        openings = _openings(self._corpus, split, _TOKEN_CHARACTERS * max(8, self.config.max_prompt_tokens))
         for _ in range(_MAX_TRIES):
             length = int(rng.integers(self.config.min_prompt_tokens, self.config.max_prompt_tokens + 1))
             opening = openings[int(rng.integers(len(openings)))]

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.errors import ConfigError
-from rlfl_envs.task import check_value
 from rlfl_envs.tasks.games.bracketed import FormGrammar, end_of_form, forms
 from rlfl_envs.tasks.games.ludax import board
 from rlfl_envs.tasks.games.ludax import corpus as ludax_games

@@ -1,0 +1,94 @@
+"""Which level each environment's next prompt is of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlfl_envs.arguments import check_value
+from rlfl_envs.episode import Prompt
+from rlfl_envs.keys import Keys, weighted_integers
+from rlfl_envs.task import Task
+
+__all__ = ["WHOLE", "Levels"]
+
+WHOLE = -1  # the whole task, whatever its levels
+_SALT = np.uint64(0x1E7E15)  # so that a key's level is not what else is drawn from it
+
+
+class Levels:
+    """The levels that a reset asked for: one for all environments, one each, or weights by which keys choose."""
+
+    def __init__(self, task: Task) -> None:
+        """Begins with the whole task."""
+        self._task = task
+        self._of_environment: NDArray[np.int64] = np.full(1, WHOLE)
+        self._weights: NDArray[np.float64] | None = None
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether every prompt is of the whole task."""
+        return self._weights is None and bool((self._of_environment == WHOLE).all())
+
+    def choose(self, level: Any, weights: Any, leaders: NDArray[np.int64]) -> None:
+        """Takes the options of a reset.
+
+        Args:
+            level: None, a level, or a list of one (or None) for each environment.
+            weights: None, or a weight of 0 or more for each of the task's levels.
+            leaders: int64 [N], whose prompts each environment plays.
+
+        Raises:
+            ConfigError: There is no such level, or the weights are not as many or all 0.
+        """
+        count = len(self._task.levels)
+        num_envs = len(leaders)
+        levels = [level] * num_envs if level is None or _is_integer(level) else level
+        is_list = isinstance(levels, (Sequence, np.ndarray)) and len(levels) == num_envs
+        is_known = is_list and all(each is None or (_is_integer(each) and 0 <= each < count) for each in levels)
+        allowed = f"None, 0..{count - 1}, or {num_envs} of them" if count else "None: this task has no levels"
+        check_value("level", level, is_known, allowed)
+        check_value("level_weights", weights, weights is None or level is None, "None where a level is given")
+        chosen = np.array([WHOLE if each is None else each for each in levels], dtype=np.int64)
+        self._of_environment = chosen[leaders]
+        self._weights = None if weights is None else _weights(weights, count)
+
+    def of(self, keys: Keys, environments: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The level of each key's prompt, int64 [n], WHOLE for the whole task.
+
+        Args:
+            keys: uint64 [n].
+            environments: int64 [n], which environment plays it.
+        """
+        if self._weights is not None:
+            return weighted_integers(keys ^ _SALT, self._weights)
+        return self._of_environment[environments]
+
+    def prompts(self, keys: Keys, environments: NDArray[np.int64]) -> list[Prompt]:
+        """The prompt of each key, at its level."""
+        levels = self.of(keys, environments)
+        prompts: list[Prompt] = [Prompt("")] * len(keys)
+        for level in np.unique(levels).tolist():
+            rows = np.flatnonzero(levels == level)
+            task = self._task if level == WHOLE else self._task.at_level(level)
+            for row, prompt in zip(rows.tolist(), task.prompts_from_keys(keys[rows]), strict=True):
+                prompts[row] = prompt
+        return prompts
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _weights(weights: Any, count: int) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.zeros(0)
+    is_allowed = array.shape == (count,) and bool(np.isfinite(array).all() and (array >= 0).all() and array.sum() > 0)
+    allowed = f"{count} numbers of 0 or more, not all 0" if count else "None: this task has no levels"
+    check_value("level_weights", weights, is_allowed, allowed)
+    return array

@@ -1,0 +1,110 @@
+"""What a task may have besides the base class: a syntax, arrays, a stopping rule, pictures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlfl_envs.episode import OutcomeArrays, Prompt
+from rlfl_envs.keys import Keys
+
+__all__ = ["ArrayTask", "Automaton", "Grammar", "IllustratedTask", "SlowTask", "StoppingTask"]
+
+
+class Automaton(Protocol):
+    """Recognises the prefixes of well-formed completions, character by character; `mask="syntax"` is made from it.
+
+    States are hashable values of the automaton's own choice, and few.
+    """
+
+    alphabet: str
+    """Every character that a well-formed completion can have."""
+
+    def start(self, prompt: Prompt) -> Hashable:
+        """The state before the first character."""
+
+    def advance(self, state: Hashable, character: str) -> Hashable | None:
+        """The state after one more character, or None where nothing well-formed starts like this."""
+
+    def is_final(self, state: Hashable) -> bool:
+        """Whether the text so far is a well-formed completion."""
+
+    def characters_left(self, state: Hashable) -> int:
+        """The least number of characters that makes the text well-formed; 0 in a final state."""
+
+
+class Grammar(ABC):
+    """The well-formed completions as a context-free grammar; `mask="syntax"` is made from it by llguidance."""
+
+    @abstractmethod
+    def start(self, prompt: Prompt) -> str:
+        """A grammar in llguidance's dialect of Lark, whose `start` derives the well-formed completions of a prompt."""
+
+
+@runtime_checkable
+class ArrayTask(Protocol):
+    """The array fast path that a task may add for the vector environment; outcome for outcome the text path."""
+
+    def arrays_from_keys(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.void]]:
+        """Returns the prompts' columns, int64 [n, P], and a structured array [n] of what judging them needs."""
+
+    def arrays_from_prompts(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.int64], NDArray[np.void]]:
+        """The same for prompts that exist already."""
+
+    def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
+        """`syntax.start` for each row of the structured array."""
+
+    def evaluate_arrays(
+        self, data: NDArray[np.void], completions: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> OutcomeArrays:
+        """Judges completions given as token ids.
+
+        Args:
+            data: structured array [n].
+            completions: int64 [n, C]; columns from `lengths` on are to be ignored.
+            lengths: int64 [n], tokens without EOS.
+        """
+
+
+@runtime_checkable
+class StoppingTask(Protocol):
+    """A task whose completions may be over without EOS."""
+
+    stop_characters: str
+    """`stops` is asked after a token that has one of these; after every token where this is empty."""
+
+    def stops(self, prompt: Prompt, completion: str) -> bool:
+        """Whether a completion is over."""
+
+
+@runtime_checkable
+class IllustratedTask(Protocol):
+    """A task that people would rather look at."""
+
+    def illustrate(self, path: Path, text: str | None = None, seed: int = 0) -> str:
+        """Draws a picture of one of the task's texts.
+
+        Args:
+            path: The picture's file (PNG).
+            text: The text; one of the task's own by default.
+            seed: Of all choices.
+
+        Returns:
+            What there is to say about it, in lines.
+
+        Raises:
+            ConfigError: This text has no picture.
+        """
+
+
+@runtime_checkable
+class SlowTask(Protocol):
+    """A task whose judging takes so long that its baselines are averaged over fewer prompts."""
+
+    baseline_prompts: int
+    """Over how many prompts `baselines` averages unless told otherwise."""

@@ -1,0 +1,215 @@
+"""A mixture: several tasks as one, of one vocabulary and one P and C."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from rlfl_envs.arguments import check_value
+from rlfl_envs.episode import Outcome, Prompt
+from rlfl_envs.errors import ConfigError, PromptError, TokenizationError
+from rlfl_envs.protocols import Automaton, Grammar, StoppingTask
+from rlfl_envs.task import Split, Task, TaskConfig, make_task
+
+__all__ = ["Mixture", "MixtureConfig"]
+
+
+@dataclass(frozen=True)
+class MixtureConfig(TaskConfig):
+    """The arguments of Mixture.
+
+    Attributes:
+        tasks: The parts: an id each, or a dictionary of "id" and arguments, such as `{"id": "rlfl/Copy-v0", "length":
+            3}`.
+        weights: How often each is drawn, 0 or more and not all 0; alike by default.
+    """
+
+    tasks: tuple[str | dict[str, Any], ...] = ("rlfl/Copy-v0", "rlfl/Brackets-v0")
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        super().__post_init__()
+        check_value("tasks", self.tasks, len(self.tasks) >= 1, "one id or more")
+        shares = self.weights if self.weights is not None else (1.0,) * len(self.tasks)
+        is_allowed = len(shares) == len(self.tasks) and min(shares) >= 0 and max(shares) > 0
+        check_value("weights", self.weights, is_allowed, f"{len(self.tasks)} numbers of 0 or more, not all 0")
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """One part alone, each in turn: their order is from easy to hard if that is how they are named."""
+        return [{"weights": tuple(float(i == part) for i in range(len(self.tasks)))} for part in range(len(self.tasks))]
+
+
+class Of(NamedTuple):
+    """What a prompt of a mixture carries: which part it is of, and that part's own prompt."""
+
+    part: int
+    prompt: Prompt
+
+
+class Mixture(Task):
+    """Several tasks as one: each prompt is of one of them, and so is its reward.
+
+    Description:
+        For a policy that should learn several languages at once, and for curricula: the parts are the mixture's levels,
+        so that `reset(options={"level_weights": ...})` changes how often each is drawn. P and C are the largest of the
+        parts'.
+
+    Prompt:
+        A part is drawn by `weights`, then a prompt of it. The text does not say which: parts whose prompts look alike
+        cannot be told apart, and a text that several parts accept is taken to be the first's.
+
+    Action:
+        The vocabulary "characters" has every character that a part's own has; otherwise it is a Hugging Face
+        tokenizer's.
+
+    Reward:
+        The part's, in the widest of their ranges. Parts: all parts' reward parts, 0 where a part has no such; and
+        `part`, its number.
+
+    Version history:
+        v0: first version.
+    """
+
+    Config: ClassVar[type[MixtureConfig]] = MixtureConfig
+    config: MixtureConfig
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Takes the fields of MixtureConfig by name; raises ConfigError and UnknownIdError."""
+        super().__init__(**kwargs)
+        config = self.config
+        self.parts = [self._part(entry) for entry in config.tasks]
+        self._weights = np.array(config.weights or (1.0,) * len(self.parts))
+        names = dict.fromkeys(name for part in self.parts for name in part.part_names)
+        self.part_names = (*names, "part")  # type: ignore[misc]
+        self.references_succeed = all(part.references_succeed for part in self.parts)  # type: ignore[misc]
+        lows, highs = zip(*(part.reward_range for part in self.parts), strict=True)
+        self.reward_range = (min(lows), max(highs))
+        if any(isinstance(part, StoppingTask) for part in self.parts):
+            raise ConfigError(f"tasks={config.tasks!r} cannot be mixed: one of them has a stopping rule of its own.")
+        automata = [part.syntax for part in self.parts if part.syntax and not isinstance(part.syntax, Grammar)]
+        if len(automata) == len(self.parts):
+            self.syntax = MixtureAutomaton(automata)
+
+    def _part(self, entry: str | dict[str, Any]) -> Task:
+        """Makes a part, which is played in the mixture's vocabulary and split."""
+        given = {"id": entry} if isinstance(entry, str) else dict(entry)
+        id = given.pop("id", None)
+        try:
+            arguments = {**gymnasium.spec(str(id)).kwargs, **given}
+        except gymnasium.error.Error as error:
+            raise ConfigError(f"tasks: {entry!r} is not allowed; allowed: an id, or {{'id': ..., ...}}.") from error
+        shared = {"vocabulary": self.config.vocabulary, "split": self.config.split}
+        clash = sorted({*shared, "mask", "level"} & set(given))
+        check_value("tasks", entry, not clash, f"arguments but {', '.join(clash)}, which are the mixture's")
+        return make_task(arguments.pop("task"), {**arguments, **shared})
+
+    @property
+    def characters(self) -> str:
+        """All characters of all parts."""
+        return "".join(dict.fromkeys("".join(part.characters for part in self.parts)))
+
+    def budgets(self) -> tuple[int, int]:
+        """The largest of the parts'."""
+        prompts, completions = zip(*(part.budgets() for part in self.parts), strict=True)
+        return max(prompts), max(completions)
+
+    # --- prompts ---------------------------------------------------------------------------------------------------
+
+    def draw(self, rng: np.random.Generator) -> Prompt:
+        """Draws a part, then a prompt of it."""
+        return self.draw_within("all", rng)
+
+    def draw_within(self, split: Split, rng: np.random.Generator) -> Prompt:
+        """Draws a part, then a prompt of it."""
+        part = int(rng.choice(len(self.parts), p=self._weights / self._weights.sum()))
+        return _of(part, self.parts[part].draw_within(split, rng))
+
+    def parse_prompt(self, text: str) -> Prompt:
+        """Takes the first part that accepts the text."""
+        for number, part in enumerate(self.parts):
+            with contextlib.suppress(PromptError, TokenizationError):
+                return _of(number, part.parse_prompt(text))
+        raise PromptError(f"prompt={text!r} is not allowed; allowed: a prompt of one of the mixture's tasks.")
+
+    def problem_key(self, prompt: Prompt) -> str:
+        """The part's, after its number."""
+        return f"{prompt.data.part}:{self._own(prompt).problem_key(prompt.data.prompt)}"
+
+    def in_split(self, prompts: Sequence[Prompt]) -> NDArray[np.bool_]:
+        """As the parts say; bool [n]."""
+        return np.array([self._own(prompt).in_split([prompt.data.prompt])[0] for prompt in prompts], dtype=np.bool_)
+
+    def novelty_key(self, prompt: Prompt) -> str:
+        """The part's, after its number."""
+        return f"{prompt.data.part}:{self._own(prompt).novelty_key(prompt.data.prompt)}"
+
+    def _own(self, prompt: Prompt) -> Task:
+        part: int = prompt.data.part
+        return self.parts[part]
+
+    # --- rewards ---------------------------------------------------------------------------------------------------
+
+    def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Lets each part judge its own, all at once."""
+        outcomes: list[Outcome] = [self.illegal_outcome()] * len(prompts)
+        for number, part in enumerate(self.parts):
+            rows = [row for row, prompt in enumerate(prompts) if prompt.data.part == number]
+            own = part.evaluate([prompts[row].data.prompt for row in rows], [completions[row] for row in rows])
+            for row, outcome in zip(rows, own, strict=True):
+                parts = {**dict.fromkeys(self.part_names, 0.0), **outcome.parts, "part": float(number)}
+                outcomes[row] = Outcome(outcome.reward, outcome.is_success, parts, outcome.status)
+        return outcomes
+
+    def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str | None:
+        """The part's."""
+        return self._own(prompt).reference_completion(prompt.data.prompt, rng)
+
+    def constant_completions(self) -> list[str]:
+        """All parts'."""
+        return [*dict.fromkeys(text for part in self.parts for text in part.constant_completions())]
+
+    def corpus(self) -> list[str]:
+        """All parts'."""
+        return [text for part in self.parts for text in part.corpus()]
+
+
+def _of(part: int, prompt: Prompt) -> Prompt:
+    return Prompt(prompt.text, Of(part, prompt))
+
+
+class MixtureAutomaton:
+    """Well-formed is what the prompt's own part says; a state is the part and its automaton's state."""
+
+    def __init__(self, automata: Sequence[Automaton]) -> None:
+        """Takes one automaton for each part."""
+        self._automata = automata
+        self.alphabet = "".join(dict.fromkeys("".join(automaton.alphabet for automaton in automata)))
+
+    def start(self, prompt: Prompt) -> Hashable:
+        """The part's first state."""
+        part, own = prompt.data
+        return part, self._automata[part].start(own)
+
+    def advance(self, state: Any, character: str) -> Hashable | None:
+        """Reads one character, if the part knows it."""
+        part, own = state
+        automaton = self._automata[part]
+        following = automaton.advance(own, character) if character in automaton.alphabet else None
+        return None if following is None else (part, following)
+
+    def is_final(self, state: Any) -> bool:
+        """Whether the part's automaton may end here."""
+        part, own = state
+        return bool(self._automata[part].is_final(own))
+
+    def characters_left(self, state: Any) -> int:
+        """As the part's automaton counts."""
+        part, own = state
+        return int(self._automata[part].characters_left(own))
