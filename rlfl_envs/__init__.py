@@ -28,11 +28,12 @@ from rlfl_envs.errors import (
     RLFLError,
     TokenizationError,
     UnknownIdError,
+    how_to_install,
     suggest,
 )
 from rlfl_envs.hub import check_hub
 from rlfl_envs.protocols import ArrayTask, Automaton, Grammar, IllustratedTask, SlowTask, StoppingTask
-from rlfl_envs.registration import list_ids, load_task, register_all, register_task
+from rlfl_envs.registration import find_id, list_ids, load_task, register_all, register_task
 from rlfl_envs.task import Task, TaskConfig, task_class
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import (
@@ -80,6 +81,8 @@ __all__ = [
     "check_type",
     "check_value",
     "digest",
+    "find_id",
+    "how_to_install",
     "list_ids",
     "load_task",
     "load_tokenizer",

@@ -15,13 +15,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
+import tyro
+
 from rlfl_envs import ConfigError, check_type, check_value, suggest
 
-__all__ = ["SETTINGS_VERSION", "PPOConfig", "PolicySettings", "PretrainConfig", "SFTConfig", "Settings"]
+__all__ = [
+    "SETTINGS_VERSION",
+    "EnvId",
+    "PPOConfig",
+    "PolicySettings",
+    "PretrainConfig",
+    "SFTConfig",
+    "Settings",
+    "check_env_kwargs",
+]
 
 SETTINGS_VERSION = 1
 """The format of written settings. It rises when a field is renamed or changes its meaning. A new field needs no new
 version: its default is how runs behaved before. What rlfl-envs 0.1 wrote names no version and is of version 1."""
+
+
+EnvId = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]
+"""An environment, "namespace/Name-v0" or "package.module:namespace/Name-v0"; on the command line it comes first."""
 
 
 class _Allowed(NamedTuple):
@@ -36,6 +51,7 @@ _NotNegative = Annotated[int, _Allowed("0 or more", lambda value: value >= 0)]
 _Seed = Annotated[int, _Allowed("0 or more, below 2**32", lambda value: 0 <= value < 2**32)]
 _Weight = Annotated[float, _Allowed("0 or more", lambda value: value >= 0)]
 _Positive = Annotated[float, _Allowed("above 0", lambda value: value > 0)]
+_LearningRate = Annotated[_Weight, tyro.conf.arg(aliases=["--lr"])]
 _Share = Annotated[float, _Allowed("0 to 1", lambda value: 0 <= value <= 1)]
 
 
@@ -43,7 +59,7 @@ _Share = Annotated[float, _Allowed("0 to 1", lambda value: 0 <= value <= 1)]
 class Settings:
     """What pretraining, imitating and reinforcement learning share."""
 
-    env_id: str = "rlfl/Arithmetic-v0"
+    env_id: EnvId = "rlfl/Arithmetic-v0"
     """Which environment to learn; `rlfl list` shows them."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the environment, such as `operators=+* mask=syntax`."""
@@ -55,7 +71,7 @@ class Settings:
     """Its hidden size, a multiple of `heads`."""
     heads: _Count = 4
     """Its attention heads."""
-    learning_rate: _Weight = 1e-3
+    learning_rate: _LearningRate = 1e-3
     """AdamW's step size, after the warm-up where there is one."""
     device: Literal["auto", "cpu"] = "auto"
     """"auto" takes an accelerator where there is one."""
@@ -73,8 +89,12 @@ class Settings:
             check_type(name, value, hint)
             if value is not None and allowed is not None:
                 check_value(name, value, allowed.test(value), allowed.words)
-        for name in {"num_envs", "autoreset_mode"} & set(self.env_kwargs):
-            raise ConfigError(f"env_kwargs={{{name!r}: ...}} is not allowed; allowed: the task's arguments.")
+        check_env_kwargs(self.env_kwargs)
+
+    @property
+    def short_id(self) -> str:
+        """The id without module and namespace, such as "Copy-v0": the name of folders."""
+        return self.env_id.rpartition(":")[2].rpartition("/")[2]
 
     def to_json(self) -> dict[str, Any]:
         """Returns all settings and the version of their format, JSON-able."""
@@ -120,6 +140,16 @@ class Settings:
             raise ConfigError(f"{str(path)!r} does not hold the settings of a run of this version ({error})") from error
 
 
+def check_env_kwargs(env_kwargs: Mapping[str, Any]) -> None:
+    """Refuses what is not an argument of a task: above all `task`, by which a file could choose which code runs.
+
+    Raises:
+        ConfigError: With the argument.
+    """
+    for name in {"num_envs", "autoreset_mode", "task"} & set(env_kwargs):
+        raise ConfigError(f"env_kwargs={{{name!r}: ...}} is not allowed; allowed: the task's arguments.")
+
+
 def _fields(cls: type[Settings]) -> list[tuple[str, Any, _Allowed | None]]:
     """Each field's name, its plain annotation, and which values are allowed."""
     plain, annotated = typing.get_type_hints(cls), typing.get_type_hints(cls, include_extras=True)
@@ -137,7 +167,7 @@ def _allowed(hint: Any) -> _Allowed | None:
 class PretrainConfig(Settings):
     """Every setting of pretraining. The learning rate falls to 0 on a line, after a warm-up over 5% of the steps."""
 
-    env_id: str = "rlfl/Sentiment-v0"
+    env_id: EnvId = "rlfl/Sentiment-v0"
     """Which environment's texts to learn, and in which vocabulary."""
     tokens: _Count = 3_000_000
     """How many tokens are read in all, padding included."""
@@ -145,7 +175,7 @@ class PretrainConfig(Settings):
     """The longest text the model can read, prompt and completion together; longer texts are cut into pieces."""
     batch_size: _Count = 64
     """Pieces per optimiser step."""
-    learning_rate: _Weight = 3e-3
+    learning_rate: _LearningRate = 3e-3
     weight_decay: _Weight = 0.1
     """AdamW's weight decay."""
     width: _Count = 192

@@ -185,7 +185,7 @@ def _begin(config: PPOConfig, folder: Path, resume: bool, quiet: bool) -> _Run:
     log = Log()
     if accelerator.is_main_process:
         checkpoint.begin(folder, config)
-        log = RunLog(folder, columns(envs.task.part_names), config.updates, state.update or -1, quiet=quiet)
+        log = RunLog(folder, columns(envs.task.part_names), config.updates, state.update or -1, quiet, config.minutes)
     if config.report_to:
         accelerator.init_trackers("rlfl", config={name: str(value) for name, value in config.to_json().items()})
     return _Run(config, folder, quiet, state, reference, held_out, log)

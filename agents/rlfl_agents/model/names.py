@@ -20,7 +20,7 @@ import torch
 from accelerate import PartialState
 from transformers import AutoTokenizer
 
-from rlfl_agents.config import PretrainConfig
+from rlfl_agents.config import PretrainConfig, check_env_kwargs
 from rlfl_agents.environments import make_envs
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import build_policy
@@ -137,11 +137,10 @@ def load_policy(
     folder = Path(name)
     model = next((folder / kind for kind in ("best", "policy") if (folder / kind / "config.json").exists()), folder)
     facts = _json(model / "rlfl.json")
-    env_id = env_id or facts.get("env_id")
-    if env_id is None:
-        raise ConfigError(f"{str(name)!r} does not say what it was trained on; name an id too.")
+    env_id = env_id or _trained_on(folder, facts)
     is_its_own = facts.get("env_id") == env_id
     trained_kwargs = {k: v for k, v in facts.get("env_kwargs", {}).items() if (k, v) != ("split", "train")}
+    check_env_kwargs({**trained_kwargs, **env_kwargs})
     found, kwargs = resolve(str(model), env_id, (trained_kwargs if is_its_own else {}) | dict(env_kwargs))
     envs = make_envs(env_id, num_envs, **{"split": "test", **kwargs})
 
@@ -160,6 +159,23 @@ def load_policy(
         except ConfigError as error:
             warnings.warn(f"There is nothing to measure ref_kl against: {error}", stacklevel=2)
     return Loaded(built(found), envs, float(facts.get("temperature", 1.0)), seen, reference)
+
+
+def _trained_on(folder: Path, facts: Mapping[str, Any]) -> str:
+    """The id that a folder names; one with a module only the user can name, since it is imported."""
+    name = str(folder)
+    env_id = facts.get("env_id")
+    if env_id is None and folder.is_dir():
+        raise ConfigError(f"{name!r} does not say what it was trained on; name an id too: rlfl eval {name} ID.")
+    if env_id is None:
+        raise ConfigError(f"There is no folder {name!r}; for a model of the Hugging Face hub name an id too.")
+    if ":" in env_id:
+        module = env_id.partition(":")[0]
+        raise ConfigError(
+            f"{name!r} was trained on {env_id}, and no folder makes the module {module!r} be imported; name the id "
+            f"too: rlfl eval {name} {env_id}"
+        )
+    return str(env_id)
 
 
 def seen_keys(model: str, env_id: str) -> set[int]:
@@ -187,4 +203,4 @@ def pretrained_folder(config: PretrainConfig) -> Path:
     # Of the environment's arguments only the texts and the vocabulary matter.
     settings = {name: getattr(config, name) for name in _WEIGHTS_DEPEND_ON}
     named = digest([json.dumps(settings), task.tokenizer.backend.to_str(), *task.corpus()])
-    return cache_folder() / "models" / f"{config.env_id.split('/')[-1]}-{named}"
+    return cache_folder() / "models" / f"{config.short_id}-{named}"

@@ -35,7 +35,7 @@ _MAY_CHANGE = (
 
 
 def check_run(run: Path, config: PPOConfig, resume: bool) -> None:
-    """Makes the run's directory, or says why these settings cannot be run in it.
+    """Says why these settings cannot be run in a directory.
 
     A setting that did not exist yet when the run was begun counts as begun with its default.
 
@@ -47,7 +47,6 @@ def check_run(run: Path, config: PPOConfig, resume: bool) -> None:
     Raises:
         ConfigError: It holds a run already and `resume` is False, or a run with other settings.
     """
-    run.mkdir(parents=True, exist_ok=True)
     path = run / "config.json"
     if not path.exists():
         return
@@ -62,7 +61,8 @@ def check_run(run: Path, config: PPOConfig, resume: bool) -> None:
 
 
 def begin(run: Path, config: PPOConfig) -> None:
-    """Removes what a killed run left half written, and writes the settings down."""
+    """Makes the run's directory, removes what a killed run left half written there, and writes the settings down."""
+    run.mkdir(parents=True, exist_ok=True)
     for folder in (run, run / "checkpoints"):
         remove_half_written(folder)
     write_text(run / "config.json", json.dumps(config.to_json(), indent=2) + "\n")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -47,7 +48,15 @@ class Log:
 class RunLog(Log):
     """Writes the run directory's metrics and samples, and shows progress."""
 
-    def __init__(self, run: Path, names: Sequence[str], updates: int, from_update: int, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        run: Path,
+        names: Sequence[str],
+        updates: int,
+        from_update: int,
+        quiet: bool = False,
+        minutes: float | None = None,
+    ) -> None:
         """Opens the files.
 
         Args:
@@ -56,9 +65,13 @@ class RunLog(Log):
             updates: How many updates the run will have.
             from_update: Rows and samples of later updates, which a killed run left, are dropped first; -1 drops all.
             quiet: Show nothing.
+            minutes: The run ends after so many minutes of training, if that comes first.
         """
         self._names = list(names)
         self._updates = updates
+        self._minutes = math.inf if minutes is None else minutes
+        self._first = max(0, from_update)
+        self._begun = time.monotonic()
         self._csv_path = run / "metrics.csv"
         self._samples_path = run / "samples.jsonl"
         _truncate(self._csv_path, self._names, from_update)
@@ -68,6 +81,7 @@ class RunLog(Log):
         self._samples = self._samples_path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=from_update + 1 if from_update >= 0 else None)
         self._latest: dict[str, float] = {}
+        self._evaluated = 0
         self._shown: list[Sample] = []
         self._noted: set[str] = set()
         self._quiet = quiet
@@ -84,6 +98,8 @@ class RunLog(Log):
         for name, value in row.items():
             self._board.add_scalar(name, value, int(row["update"]))
         self._latest |= row
+        if "eval/success" in row:
+            self._evaluated = int(row["update"])
         self._shown = list(shown)
         if self._live is not None:
             self._live.update(self._picture())
@@ -119,16 +135,27 @@ class RunLog(Log):
         self._board.close()
 
     def _line(self) -> str:
-        latest = self._latest
-        parts = [f"update {int(latest['update'])}/{self._updates}"]
+        shown = (f"{label} {value}" for label, value in self._shown_numbers())
+        return "  ".join([f"update {int(self._latest['update'])}/{self._updates}", *shown])
+
+    def _shown_numbers(self) -> list[tuple[str, str]]:
+        """Labels and values, how old the held-out success is, and how long the run will still take."""
+        shown = []
         for name, label, form in _LINE:
-            if name in latest:
-                parts.append(f"{label} {latest[name]:{form}}")
-        return "  ".join(parts)
+            if name in self._latest:
+                is_old = name == "eval/success" and self._evaluated != self._latest["update"]
+                value = f"{self._latest[name]:{form}}" + (f" (update {self._evaluated})" if is_old else "")
+                shown.append((label, value))
+        done = int(self._latest["update"])
+        if self._first < done < self._updates:
+            seconds = (time.monotonic() - self._begun) / (done - self._first) * (self._updates - done)
+            seconds = min(seconds, 60 * (self._minutes - self._latest.get("clock/minutes", 0.0)))
+            shown.append(("time left", _duration(max(0.0, seconds))))
+        return shown
 
     def _picture(self) -> Group:
         numbers = Table.grid(padding=(0, 3))
-        shown = [(label, f"{self._latest[name]:{form}}") for name, label, form in _LINE if name in self._latest]
+        shown = self._shown_numbers()
         for _ in range(4):
             numbers.add_column()
         for i in range(0, len(shown), 4):
@@ -152,6 +179,14 @@ _LINE = (
     ("clock/samples_per_second", "samples/s", ",.0f"),
     ("clock/minutes", "minutes", ".1f"),
 )
+
+
+def _duration(seconds: float) -> str:
+    """Such as "40 s", "12 min" or "3 h 05 min"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def _text(value: float) -> str:
