@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo align test test-libraries lint types imports docs docs-pages clean
+.PHONY: help demo align test test-libraries lint types imports check-results docs docs-pages clean
 .PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii bench-games
 
 help:  ## Show this list.
@@ -20,8 +20,9 @@ demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random wei
 align: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Teach a small language model to write kind reviews; samples before and after, pictures.
 	$(BIN)/python examples/align_sentiment.py
 
-test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process).
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process), those with a clock first and alone.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m timing tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not timing" -n $(JOBS) --dist loadfile
 
 LIBRARIES := $(VENV)/.stamp-trl $(VENV)/.stamp-torchrl $(VENV)/.stamp-tianshou
 
@@ -38,12 +39,16 @@ types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV
 imports: $(VENV)/.stamp-lint  ## Check who imports whom.
 	$(BIN)/lint-imports --no-logo
 
+check-results: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Check the results of experiments, and whether the pages show them.
+	$(BIN)/python docs/_scripts/fill_tables.py --check
+
 docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
 	$(BIN)/python docs/_scripts/gen_envs.py --check
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
-docs-pages: $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-docs  ## Write the generated pages anew.
+docs-pages: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-docs  ## Write the generated pages and tables anew.
 	$(BIN)/python docs/_scripts/gen_envs.py
+	$(BIN)/python docs/_scripts/fill_tables.py
 
 bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
 	$(BIN)/python examples/benchmarks/bench_envs.py

@@ -20,11 +20,11 @@ import numpy as np
 import tyro
 
 from rlfl_agents.evaluate import Evaluation, Share, evaluate_policy
-from rlfl_agents.models import load_policy
+from rlfl_agents.files import write_text
+from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import preset
 from rlfl_agents.sft import SFTConfig, warm_start
-from rlfl_agents.sweep import keep
 from rlfl_envs import ConfigError, Outcome, load_task
 from rlfl_envs.judging.pool import kept
 from rlfl_envs.tasks.games import GameSynthesis
@@ -116,7 +116,8 @@ def main(
         "best": [outcome.reward for _, outcome in winners],
     }
     minutes = (time.perf_counter() - began) / 60
-    keep(run / "result.json", {"seed": seed, "held_out": held_out, "minutes": minutes, **found, **counts})
+    result = {"seed": seed, "held_out": held_out, "minutes": minutes, **found, **counts}
+    write_text(run / "result.json", json.dumps(result, indent=1) + "\n")
     print(f"\nGames: {folder} (all.csv lists all), learning curves: {run / 'ppo' / 'curves.png'}")
 
 

@@ -21,6 +21,7 @@ from rlfl_envs.checker import check_task
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import (
     ActionError,
+    ArgumentError,
     ConfigError,
     MissingDependencyError,
     PromptError,
@@ -44,11 +45,12 @@ from rlfl_envs.tokenization import (
 )
 from rlfl_envs.vector import TokenVectorEnv
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ActionError",
     "AnswerTask",
+    "ArgumentError",
     "ArrayTask",
     "Automaton",
     "Baseline",

@@ -40,7 +40,8 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0) -> None:
     """Checks that a task keeps the contract that the environments and the agent rely on.
 
     Prompts are the same for the same seed, do not depend on how many are drawn at once, fit into P tokens, can be
-    parsed back from their text, and those of "train" and "test" share no problem. References fit the budget, are legal
+    parsed back from their text, and those of "train" and "test" share no problem. Prompts of every level are the whole
+    task's too, in the same columns, and earn the same. References fit the budget, are legal
     under the mask and, unless the task says that they need not, succeed and earn the upper end of `reward_range`. Any
     completion, garbage included, gets an outcome: reward in range, the declared parts, the same twice. An array path
     gives what the text path gives. The task can be pickled.
@@ -59,6 +60,7 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0) -> None:
     _check_prompts(task, prompts, seed)
     _check_splits(task, num_prompts, seed)
     _check_references(task, prompts, seed)
+    _check_levels(task, seed)
     rng = np.random.default_rng(seed)
     noise = [task.tokenizer.decode(rng.integers(task.tokenizer.vocab_size, size=8).tolist()) for _ in prompts]
     for completions in (noise, *([text] * min(4, num_prompts) for text in _GARBAGE)):
@@ -110,6 +112,21 @@ def _check_splits(task: Task, num_prompts: int, seed: int) -> None:
             return
     common = keys["train"] & keys["test"]
     assert not common, f"the splits share problems, such as {next(iter(common))!r}."
+
+
+def _check_levels(task: Task, seed: int) -> None:
+    """Compares what the whole task and a level make of the same prompts, a few for each level."""
+    for number in range(len(task.levels)):
+        level, rng = task.at_level(number), np.random.default_rng(seed)
+        for prompt in level.sample_prompts(rng, 4):
+            where = f"prompt {prompt.text!r} of level {number}"
+            with _no_error(f"the whole task refuses {where}"):
+                parsed = task.parse_prompt(prompt.text)
+                columns = task.encode_prompt(parsed)
+            assert np.array_equal(columns, level.encode_prompt(prompt)), f"{where} has other columns in the whole task."
+            answers = [level.reference_completion(prompt, rng) or "", ""]
+            whole, own = task.evaluate([parsed] * 2, answers), level.evaluate([prompt] * 2, answers)
+            assert whole == own, f"{where} earns {own[0]} in its level and {whole[0]} in the whole task."
 
 
 def _check_references(task: Task, prompts: Sequence[Prompt], seed: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 __all__ = [
     "ActionError",
+    "ArgumentError",
     "ConfigError",
     "MissingDependencyError",
     "PromptError",
@@ -27,6 +28,13 @@ class ConfigError(RLFLError, ValueError):
     """An argument has a name or a value that is not allowed."""
 
 
+class ArgumentError(ConfigError, TypeError):
+    """An argument's name is unknown, or its value is of no kind that is allowed, where Python raises a TypeError.
+
+    It is one, too: some libraries find out at a TypeError what an environment takes.
+    """
+
+
 class UnknownIdError(RLFLError, LookupError):
     """No environment is registered under this id."""
 
@@ -39,8 +47,11 @@ class TokenizationError(RLFLError, ValueError):
     """A text has characters that the vocabulary cannot write."""
 
 
-class ActionError(RLFLError, ValueError):
-    """An action is not a token id of the vocabulary at all (a legal-looking but masked token never raises)."""
+class ActionError(RLFLError, ValueError, TypeError):
+    """An action is not a token id of the vocabulary at all (a legal-looking but masked token never raises).
+
+    A ValueError and a TypeError, since either may be what is wrong with it.
+    """
 
 
 class MissingDependencyError(RLFLError, ImportError):

@@ -15,7 +15,8 @@ from rlfl_envs.task import Task, make_task
 __all__ = ["list_ids", "load_task", "register_all", "register_task"]
 
 ENTRY_POINTS = "rlfl_envs.tasks"
-_ENV_ARGUMENTS = ("render_mode", "autoreset_mode")  # what the environments take besides the task's own arguments
+# What the environments take besides the task's own arguments.
+_ENV_ARGUMENTS = ("render_mode", "autoreset_mode", "text_infos")
 _FUNCTION_TASK = "rlfl_envs.tasks.function"
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.episode import Outcome, Prompt
-from rlfl_envs.errors import ConfigError, PromptError, suggest
+from rlfl_envs.errors import ArgumentError, ConfigError, PromptError, suggest
 from rlfl_envs.keys import Keys, text_in_split
 from rlfl_envs.protocols import Automaton, Grammar
 from rlfl_envs.tokenization import Tokenizer, character_tokenizer, load_tokenizer
@@ -114,7 +114,7 @@ class Task(ABC):
         for name in kwargs:
             if name not in known:
                 hint = f"{suggest(name, known)} Allowed: {', '.join(known)}."
-                raise ConfigError(f"{type(self).__name__} takes no argument {name!r}.{hint}")
+                raise ArgumentError(f"{type(self).__name__} got an unexpected keyword argument {name!r}.{hint}")
         self.config = self.Config(**kwargs)
         self._arguments = kwargs
         self._levels: dict[int, Self] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -9,9 +10,10 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_type, check_value
+from rlfl_envs.env_arguments import RENDER_MODES, check_options, check_render_mode, check_seed
 from rlfl_envs.episode import Outcome, Prompt
-from rlfl_envs.errors import ActionError, ConfigError, suggest
+from rlfl_envs.errors import ActionError, ArgumentError
 from rlfl_envs.keys import key_at
 from rlfl_envs.levels import Levels
 from rlfl_envs.masks import make_mask
@@ -19,7 +21,7 @@ from rlfl_envs.protocols import ArrayTask, StoppingTask
 from rlfl_envs.task import Task, make_task
 from rlfl_envs.tokenization import Tokenizer
 
-__all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream", "stop_tokens", "stops"]
+__all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream", "number_info", "stop_tokens", "stops"]
 
 
 class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
@@ -38,21 +40,32 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         completion_length: C.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's type)
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012 (Gymnasium's type)
 
-    def __init__(self, task: str | Task, *, render_mode: str | None = None, **arguments: Any) -> None:
+    def __init__(
+        self, task: str | Task, *, render_mode: str | None = None, text_infos: bool = True, **arguments: Any
+    ) -> None:
         """Constructs the environment.
 
         Args:
             task: A task, or "module:Class" of one.
             render_mode: None, "ansi" (`render` returns a text) or "human" (every step prints it).
+            text_infos: False is for libraries that record infos as numbers. Every info then has the same keys, arrays
+                alone: `action_mask`, `is_success` bool [] and `reward_parts` float64 [parts], 0 until the last step.
             **arguments: The fields of the task's config.
 
         Raises:
             ConfigError: An argument is unknown or has a value that is not allowed.
         """
         check_render_mode(render_mode)
+        check_type("text_infos", text_infos, bool)
+        if "autoreset_mode" in arguments:
+            raise ArgumentError(
+                f"autoreset_mode={arguments['autoreset_mode']!r} is not allowed; allowed: none, since one environment "
+                "does not reset itself. For SyncVectorEnv, write vector_kwargs={'autoreset_mode': ...} in make_vec."
+            )
         self.render_mode = render_mode
+        self._text_infos = text_infos
         self.task = make_task(task, arguments)
         self.tokenizer: Tokenizer = self.task.tokenizer
         self.prompt_length = self.task.max_prompt_tokens
@@ -83,7 +96,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """Starts an episode.
 
         Args:
-            seed: Restarts the stream of prompts; without one the stream goes on.
+            seed: Restarts the stream of prompts, 0 or more; without one the stream goes on.
             options: Any of these keys.
 
                 * `prompt`: a text to play as the prompt; the stream stays where it is.
@@ -94,11 +107,12 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             The observation, int64 [P + C], and `{"action_mask": int8 [V]}`.
 
         Raises:
-            ConfigError: An option is unknown or has a value that is not allowed.
+            ConfigError: The seed, or an option's name or value, is not allowed.
             PromptError: The given prompt is not one of this task.
         """
-        super().reset(seed=seed)
+        seed = check_seed(seed)
         options = check_options(options, ("prompt", "level", "level_weights"))
+        super().reset(seed=seed)
         if seed is not None or self._stream is None:
             self._stream, self._episode, self._drawn = new_stream(self.np_random), 0, []
         were_whole = self._levels.are_whole
@@ -124,7 +138,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self._state = self._mask.start(prompt)
         self._outcome, self._finish_reason = None, ""
         self._print_if_human()
-        return self._columns.copy(), {"action_mask": self._mask.row(self._state).copy()}
+        return self._columns.copy(), self._info()
 
     def step(self, action: int) -> tuple[NDArray[np.int64], float, bool, bool, dict[str, Any]]:
         """Appends one token.
@@ -139,12 +153,11 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """
         if self.prompt is None or self._outcome is not None:
             raise ResetNeeded("The episode is over, or none was begun: call reset() before step().")
-        if not self.action_space.contains(action):
+        if isinstance(action, bool) or not self.action_space.contains(action):
             raise ActionError(
                 f"action={action!r} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}."
             )
         token = int(action)
-        info: dict[str, Any] = {}
         if not self._mask.row(self._state)[token]:
             self._finish("illegal")
         else:
@@ -158,13 +171,17 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
                     self._finish("stop")
                 elif len(self._completion) == self.completion_length:
                     self._finish("length")
-        info["action_mask"] = self._mask.row(self._state).copy()
-        reward = 0.0
-        if self._outcome is not None:
-            reward = float(self._outcome.reward)
-            info |= end_info(self._outcome, self.completion, self._finish_reason)
+        reward = 0.0 if self._outcome is None else float(self._outcome.reward)
         self._print_if_human()
-        return self._columns.copy(), reward, self._outcome is not None, False, info
+        return self._columns.copy(), reward, self._outcome is not None, False, self._info()
+
+    def _info(self) -> dict[str, Any]:
+        info: dict[str, Any] = {"action_mask": self._mask.row(self._state).copy()}
+        if not self._text_infos:
+            info |= number_info(self._outcome, self.task.part_names)
+        elif self._outcome is not None:
+            info |= end_info(self._outcome, self.completion, self._finish_reason)
+        return info
 
     def _finish(self, reason: str) -> None:
         assert self.prompt is not None
@@ -201,26 +218,6 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             print(self._description())
 
 
-class _RenderModeError(ConfigError, TypeError):
-    """A TypeError too: Stable-Baselines3 asks every id for "rgb_array" first, and goes without at a TypeError."""
-
-
-def check_render_mode(render_mode: str | None) -> None:
-    """Raises a ConfigError for a render mode that is none of ours."""
-    if render_mode not in (None, *TokenEnv.metadata["render_modes"]):
-        raise _RenderModeError(f"render_mode={render_mode!r} is not allowed; allowed: None, 'ansi' or 'human'.")
-
-
-def check_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the options of a reset, or raises a ConfigError for one that does not exist."""
-    for name in options or {}:
-        if name not in allowed:
-            raise ConfigError(
-                f"options={name!r} is not allowed.{suggest(name, allowed)} Allowed: {', '.join(allowed)}."
-            )
-    return options or {}
-
-
 def new_stream(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """Draws the 64-bit number that a stream of prompts is made of; uint64 [1]."""
     return rng.integers(0, 2**64, size=1, dtype=np.uint64)
@@ -247,6 +244,15 @@ def end_info(outcome: Outcome, completion: str, finish_reason: str) -> dict[str,
         "completion": completion,
         "finish_reason": finish_reason,
         "status": outcome.status,
+    }
+
+
+def number_info(outcome: Outcome | None, part_names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """What every step's info says about an episode in numbers: bool [] and float64 [parts], 0 until it is over."""
+    parts = [0.0 if outcome is None else outcome.parts[name] for name in part_names]
+    return {
+        "is_success": np.array(outcome is not None and outcome.is_success, dtype=np.bool_),
+        "reward_parts": np.array(parts, dtype=np.float64),
     }
 
 

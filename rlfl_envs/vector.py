@@ -13,13 +13,21 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_type, check_value
+from rlfl_envs.each_env import EachEnv
+from rlfl_envs.env_arguments import (
+    check_actions,
+    check_autoreset_mode,
+    check_options,
+    check_render_mode,
+    check_reset_mask,
+    check_seeds,
+)
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
-from rlfl_envs.errors import ActionError, ConfigError
 from rlfl_envs.keys import Keys, key_at
 from rlfl_envs.levels import WHOLE, Levels
 from rlfl_envs.masks import SyntaxMask, make_mask
@@ -27,8 +35,6 @@ from rlfl_envs.protocols import ArrayTask
 from rlfl_envs.task import Task, make_task
 from rlfl_envs.token_env import (
     TokenEnv,
-    check_options,
-    check_render_mode,
     describe_episode,
     new_stream,
     stop_tokens,
@@ -43,7 +49,7 @@ _REASONS = np.array(["", "eos", "stop", "length", "illegal"], dtype=object)
 _PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL = range(len(_REASONS))
 
 
-class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]):
+class TokenVectorEnv(EachEnv):
     """`num_envs` episodes side by side.
 
     Observations are int64 [N, P + C], actions [N] token ids, rewards float64 [N], endings bool [N]. Seeded with s,
@@ -72,6 +78,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         *,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        text_infos: bool = True,
         **arguments: Any,
     ) -> None:
         """Constructs the environment.
@@ -83,17 +90,21 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             autoreset_mode: Gymnasium's enum or its string: "NextStep", "SameStep" or "Disabled". Under "Disabled" a
                 finished environment ignores its action (reward 0, same observation, still terminated) until
                 `reset(options={"reset_mask": ...})`.
+            text_infos: False is for libraries that record infos as numbers. All infos then have the same keys, without
+                texts, and `reward_parts` is one array, float64 [N, parts].
             **arguments: The fields of the task's config.
 
         Raises:
             ConfigError: An argument is unknown or has a value that is not allowed.
         """
         check_render_mode(render_mode)
+        check_type("text_infos", text_infos, bool)
         is_count = isinstance(num_envs, (int, np.integer)) and not isinstance(num_envs, bool) and num_envs >= 1
         check_value("num_envs", num_envs, is_count, "an integer, 1 or more")
-        self.num_envs = int(num_envs)
+        super().__init__(int(num_envs))
         self.render_mode = render_mode
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self._text_infos = text_infos
+        self.autoreset_mode = check_autoreset_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.task = make_task(task, arguments)
         self.tokenizer = self.task.tokenizer
@@ -136,7 +147,8 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         """Starts episodes in all environments, or in those of a mask.
 
         Args:
-            seed: s gives environment i the seed s + i; a list has one seed (or None) each; None lets the streams go on.
+            seed: s, 0 or more, gives environment i the seed s + i; a list has one seed (or None) each; None lets the
+                streams go on.
             options: Any of these keys.
 
                 * `reset_mask`: bool [N], which environments to reset; all by default.
@@ -152,27 +164,27 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
                   For rewards that are computed in parallel.
 
         Returns:
-            Observations, int64 [N, P + C], and infos with `action_mask`.
+            Observations, int64 [N, P + C], and infos with `action_mask`, 0 for environments that are not reset.
 
         Raises:
-            ConfigError: An option is unknown or has a value that is not allowed.
+            ConfigError: A seed, or an option's name or value, is not allowed.
             PromptError: A given prompt is not one of this task.
         """
         options = check_options(options, _OPTIONS)
-        chosen = self._reset_mask(options.get("reset_mask"))
+        chosen = check_reset_mask(options.get("reset_mask"), self.num_envs)
         rows = np.flatnonzero(chosen)
         together = options.get("judge_together", False)
         can_wait = self.autoreset_mode is AutoresetMode.DISABLED and bool(chosen.all())
         is_allowed = together is False or (together is True and can_wait)
         check_value("judge_together", together, is_allowed, "a bool; True under 'Disabled', without a reset_mask")
+        seeds = check_seeds(seed, self.num_envs)
         self._judges_together = together
         self._unjudged[:] = 0
-        self._seed(seed, rows)
+        self._seed(seeds, rows)
         if "reset_mask" not in options or "group_size" in options:
             group_size = options.get("group_size", 1)
-            is_divisor = (
-                isinstance(group_size, (int, np.integer)) and group_size >= 1 and self.num_envs % group_size == 0
-            )
+            is_integer = isinstance(group_size, (int, np.integer)) and not isinstance(group_size, bool)
+            is_divisor = is_integer and group_size >= 1 and self.num_envs % group_size == 0
             check_value("group_size", group_size, bool(is_divisor), f"a divisor of num_envs={self.num_envs}")
             self._leaders = np.arange(self.num_envs) // group_size * group_size
             self._ahead = self._episodes[self._leaders] - self._episodes
@@ -185,36 +197,15 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             self._begin(rows, *self._batch.arrays_from_prompts(self._given_prompts(options["prompt"], rows)))
         else:
             self._begin_next(rows)
-        infos = self._mask_info()
-        if len(rows) < self.num_envs:
-            infos["_action_mask"] = chosen
         self._print_if_human()
-        return self._columns.copy(), infos
+        return self._columns.copy(), self._with_numbers({}, chosen) | self._mask_info(chosen)
 
-    def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
-        if mask is None:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        is_mask = (
-            isinstance(mask, np.ndarray)
-            and mask.shape == (self.num_envs,)
-            and mask.dtype == np.bool_
-            and bool(mask.any())
-        )
-        check_value("reset_mask", mask, is_mask, f"a bool array of shape ({self.num_envs},) with a True in it")
-        return cast("NDArray[np.bool_]", mask.copy())
-
-    def _seed(self, seed: int | Sequence[int | None] | None, rows: NDArray[np.intp]) -> None:
-        if isinstance(seed, (int, np.integer)):
-            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(int(seed))
-            seeds: Sequence[int | None] = [int(seed) + i for i in range(self.num_envs)]
-        else:
-            seeds = [None] * self.num_envs if seed is None else list(seed)
-        check_value(
-            "seed", seed, len(seeds) == self.num_envs, f"None, an integer or a list of num_envs={self.num_envs}"
-        )
+    def _seed(self, seeds: Sequence[int | None], rows: NDArray[np.intp]) -> None:
         for row in rows.tolist():
             if seeds[row] is not None or not self._is_seeded[row]:
-                self._streams[row] = new_stream(gymnasium.utils.seeding.np_random(seeds[row])[0])[0]
+                if seeds[row] is not None:
+                    self._seed_generator(row, seeds[row])
+                self._streams[row] = new_stream(self._generator(row)[0])[0]
                 self._episodes[row], self._is_seeded[row] = 0, True
 
     def _given_prompts(self, given: Any, rows: NDArray[np.intp]) -> list[Prompt]:
@@ -271,7 +262,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         """
         if not self._has_begun.all():
             raise ResetNeeded("An environment has no episode yet: call reset() before step().")
-        actions = self._check_actions(actions)
+        actions = check_actions(actions, self.num_envs, self.tokenizer.vocab_size)
         playing = ~self._finished
         resting = np.flatnonzero(self._finished)
         reasons = self._write(actions, playing)
@@ -297,24 +288,9 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         terminated = reasons > 0
         if self.autoreset_mode is AutoresetMode.DISABLED:
             terminated |= self._finished
-        infos |= self._mask_info()
+        infos = self._with_numbers(infos, self._always) | self._mask_info()
         self._print_if_human()
         return self._columns.copy(), rewards, terminated, np.zeros(self.num_envs, dtype=np.bool_), infos
-
-    def _check_actions(self, actions: Any) -> NDArray[np.int64]:
-        array = np.asarray(actions)
-        if array.shape != (self.num_envs,) or array.dtype.kind not in "iu":
-            raise ActionError(
-                f"actions of shape {array.shape} and type {array.dtype} are not allowed; "
-                f"allowed: integers of shape ({self.num_envs},)."
-            )
-        wrong = (array < 0) | (array >= self.tokenizer.vocab_size)
-        if wrong.any():
-            i = int(np.argmax(wrong))
-            raise ActionError(
-                f"actions[{i}]={array[i]} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}."
-            )
-        return array.astype(np.int64, copy=False)
 
     def _write(self, actions: NDArray[np.int64], playing: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Appends the legal tokens and says why episodes end: a code for each row, 0 where it plays on or rests."""
@@ -329,7 +305,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         reasons = np.zeros(self.num_envs, dtype=np.int64)
         reasons[grown] = np.where(self._lengths[grown] == self.completion_length, _LENGTH, _PLAYING)
         for row in grown[self._stop_tokens[actions[grown]]].tolist():
-            if stops(self.task, self.prompt(row), self._completion(row)):
+            if stops(self.task, self.prompt(row), self.current_completion(row)):
                 reasons[row] = _STOP
         reasons[playing & is_eos] = _EOS
         reasons[playing & ~legal] = _ILLEGAL
@@ -357,19 +333,32 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             column[ended] = values
             return column
 
-        parts: dict[str, Any] = {}
-        for name, values in outcome.parts.items():
-            parts[name], parts[f"_{name}"] = spread(values), present.copy()
-        completions = np.empty(len(ended), dtype=object)
-        completions[:] = _texts(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
-        infos = {
-            "is_success": spread(outcome.is_success),
-            "reward_parts": parts,
-            "completion": spread(completions),
-            "finish_reason": spread(_REASONS[reasons[ended]]),
-            "status": spread(outcome.status),
-        }
+        infos: dict[str, Any] = {"is_success": spread(outcome.is_success)}
+        if self._text_infos:
+            parts: dict[str, Any] = {}
+            for name, values in outcome.parts.items():
+                parts[name], parts[f"_{name}"] = spread(values), present.copy()
+            completions = np.empty(len(ended), dtype=object)
+            completions[:] = _texts(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
+            infos |= {
+                "reward_parts": parts,
+                "completion": spread(completions),
+                "finish_reason": spread(_REASONS[reasons[ended]]),
+                "status": spread(outcome.status),
+            }
+        else:
+            infos["reward_parts"] = np.zeros((n, len(self.task.part_names)))
+            for i, name in enumerate(self.task.part_names):
+                infos["reward_parts"][ended, i] = outcome.parts[name]
         return infos | {f"_{key}": present.copy() for key in infos}
+
+    def _with_numbers(self, infos: dict[str, Any], present: NDArray[np.bool_]) -> dict[str, Any]:
+        """Without texts, gives infos the keys that every step has then, 0 where no episode ended."""
+        if not self._text_infos:
+            infos.setdefault("is_success", np.zeros(self.num_envs, dtype=np.bool_))
+            infos.setdefault("reward_parts", np.zeros((self.num_envs, len(self.task.part_names))))
+            infos["_is_success"], infos["_reward_parts"] = present.copy(), present.copy()
+        return infos
 
     def _reset_in_same_step(self, ended: NDArray[np.intp], infos: dict[str, Any]) -> dict[str, Any]:
         """Moves what ended to `final_obs` and `final_info`, and starts the next episodes."""
@@ -377,7 +366,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
         final_obs = np.full(self.num_envs, None, dtype=object)
         for row in ended.tolist():
             final_obs[row] = self._columns[row].copy()
-        final_info = infos | {**self._mask_info(), "_action_mask": present.copy()}
+        final_info = infos | self._mask_info(present)
         self._begin_next(ended)
         self._finished[ended] = False
         return {
@@ -387,8 +376,15 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             "_final_info": present.copy(),
         }
 
-    def _mask_info(self) -> dict[str, Any]:
-        """The masks of all environments: a view of one row where they are alike, else a copy of each."""
+    def _mask_info(self, present: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+        """The masks of all environments, or of those that are present: a view of one row where they are alike.
+
+        Else they are a copy each, and 0 where not present.
+        """
+        if present is not None and not present.all():
+            masks = np.zeros((self.num_envs, self.tokenizer.vocab_size), dtype=np.int8)  # memory only where written to
+            masks[present] = self._mask.rows[self._mask.row_of[self._states[present]]]
+            return {"action_mask": masks, "_action_mask": present.copy()}
         numbers = self._mask.row_of[self._states]
         if self._mask.is_constant or ((numbers == numbers[0]).all() and not self._mask.rows_change):
             masks = np.broadcast_to(self._mask.rows[numbers[0]], (self.num_envs, self.tokenizer.vocab_size))
@@ -429,7 +425,12 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
             return cast("Prompt", self._data[row])
         return self.task.parse_prompt(self.tokenizer.decode(self._columns[row, : self.prompt_length].tolist()))
 
-    def _completion(self, row: int) -> str:
+    def current_prompt(self, row: int) -> Prompt | None:
+        """The prompt that an environment plays; None before its first reset."""
+        return self.prompt(row) if self._has_begun[row] else None
+
+    def current_completion(self, row: int) -> str:
+        """What an environment's episode has written so far, without EOS."""
         tokens = self._columns[row, self.prompt_length : self.prompt_length + self._lengths[row]]
         return self.tokenizer.decode(tokens.tolist())
 
@@ -454,7 +455,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], np.ndarray]
     def _description(self, row: int) -> str:
         if not self._has_begun[row]:
             return ""
-        return describe_episode(self.prompt(row).text, self._completion(row), *self._endings[row])
+        return describe_episode(self.prompt(row).text, self.current_completion(row), *self._endings[row])
 
     def _keep_endings(self, ended: NDArray[np.intp], reasons: NDArray[np.int64], outcomes: OutcomeArrays) -> None:
         for i, row in enumerate(ended.tolist()):
@@ -542,12 +543,3 @@ def _texts(tokenizer: Tokenizer, completions: NDArray[np.int64], lengths: NDArra
     """Decodes rows of tokens, [n, C], up to their lengths, [n]."""
     rows = zip(completions.tolist(), lengths.tolist(), strict=True)
     return tokenizer.decode_batch([row[:length] for row, length in rows])
-
-
-def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    for known in AutoresetMode:
-        if mode is known or mode in (known.value, known.name):
-            return known
-    raise ConfigError(
-        f"autoreset_mode={mode!r} is not allowed; allowed: {', '.join(repr(known.value) for known in AutoresetMode)}."
-    )

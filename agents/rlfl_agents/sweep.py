@@ -1,4 +1,4 @@
-"""Many runs, several at a time: each leaves one line of results, and what has one is not run again; tables in a page.
+"""Many runs, several at a time: each leaves one line of results, and what has one is not run again.
 
 This is how every benchmark and every experiment of this repository is run, stopped and gone on with.
 """
@@ -6,14 +6,12 @@ This is how every benchmark and every experiment of this repository is run, stop
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import multiprocessing
 import os
-import re
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +19,10 @@ from typing import Any, Literal
 import numpy as np
 
 from rlfl_agents.config import PPOConfig
-from rlfl_agents.files import write_text
 from rlfl_agents.run.metrics import read_metrics
-from rlfl_agents.run.results import append_result, find_results
+from rlfl_agents.run.results import append_result, changed_settings, find_results
 
-__all__ = ["Job", "fill_in", "keep", "run_missing", "train_agent"]
+__all__ = ["Job", "run_missing", "train_agent"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,20 +79,6 @@ def run_missing(jobs: Sequence[Job], processes: int) -> None:
             raise BaseExceptionGroup(f"{len(failures)} of {len(missing)} runs failed", failures)
 
 
-def keep(path: Path, result: Any) -> None:
-    """Writes a result as JSON, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(result, indent=1) + "\n")
-
-
-def fill_in(page: str, tables: Mapping[str, str]) -> str:
-    """Puts tables into the text of a page: each between its marks, `<!-- NAME -->` and the next `<!-- end -->`."""
-    for name, table in tables.items():
-        between = rf"(?<=<!-- {re.escape(name)} -->\n).*?(?=<!-- end -->)"
-        page = re.sub(between, f"\n{table}\n\n".replace("\\", r"\\"), page, flags=re.DOTALL)
-    return page
-
-
 def train_agent(
     config: PPOConfig,
     columns: Sequence[str],
@@ -128,7 +111,7 @@ def train_agent(
     evaluated = [i for i, success in enumerate(metrics["eval/success"]) if not math.isnan(success)]
     return {
         "seed": config.seed,
-        "settings": config.changes(),
+        "settings": changed_settings(config),
         "device": PartialState().device.type,  # what Accelerate has trained on
         "minutes": last["clock/minutes"],
         "final": {name: value for name, value in last.items() if not math.isnan(value)},

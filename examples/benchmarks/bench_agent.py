@@ -6,7 +6,7 @@
 2. Sampling at GPT-2's size (124M parameters, 50,257 tokens): `rollout.collect` against `model.generate`, equal batch,
    16 tokens; and eight completions of one 64-token prompt read once, against `generate` reading it eight times.
 
-Everything is measured in one run and reported as ratios, since machines differ. Writes results/bench_agent.json.
+Everything is measured in one run and reported as ratios, since machines differ. Adds a line to results/agent.jsonl.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from rlfl_agents.policy import Policy
+from rlfl_agents.environments import make_envs
+from rlfl_agents.model.policy import Policy
 from rlfl_agents.ppo import PPOConfig, train
-from rlfl_agents.rollout import collect, make_envs
-from rlfl_agents.sweep import keep
+from rlfl_agents.rollout.collect import collect
+from rlfl_agents.run.results import append_result
 
-RESULTS = Path(__file__).parent / "results" / "bench_agent.json"
+RESULTS = Path(__file__).parent / "results" / "agent.jsonl"
 GPT2_LAYERS, GPT2_WIDTH = 12, 768
 CORES = torch.get_num_threads()
 PARTS = ("sample", "env", "learn")
@@ -116,7 +117,7 @@ def sampling() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measures, prints and writes."""
+    """Measures, prints and keeps."""
     peak = matmul_peak()
     steps, steps_kwargs = "rlfl/ArithmeticSteps-v0", {"mask": "syntax"}
     small = {"advantage": "group_norm", "group_size": 64, "prompts": 64, "epochs": 1, "layers": 2, "width": 64}
@@ -146,7 +147,7 @@ def main() -> None:
         ours, theirs = statistics.median(row["seconds"]), statistics.median(row["generate_seconds"])
         print(f"{name:50} {ours:8.2f}s {theirs:8.2f}s {row['speedup']:8.2f}x")
     report = {"matmul_peak_flops": peak, "training": runs, "update_share_of_peak": utilisation, "sampling": samples}
-    keep(RESULTS, report)
+    append_result(RESULTS, report)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from random weights, mask "none", default sizes. A contender's settings are the 
 AGENT below), picked by hand in a few tries, not searched; only SB3's network goes by the id. Success is greedy, on
 1,000 held-out prompts.
 
-Budget: 263 runs on one core each, of up to 25 minutes; 11 core-hours in all. Each run leaves one JSON under
-results/algorithms/, and what has one is not run again: stop it and go on at will. Draws docs/_static/algorithms.png and
-puts the tables into README.md and docs/benchmark.md.
+Budget: 263 runs on one core each, of up to 25 minutes; 11 core-hours in all. Each run leaves one line of
+results/algorithms.jsonl, and what has one is not run again: stop it and go on at will. Draws
+docs/_static/algorithms.png; `make docs-pages` puts the tables into README.md and docs/benchmark.md.
 
     python examples/benchmarks/bench_algorithms.py [--ids rlfl/Copy-v0] [--algorithms PPO DQN] [--seeds 0 1] [--jobs 2]
 """
@@ -28,13 +28,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
 
-from rlfl_agents.checkpoint import write_text
 from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.sweep import Job, fill_in, load_results, result_file, run_missing, train_agent
+from rlfl_agents.run.results import find_results
+from rlfl_agents.sweep import Job, run_missing, train_agent
 
-RESULTS = Path(__file__).parent / "results" / "algorithms"
-ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmark.md")
+RESULTS = Path(__file__).parent / "results" / "algorithms.jsonl"
+PICTURES = Path(__file__).parents[2] / "docs" / "_static"
 GOAL = 0.9
 
 TOKENS = {
@@ -87,9 +86,6 @@ def run(algorithm: str, id: str, seed: int) -> dict[str, Any]:
     train = run_sb3 if algorithm in SB3 else run_agent if algorithm in AGENT else run_trl
     curve = train(algorithm, id, seed)
     return {
-        "algorithm": algorithm,
-        "id": id,
-        "seed": seed,
         "minutes": round((time.perf_counter() - started) / 60, 2),
         "curve": {name: [round(value, 4) for value in values] for name, values in curve.items()},
     }
@@ -145,15 +141,10 @@ def run_trl(algorithm: str, id: str, seed: int) -> dict[str, list[float]]:
 # --- all runs ----------------------------------------------------------------------------------------------------
 
 
-def folder(id: str) -> Path:
-    """Where an id's results are kept."""
-    return RESULTS / id.removeprefix("rlfl/")
-
-
 def jobs(algorithms: Sequence[str], ids: Sequence[str], chosen: Sequence[int]) -> list[Job]:
     """The runs, seed by seed, so that the table fills evenly."""
     return [
-        Job(result_file(folder(id), algorithm, seed), f"{algorithm}, {id}", partial(run, algorithm, id, seed))
+        Job(RESULTS, {"algorithm": algorithm, "id": id, "seed": seed}, partial(run, algorithm, id, seed))
         for seed in chosen
         for id in ids
         for algorithm in algorithms
@@ -163,7 +154,7 @@ def jobs(algorithms: Sequence[str], ids: Sequence[str], chosen: Sequence[int]) -
 
 def curves(algorithm: str, id: str) -> list[dict[str, list[float]]]:
     """Reads the finished runs of a cell: a curve a seed."""
-    return [result["curve"] for result in load_results(folder(id), algorithm)]
+    return [result["curve"] for result in find_results(RESULTS, algorithm=algorithm, id=id)]
 
 
 def interquartile_mean(*samples: np.ndarray) -> float:
@@ -223,9 +214,9 @@ def table_to_goal() -> str:
     return "\n".join(lines)
 
 
-def with_tables(page: str) -> str:
-    """Puts the tables where a page has marks for them."""
-    return fill_in(page, {"algorithms: success": table(), "algorithms: to the goal": table_to_goal()})
+def tables() -> dict[str, str]:
+    """All tables, by the marks between which a page shows them."""
+    return {"algorithms: success": table(), "algorithms: to the goal": table_to_goal()}
 
 
 def plot() -> None:
@@ -250,11 +241,11 @@ def plot() -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("success, greedy, held out", fontsize=9)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
-    figure.savefig(ROOT / "docs" / "_static" / "algorithms.png", dpi=120)
+    figure.savefig(PICTURES / "algorithms.png", dpi=120)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs what is missing, then draws and writes down all that there is."""
+    """Runs what is missing, then draws and prints all that there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ids", nargs="+", choices=TOKENS, default=list(TOKENS), metavar="ID")
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=ALGORITHMS, metavar="NAME")
@@ -268,8 +259,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"none of these runs is part of the benchmark: --seeds {' '.join(map(str, chosen.seeds))}")
         run_missing(wanted, chosen.jobs)
     plot()
-    for page in PAGES:
-        write_text(page, with_tables(page.read_text(encoding="utf-8")))
     print(f"\n{table()}\n\nto {GOAL}\n\n{table_to_goal()}")
 
 

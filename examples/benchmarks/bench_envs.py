@@ -6,12 +6,11 @@ environment is no step of an episode, so it is not counted, but its time is; so 
 take turns, several rounds long, in one process; nothing here uses more than one thread (but AsyncVectorEnv has eight
 more processes, on whatever cores there are).
 
-Prints the medians, their spread and the ratio to SyncVectorEnv, and writes them to results/bench_envs.json.
+Prints the medians, their spread and the ratio to SyncVectorEnv, and adds them to results/envs.jsonl, a line a run.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
@@ -27,9 +26,9 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 import rlfl_envs
-from rlfl_envs.cache import keep
+from rlfl_agents.run.results import append_result
 
-RESULTS = Path(__file__).parent / "results" / "bench_envs.json"
+RESULTS = Path(__file__).parent / "results" / "envs.jsonl"
 REPEATS = 5
 SECONDS = 0.25  # about how long one measurement takes
 SEED = 0
@@ -216,8 +215,8 @@ def main() -> None:
         "repeats": REPEATS,
         "rows": rows,
     }
-    keep(RESULTS, (json.dumps(report, indent=2) + "\n").encode())
-    print(f"\nWrote {RESULTS.name} after {time.perf_counter() - begun:.0f} s.")
+    append_result(RESULTS, report)
+    print(f"\nAdded to {RESULTS.name} after {time.perf_counter() - begun:.0f} s.")
 
 
 if __name__ == "__main__":

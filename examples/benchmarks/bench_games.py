@@ -1,8 +1,9 @@
 """Does reinforcement learning make better board games? Three seeds of synthesise_games.py (`make bench-games`).
 
 A small model is warmed up on Ludax's games, then PPO with batch entropy fills holes in them for the strict reward;
-before and after are compared on 256 held-out holes, sampled. Each seed leaves one JSON under results/games/ and is not
-run again; an interrupted seed goes on from its newest checkpoint. Draws docs/_static/games.png.
+before and after are compared on 256 held-out holes, sampled. Each seed leaves one line of results/games.jsonl and is
+not run again; an interrupted seed goes on from its newest checkpoint. Draws docs/_static/games.png; `make docs-pages`
+puts the table into docs/games.md.
 
 Budget: three times 40 minutes of two cores.
 
@@ -21,11 +22,11 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rlfl_agents.metrics import read_metrics
-from rlfl_agents.sweep import keep
+from rlfl_agents.run.metrics import read_metrics
+from rlfl_agents.run.results import append_result, find_results, read_results
 
 ROOT = Path(__file__).parents[2]
-RESULTS = Path(__file__).parent / "results" / "games"
+RESULTS = Path(__file__).parent / "results" / "games.jsonl"
 COLUMNS = ("samples", "reward", "success", "entropy", "batch_entropy", "length", "part/completion", "part/novelty")
 
 
@@ -41,8 +42,9 @@ def run(seed: int) -> dict[str, Any]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """A row a seed: before and after, with 95% intervals."""
+    headings = ("seed", "playable before", "after", "strict reward before", "after")
     lines = [
-        "| seed | playable before | after | strict reward before | after | different games (copies) | minutes |",
+        f"| {' | '.join(headings)} | different playable games (copies) | minutes |",
         "| --- " * 7 + "|",
     ]
     for result in results:
@@ -51,9 +53,14 @@ def table(results: list[dict[str, Any]]) -> str:
             for when in ("before", "after"):
                 value, low, high = result[when][what]
                 cells.append(f"{value:.3f} ({low:.3f} to {high:.3f})")
-        cells += [f"{result['games']} ({result['copies']})", f"{result['minutes']:.0f}"]
+        cells += [f"{result['games']:,} ({result['copies']})", f"{result['minutes']:.0f}"]
         lines.append(f"| {result['seed']} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def tables() -> dict[str, str]:
+    """All tables, by the marks between which a page shows them."""
+    return {"games: ludax": table(read_results(RESULTS))}
 
 
 def plot(results: list[dict[str, Any]]) -> None:
@@ -79,11 +86,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2), metavar="SEED")
     parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
     chosen = parser.parse_args()
-    files = {seed: RESULTS / f"seed{seed}.json" for seed in chosen.seeds}
-    for seed, file in files.items():
-        if not file.exists() and not chosen.plot_only:
-            keep(file, run(seed))
-    results = [json.loads(file.read_text(encoding="utf-8")) for file in files.values() if file.exists()]
+    for seed in chosen.seeds:
+        if not chosen.plot_only and not find_results(RESULTS, seed=seed):
+            append_result(RESULTS, run(seed))
+    results = [result for seed in chosen.seeds for result in find_results(RESULTS, seed=seed)]
     if results:
         plot(results)
     print(table(results))

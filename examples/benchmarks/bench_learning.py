@@ -1,4 +1,4 @@
-"""Learning curves with seeds (`make bench-learning`): each run leaves one JSON, and finished ones are not run again.
+"""Learning curves with seeds (`make bench-learning`): each run leaves a line of results, and is not run again.
 
 Plain PPO against PPO with batch entropy on rlfl/ArithmeticAnswer-v0, the same settings but for the coefficient, 3 seeds
 each, 153,600 completions a run. Budget: 6 runs of about 4 minutes on one core.
@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 
 import rlfl_envs
 from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.sweep import Job, load_results, result_file, run_missing, train_agent
+from rlfl_agents.run.results import find_results
+from rlfl_agents.sweep import Job, run_missing, train_agent
 
-RESULTS = Path(__file__).parent / "results" / "learning"
+RESULTS = Path(__file__).parent / "results" / "learning.jsonl"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"
 SEEDS = (0, 1, 2)
 COLUMNS = ("samples", "reward", "eval/success", "eval/reward", "entropy", "batch_entropy", "batch_max_action")
@@ -51,8 +52,8 @@ def jobs() -> list[Job]:
     """All runs."""
     return [
         Job(
-            result_file(RESULTS, variant, seed),
-            variant,
+            RESULTS,
+            {"variant": variant, "seed": seed},
             partial(train_agent, dataclasses.replace(config, seed=seed), COLUMNS),
         )
         for seed in SEEDS
@@ -62,7 +63,7 @@ def jobs() -> list[Job]:
 
 def load() -> dict[str, list[dict[str, Any]]]:
     """Reads the finished runs, by variant."""
-    return {variant: load_results(RESULTS, variant) for variant in VARIANTS}
+    return {variant: find_results(RESULTS, variant=variant) for variant in VARIANTS}
 
 
 def table() -> str:

@@ -4,7 +4,7 @@
    seed, 100 playouts of up to 200 turns, in one process on one core: are winners, turns, ends and numbers of legal
    moves the same, move for move? Seconds are the processor's, of a game that was not met before: parsing, tables,
    compiling and playing. Stock Ludax plays the same loop by its public interface, compiled with JAX's defaults. Each
-   game leaves one JSON under results/ludax/ and is not run again: stop it and go on at will. Budget: half an hour of
+   game leaves one line of results/ludax.jsonl and is not run again: stop it and go on at will. Budget: half an hour of
    one core.
 2. Games per second of 64 further mutants: a pool of one worker, of two, and two processes of stock Ludax.
 
@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import time
@@ -26,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from rlfl_agents.sweep import keep
+from rlfl_agents.run.results import append_result, read_results
 from rlfl_envs.judging.pool import Pool, Request
 from rlfl_envs.tasks.games.ludax import corpus as ludax_games
 from rlfl_envs.tasks.games.ludax import judge as ludax
 
-RESULTS = Path(__file__).parent / "results" / "ludax"
+RESULTS = Path(__file__).parent / "results" / "ludax.jsonl"
 PLAYOUTS, TURNS, SEED = 100, 200, 0
 SETTINGS = (("max_turns", TURNS), ("num_playouts", PLAYOUTS))
 # Where pieces are only placed: small programs.
@@ -83,20 +82,20 @@ def timed(playouts: Callable[..., list[np.ndarray]], game: str) -> tuple[list[np
 
 def compare(name: str, game: str) -> dict[str, Any]:
     """Judges a game both ways; reads the result where there is one."""
-    file = RESULTS / f"{name}.json"
-    if not file.exists():
-        result: dict[str, Any] = {"name": name}
-        try:
-            ours, result["seconds"] = timed(our_playouts, game)
-        except ValueError as error:  # a board that is too large for its rules
-            result["refused"] = str(error)
-        else:
-            stock, result["stock_seconds"] = timed(stock_playouts, game)
-            result["identical"] = all(map(np.array_equal, ours, stock))
-            result["mean_turns"] = float(ours[1].mean())
-        keep(file, result)
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    for result in read_results(RESULTS):
+        if result.get("game") == name:
+            return result
+    result = {"game": name}
+    try:
+        ours, result["seconds"] = timed(our_playouts, game)
+    except ValueError as error:  # a board that is too large for its rules
+        result["refused"] = str(error)
+    else:
+        stock, result["stock_seconds"] = timed(stock_playouts, game)
+        result["identical"] = all(map(np.array_equal, ours, stock))
+        result["mean_turns"] = float(ours[1].mean())
+    append_result(RESULTS, result)
+    return result
 
 
 def throughput(games: Sequence[str]) -> dict[str, float]:
@@ -142,17 +141,17 @@ def main() -> None:
     others = [compare(f"mutant-{i}", game) for i, game in enumerate(mutants[:count])]
     print("| games | identical | s, median | p90 | stock: s, median | p90 |")
     print("| --- " * 6 + "|")
-    print(summary("shipped, placement", [result for result in shipped if result["name"] in PLACEMENT]))
+    print(summary("shipped, placement", [result for result in shipped if result["game"] in PLACEMENT]))
     print(summary("shipped, all", shipped))
     if others:
         print(summary("mutants", others))
     for result in [*shipped, *others]:
         if "refused" in result:
-            print(f"{result['name']} is refused: {result['refused']}")
-    file = RESULTS / "throughput.json"
-    if not file.exists():
-        keep(file, throughput(mutants[count:]))
-    rates = json.loads(file.read_text(encoding="utf-8"))
+            print(f"{result['game']} is refused: {result['refused']}")
+    rates = next((result["throughput"] for result in read_results(RESULTS) if "throughput" in result), None)
+    if rates is None:
+        rates = throughput(mutants[count:])
+        append_result(RESULTS, {"throughput": rates})
     print(", ".join(f"{name} {rate:.2f}" for name, rate in rates.items()))
 
 

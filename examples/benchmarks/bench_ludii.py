@@ -13,8 +13,8 @@ Four measurements, each of 100 random playouts of at most 500 moves a game, give
   row is left out;
 - 300 games in which one form was replaced by a form of another game, and whether the pool judges as ever after them.
 
-Prints tables and writes figures, and nothing of Ludii's, to results/bench_ludii.json. What a run that was stopped has
-measured is kept in the cache folder, and not measured again by the next with the same jar.
+Prints tables and adds figures, and nothing of Ludii's, to results/ludii.jsonl, a line a run. What a run that was
+stopped has measured is kept in the cache folder, and not measured again by the next with the same jar.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from rlfl_agents.run.results import append_result
 from rlfl_envs.cache import cache_folder, keep
 from rlfl_envs.judging.pool import Pool, Request
 from rlfl_envs.tasks.games.bracketed import forms
 from rlfl_envs.tasks.games.ludii import judge as ludii
 from rlfl_envs.tasks.games.ludii.language import corpus
 
-RESULTS = Path(__file__).parent / "results" / "bench_ludii.json"
+RESULTS = Path(__file__).parent / "results" / "ludii.jsonl"
 CLASSICS = (
     *("Tic-Tac-Toe", "Connect Four", "Gomoku", "Hex"),
     *("Reversi", "Breakthrough", "Amazons", "English Draughts"),
@@ -297,9 +298,9 @@ def main() -> None:
         "sample": compared,
         "mutants": parts.once("mutants", lambda: measure_mutants(games)),
     }
-    keep(RESULTS, (json.dumps(report, indent=2) + "\n").encode())
+    append_result(RESULTS, report)
     parts.done()
-    print(f"\nWrote {RESULTS.name}.")
+    print(f"\nAdded to {RESULTS.name}.")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
 `TokenVecEnv` against `DummyVecEnv` over `gymnasium.make`, neither monitored, the same random tokens for both, in turns,
 in one process on one thread. Each step asks for the masks, as MaskablePPO does. Prints the medians and their ratio, and
-writes them to results/bench_sb3.json.
+adds them to results/sb3.jsonl, a line a run.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 import time
@@ -21,10 +20,10 @@ import stable_baselines3
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import rlfl_envs
-from rlfl_envs.cache import keep
+from rlfl_agents.run.results import append_result
 from rlfl_envs.integrations.sb3 import make_sb3
 
-RESULTS = Path(__file__).parent / "results" / "bench_sb3.json"
+RESULTS = Path(__file__).parent / "results" / "sb3.jsonl"
 NUM_ENVS = (64, 1024)
 REPEATS = 5
 SECONDS = 0.5  # about how long one measurement takes
@@ -76,7 +75,7 @@ def main() -> None:
         "repeats": REPEATS,
         "rows": rows,
     }
-    keep(RESULTS, (json.dumps(report, indent=2) + "\n").encode())
+    append_result(RESULTS, report)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Sentiment alignment, measured (`make bench-sentiment`): each run leaves one JSON, and finished ones are not rerun.
+"""Sentiment alignment, measured (`make bench-sentiment`): each run leaves a line of results, and is not run again.
 
 targets   The preset of rlfl/Sentiment-v0 from the small pretrained model, for "positive" and "negative", seeds 0-2.
           Budget: 6 runs of about 3 minutes on one core.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import statistics
 import time
@@ -30,15 +29,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import rlfl_envs
-from rlfl_agents.models import load_policy
+from rlfl_agents.environments import make_envs
+from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
 from rlfl_agents.pretrain import PretrainConfig, pretrain_model
-from rlfl_agents.rollout import collect, make_envs
-from rlfl_agents.sweep import Job, keep, load_results, result_file, run_missing, train_agent
+from rlfl_agents.rollout.collect import collect
+from rlfl_agents.run.results import append_result, find_results, read_results
+from rlfl_agents.sweep import Job, run_missing, train_agent
 from rlfl_envs.tasks.sentiment import vader
 
-RESULTS = Path(__file__).parent / "results" / "sentiment"
+RESULTS = Path(__file__).parent / "results" / "sentiment.jsonl"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"
 SEEDS = {"targets": (0, 1, 2), "frontier": (0,), "smollm2": (0,)}
 COEFFICIENTS = (0.0, 0.01, 0.03, 0.1, 0.2, 0.4)
@@ -80,8 +81,8 @@ def jobs(experiment: str) -> list[Job]:
     """The runs of an experiment."""
     return [
         Job(
-            result_file(RESULTS / experiment, variant, seed),
-            f"{experiment}, {variant}",
+            RESULTS,
+            {"experiment": experiment, "variant": variant, "seed": seed},
             partial(train_agent, dataclasses.replace(config, seed=seed), COLUMNS),
         )
         for seed in SEEDS[experiment]
@@ -91,7 +92,9 @@ def jobs(experiment: str) -> list[Job]:
 
 def load(experiment: str) -> dict[str, list[dict[str, Any]]]:
     """Reads the finished runs of an experiment, by variant."""
-    return {variant: load_results(RESULTS / experiment, variant) for variant in EXPERIMENTS[experiment]}
+    return {
+        variant: find_results(RESULTS, experiment=experiment, variant=variant) for variant in EXPERIMENTS[experiment]
+    }
 
 
 def best_of_n() -> list[dict[str, float]]:
@@ -99,10 +102,10 @@ def best_of_n() -> list[dict[str, float]]:
 
     Its KL to the reference is at most log n - (n - 1) / n (Beirami et al. 2024, arXiv 2401.01879).
     """
-    path = RESULTS / "best-of-n.json"
-    if path.exists():
-        found: list[dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+    for result in read_results(RESULTS):
+        if result["experiment"] == "best of n":
+            rows: list[dict[str, float]] = result["rows"]
+            return rows
     torch.set_num_threads(1)
     policy = load_policy(pretrain_model(PretrainConfig(threads=1)), "rlfl/Sentiment-v0", {}).policy
     envs = make_envs("rlfl/Sentiment-v0", 8 * max(BEST_OF), split="test")
@@ -113,7 +116,7 @@ def best_of_n() -> list[dict[str, float]]:
     for n in BEST_OF:
         best = rewards.reshape(len(rewards), -1, n).max(axis=2)
         rows.append({"n": n, "reward": float(best.mean()), "ref_kl_bound": math.log(n) - (n - 1) / n})
-    keep(path, rows)
+    append_result(RESULTS, {"experiment": "best of n", "rows": rows})
     return rows
 
 
@@ -135,7 +138,7 @@ def reward_cost() -> str:
         theirs.append(time.process_time() - between)
     ratio = statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
     report = {"milliseconds": 1000 * statistics.median(ours), "nltk_milliseconds": 1000 * statistics.median(theirs)}
-    keep(RESULTS / "cost.json", report | {"ratio": ratio})
+    append_result(RESULTS, {"experiment": "cost", **report, "ratio": ratio})
     times = f"{report['milliseconds']:.1f} ms; NLTK alone {report['nltk_milliseconds']:.1f} ms"
     return f"judging 256 completions: {times}; median ratio {ratio:.3f}"
 

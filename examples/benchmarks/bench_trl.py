@@ -9,7 +9,8 @@
 The model is GPT-2 with two layers of width 64. TRL trains in float32, without dropout and without recomputing
 activations, in micro-batches of 512 (4,096 at once were no faster, 128 slower); so does ours where answers are longer
 than one token. No masks, since TRL has none. Seconds
-are the processor's, so that a busy machine does not slow one side more than the other. Writes results/bench_trl.json.
+are the processor's, so that a busy machine does not slow one side more than the other. Each finding is a line of
+results/trl.jsonl.
 
     python examples/benchmarks/bench_trl.py [--rounds 3]
 """
@@ -36,16 +37,17 @@ from datasets.utils.logging import disable_progress_bar
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from rlfl_agents.environments import make_envs
 from rlfl_agents.evaluate import evaluate_policy
-from rlfl_agents.policy import Policy, build_policy
+from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.policy import Policy
 from rlfl_agents.ppo import PPOConfig, train
 from rlfl_agents.presets import preset
-from rlfl_agents.rollout import make_envs
-from rlfl_agents.sweep import keep
+from rlfl_agents.run.results import append_result
 from rlfl_envs import TokenVectorEnv, load_task
 from rlfl_envs.integrations.trl import prompt_dataset, reward_function, task_tokenizer
 
-RESULTS = Path(__file__).parent / "results" / "bench_trl.json"
+RESULTS = Path(__file__).parent / "results" / "trl.jsonl"
 MICRO_BATCH = 512
 MODEL = {"layers": 2, "width": 64, "heads": 4}
 GOAL = 0.9
@@ -239,7 +241,7 @@ def learning(env_id: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures, prints and writes."""
+    """Measures, prints and keeps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="of the first part")
     rounds = parser.parse_args().rounds
@@ -248,7 +250,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore", FutureWarning)  # TRL uses names that Transformers is about to change
 
-    report: dict[str, Any] = {"trl": trl.__version__, "model": MODEL, "speed": []}
+    setting: dict[str, Any] = {"trl_version": trl.__version__, "model": MODEL}
     print(f"{'episodes per second, TRL ' + trl.__version__:36} {'ours':>9} {'TRL':>9} {'speed-up':>9}")
     for case in (
         ("rlfl/Arithmetic-v0", 64, 64, 30, 2),
@@ -259,11 +261,10 @@ def main() -> None:
         ours, theirs = (statistics.median(found[f"{whose}episodes_per_second"]) for whose in ("", "trl_"))
         name = f"{case[0]}, {case[1]} x {case[2]}"
         print(f"{name:36} {ours:9.0f} {theirs:9.0f} {found['speedup']:8.1f}x", flush=True)
-        report["speed"].append(found)
-        keep(RESULTS, report)
+        append_result(RESULTS, {"measured": "speed", **setting, **found})
 
-    report["learning"] = learned = learning("rlfl/Arithmetic-v0")
-    keep(RESULTS, report)
+    learned = learning("rlfl/Arithmetic-v0")
+    append_result(RESULTS, {"measured": "learning", **setting, **learned})
     print(f"\n{learned['env_id']}: to {GOAL} held-out success, and TRL as long")
     for name in ("ours", "trl"):
         row = learned[name]

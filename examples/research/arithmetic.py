@@ -1,12 +1,12 @@
 """What makes arithmetic learnable from its reward alone: the experiments of docs/research/arithmetic.md.
 
-Each experiment is a table of variants, each variant a set of settings, each run (variant, seed) one JSON file under
-results/arithmetic/EXPERIMENT/. What has a file is not run again: stop it and go on at will. One thread a run.
+Each experiment is a table of variants, each variant a set of settings, each run (variant, seed) one line of
+results/arithmetic/EXPERIMENT.jsonl. What has a line is not run again: stop it and go on at will. One thread a run.
 
     python examples/research/arithmetic.py screen [--variants base rloo ...] [--seeds 0 1 2] [--jobs 2]
     python examples/research/arithmetic.py screen --plot-only
 
-Draws pictures, and puts the tables into README.md and the docs, where these have marks for them.
+Draws pictures and prints the table; `make docs-pages` puts the tables into README.md and the docs.
 
 screen  One factor at a time around a base, 1,000 updates of 64 prompts x 64 answers of `rlfl/Arithmetic-v0`, three
         seeds. Budget: 33 variants x 3 seeds x about 85 s = 2.3 core-hours.
@@ -47,17 +47,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from arithmetic_settings import EXPERIMENTS, HEAT_MAPS, SCREEN, TARGETS
-from rlfl_agents.checkpoint import write_text
 from rlfl_agents.evaluate import evaluate_policy
-from rlfl_agents.models import load_policy
+from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.run.results import changed_settings, find_results
 from rlfl_agents.sft import SFTConfig, warm_start
-from rlfl_agents.sweep import Job, fill_in, load_results, result_file, run_missing, train_agent
+from rlfl_agents.sweep import Job, run_missing, train_agent
 
 RESULTS = Path(__file__).parent / "results" / "arithmetic"
-ROOT = Path(__file__).parents[2]
-PICTURES = ROOT / "docs" / "_static"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "research" / "arithmetic.md")
+PICTURES = Path(__file__).parents[2] / "docs" / "_static"
 COLUMNS = (
     *("samples", "clock/minutes", "reward", "eval/success", "eval/reward", "eval/unseen_success"),
     *("entropy", "batch_entropy", "batch_max_action", "distinct_1"),
@@ -77,8 +75,8 @@ def run(config: PPOConfig, start: SFTConfig | None, device: Literal["auto", "cpu
     with tempfile.TemporaryDirectory() as folder:
         measures = warm_start(start, Path(folder) / "model", quiet=True)
         result = train_agent(dataclasses.replace(config, model=f"{folder}/model"), COLUMNS, examine, device)
-    result["config"]["model"] = "warm start"
-    return {**result, "warm_start": {"config": dataclasses.asdict(start), **measures}}
+    result["settings"]["model"] = "warm start"
+    return {**result, "warm_start": {"settings": changed_settings(start), **measures}}
 
 
 def answers(folder: Path, device: Literal["auto", "cpu"]) -> dict[str, Any]:
@@ -128,8 +126,8 @@ def jobs(name: str, variants: Sequence[str], seeds: Sequence[int], device: Liter
     experiment = EXPERIMENTS[name]
     return [
         Job(
-            result_file(RESULTS / name, variant, seed),
-            variant,
+            RESULTS / f"{name}.jsonl",
+            {"variant": variant, "seed": seed},
             partial(run, dataclasses.replace(experiment.variants[variant], seed=seed), experiment.warm_start, device),
         )
         for seed in seeds
@@ -139,7 +137,7 @@ def jobs(name: str, variants: Sequence[str], seeds: Sequence[int], device: Liter
 
 def load(experiment: str, variant: str) -> list[dict[str, Any]]:
     """Reads the finished runs of a variant, by seed."""
-    return load_results(RESULTS / experiment, variant)
+    return find_results(RESULTS / f"{experiment}.jsonl", variant=variant)
 
 
 def spread(values: Sequence[float], form: str = ".3f") -> str:
@@ -212,10 +210,10 @@ def targets() -> str:
     return "\n".join(lines)
 
 
-def with_tables(page: str) -> str:
-    """Puts every table where a page has marks for it."""
-    tables = {name: table(name) for name in EXPERIMENTS} | {"targets": targets()}
-    return fill_in(page, {f"research: {name}": written for name, written in tables.items()})
+def tables() -> dict[str, str]:
+    """All tables, by the marks between which a page shows them."""
+    written = {name: table(name) for name in EXPERIMENTS} | {"targets": targets()}
+    return {f"research: {name}": text for name, text in written.items()}
 
 
 def plot_questions() -> None:
@@ -289,7 +287,7 @@ def plot_answers(experiment: str, variants: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs what is missing of an experiment, then draws, prints and writes down what there is."""
+    """Runs what is missing of an experiment, then draws and prints what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="which (default: all)")
@@ -310,8 +308,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not chosen.plot_only:
         run_missing(jobs(chosen.experiment, variants, chosen.seeds or experiment.seeds, chosen.device), chosen.jobs)
     print(table(chosen.experiment))
-    for page in PAGES:
-        write_text(page, with_tables(page.read_text(encoding="utf-8")))
     if not any(load(chosen.experiment, variant) for variant in variants):
         return
     if chosen.experiment == "screen":

@@ -7,6 +7,7 @@ embed, and all environments step at once.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium
@@ -17,10 +18,10 @@ from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_value
 from rlfl_envs.cache import digest
+from rlfl_envs.env_arguments import check_options
 from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
-from rlfl_envs.registration import load_task
-from rlfl_envs.token_env import check_options
+from rlfl_envs.registration import find_id, load_task
 from rlfl_envs.tokenization import Tokenizer
 from rlfl_envs.vector import TokenVectorEnv
 
@@ -62,8 +63,12 @@ def make_sb3(
     is_seed = seed is None or (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0)
     check_value("seed", seed, is_seed, "an integer, 0 or more, or None")
     mode = arguments.pop("autoreset_mode", "SameStep")  # no choice, but refused by name rather than ignored
-    task = load_task(id, **arguments)
-    envs = TokenVecEnv(TokenVectorEnv(task, num_envs, render_mode=render_mode, autoreset_mode=mode))
+    text_infos = arguments.pop("text_infos", True)  # likewise
+    check_value("text_infos", text_infos, text_infos is True, "True, as SB3 takes infos as they are")
+    native = TokenVectorEnv(load_task(id, **arguments), num_envs, render_mode=render_mode, autoreset_mode=mode)
+    native.spec = copy.deepcopy(gymnasium.spec(find_id(id)))
+    native.spec.kwargs |= arguments
+    envs = TokenVecEnv(native)
     if seed is not None:
         envs.seed(seed)
     return VecMonitor(envs)

@@ -1,5 +1,7 @@
 """TRL: a task's reward, prompts and vocabulary in the form that `GRPOTrainer` and `RLOOTrainer` take.
 
+For a warm start, `reference_dataset` has what `SFTTrainer` takes.
+
 The trainer samples the completions by itself, so what belongs to stepping is the trainer's: it has no action masks, and
 its `max_completion_length` should be the task's `max_completion_tokens`. The reward is the environment's on the same
 text. `examples/trl_grpo.py` is a whole training run.
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlfl_envs.arguments import check_value
+from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, how_to_install
 from rlfl_envs.registration import load_task
 from rlfl_envs.task import Task
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["prompt_dataset", "reward_function", "task_tokenizer"]
+__all__ = ["prompt_dataset", "reference_dataset", "reward_function", "task_tokenizer"]
 
 
 def reward_function(id: str, **kwargs: Any) -> Callable[..., list[float]]:
@@ -84,22 +87,40 @@ def prompt_dataset(id: str, *, num_prompts: int, seed: int = 0, **kwargs: Any) -
         ConfigError: An argument is unknown or has a value that is not allowed.
         MissingDependencyError: `datasets` is not installed.
     """
-    check_value("num_prompts", num_prompts, type(num_prompts) is int and num_prompts >= 1, "an integer, 1 or more")
-    check_value("seed", seed, type(seed) is int and seed >= 0, "an integer, 0 or more")
+    texts = [prompt.text for prompt in _draw(_load(id, kwargs), num_prompts, seed)]
+    return _dataset({"prompt": texts, "task_prompt": texts})
+
+
+def reference_dataset(id: str, *, num_prompts: int, seed: int = 0, **kwargs: Any) -> Dataset:
+    """Draws prompts as `prompt_dataset` does, with the task's reference completions, for `SFTTrainer`.
+
+    It has the columns `prompt` and `completion`. The trainer puts EOS behind a completion.
+
+    Args:
+        id: Such as "rlfl/Arithmetic-v0".
+        num_prompts: How many, 1 or more.
+        seed: 0 or more.
+        **kwargs: What `gymnasium.make(id, **kwargs)` takes.
+
+    Raises:
+        UnknownIdError: No such id.
+        ConfigError: An argument is unknown or has a value that is not allowed, or the task has no references.
+        MissingDependencyError: `datasets` is not installed.
+    """
     task = _load(id, kwargs)
-    try:
-        from datasets import Dataset
-    except ImportError as error:
-        raise _missing("datasets") from error
-    texts = [prompt.text for prompt in task.sample_prompts(np.random.default_rng(seed), num_prompts)]
-    return Dataset.from_dict({"prompt": texts, "task_prompt": texts})
+    prompts = _draw(task, num_prompts, seed)
+    rng = np.random.default_rng(seed)
+    references = [task.reference_completion(prompt, rng) for prompt in prompts]
+    check_value("id", id, None not in references, "an id whose task has reference completions")
+    return _dataset({"prompt": [prompt.text for prompt in prompts], "completion": references})
 
 
 def task_tokenizer(id: str, **kwargs: Any) -> PreTrainedTokenizerFast:
     """Returns a task's vocabulary for a model from random weights, as the trainer's `processing_class`.
 
     Token ids and texts are those of the environment: BOS is put before a prompt where the vocabulary has one, special
-    tokens are skipped when decoding, and nothing else is changed, no space added or removed.
+    tokens are skipped when decoding, and nothing else is changed, no space added or removed. Only where a text spells a
+    special token, such as "<eos>", is it read as that token, because `SFTTrainer` writes EOS so.
 
     Args:
         id: Such as "rlfl/Arithmetic-v0".
@@ -122,7 +143,6 @@ def task_tokenizer(id: str, **kwargs: Any) -> PreTrainedTokenizerFast:
         tokenizer_object=vocabulary.backend,  # it makes a copy
         padding_side="left",
         clean_up_tokenization_spaces=False,
-        split_special_tokens=True,  # a text that spells "<eos>" is text, never the token
         **names,
     )
     if vocabulary.bos_id is not None:
@@ -140,6 +160,21 @@ def _load(id: str, kwargs: dict[str, Any]) -> Task:
         if value != default:
             raise ConfigError(f"{name}={value!r} is not allowed; allowed: {default!r}, since TRL knows no masks.")
     return task
+
+
+def _draw(task: Task, num_prompts: int, seed: int) -> list[Prompt]:
+    """Draws prompts of the task's split; the same arguments always give the same."""
+    check_value("num_prompts", num_prompts, type(num_prompts) is int and num_prompts >= 1, "an integer, 1 or more")
+    check_value("seed", seed, type(seed) is int and seed >= 0, "an integer, 0 or more")
+    return task.sample_prompts(np.random.default_rng(seed), num_prompts)
+
+
+def _dataset(columns: dict[str, list[Any]]) -> Dataset:
+    try:
+        from datasets import Dataset
+    except ImportError as error:
+        raise _missing("datasets") from error
+    return Dataset.from_dict(columns)
 
 
 def _asked(given: Any) -> str:

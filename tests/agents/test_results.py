@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from rlfl_agents.run.results import append_result, find_results, read_results
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.run.results import append_result, changed_settings, find_results, read_results
 from rlfl_envs import ConfigError
 
 
@@ -53,7 +56,16 @@ def test_several_processes_add_to_one_file(tmp_path: Path) -> None:
         assert [result["seed"] for result in find_results(path, variant=str(number))] == list(range(50))
 
 
-@pytest.mark.parametrize("line", ["{", "3", "{}", '{"schema": 2}', '{"schema": "1"}'])
+def test_a_line_is_strict_json(tmp_path: Path) -> None:
+    """What was not measured is null; an infinite number is refused, and nothing is written."""
+    path = tmp_path / "results.jsonl"
+    append_result(path, {"seed": 0, "curve": {"reward": (math.nan, 0.5)}})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        append_result(path, {"seed": 1, "reward": math.inf})
+    assert read_results(path) == [{"schema": 1, "seed": 0, "curve": {"reward": [None, 0.5]}}]
+
+
+@pytest.mark.parametrize("line", ["{", "3", "{}", '{"schema": 1, "reward": NaN}', '{"schema": 2}', '{"schema": "1"}'])
 def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     """With its number, and so is a schema that this version does not know."""
     path = tmp_path / "results.jsonl"
@@ -61,3 +73,11 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(ConfigError, match="Line 2 of"):
         read_results(path)
+
+
+def test_only_changed_settings_are_kept() -> None:
+    """They make the same config again, through JSON too."""
+    config = PPOConfig(seed=3, env_kwargs={"length": 3}, learning_rate=0.5)
+    kept = json.loads(json.dumps(changed_settings(config)))
+    assert kept == {"seed": 3, "env_kwargs": {"length": 3}, "learning_rate": 0.5}
+    assert PPOConfig(**kept) == config

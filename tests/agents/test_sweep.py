@@ -91,7 +91,7 @@ def test_a_run_of_our_agent() -> None:
     result = train_agent(config, ("update", "tokens", "eval/success"), lambda run: {"files": sorted(run.iterdir())})
     assert result["seed"] == 3
     assert result["device"] == "cpu"
-    assert PPOConfig.from_json(result["settings"]) == config
+    assert PPOConfig(**result["settings"]) == config
     assert "epochs" not in result["settings"]
     assert result["curve"]["update"] == [0, 2, 4]
     first, middle, last = result["curve"]["tokens"]

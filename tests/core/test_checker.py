@@ -317,3 +317,19 @@ def test_other_seeds_and_sizes() -> None:
     """The arguments choose what is tried."""
     check_task(Parentheses(), num_prompts=1, seed=3)
     check_task(load_task("rlfl/ArithmeticSteps-v0"), num_prompts=3, seed=3)
+
+
+class LevelsDiffer(Copy):
+    """Pays half in its levels."""
+
+    def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Less, where there is a level."""
+        whole = super().evaluate(prompts, completions)
+        share = 1.0 if self.config.level is None else 0.5
+        return [Outcome(each.reward * share, each.is_success, each.parts) for each in whole]
+
+
+def test_levels_that_pay_otherwise_are_found() -> None:
+    """A level is judged as the whole task judges it."""
+    with pytest.raises(AssertionError, match="of level 0 earns"):
+        check_task(LevelsDiffer())

@@ -62,7 +62,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         COPY,
         {"lenght": 3},
-        "Copy takes no argument 'lenght'. Did you mean 'length'? Allowed: split, vocabulary, mask, "
+        "Copy got an unexpected keyword argument 'lenght'. Did you mean 'length'? Allowed: split, vocabulary, mask, "
         "max_completion_tokens, min_completion_tokens, level, alphabet, length.",
     ),
     (COPY, {"alphabet": "a"}, "alphabet='a' is not allowed; allowed: two characters or more, none twice."),
@@ -78,7 +78,8 @@ def test_wrong_arguments(id: str, arguments: dict[str, Any], message: str) -> No
     for make in (load_task, gymnasium.make, gymnasium.make_vec):
         with pytest.raises(ConfigError) as error:
             make(id, **arguments)
-        assert str(error.value) == message
+        # To an unknown name Gymnasium's `make` adds which id was made.
+        assert str(error.value).partition(" was raised from")[0] == message
 
 
 def test_impossible_distributions() -> None:
@@ -195,6 +196,7 @@ def test_wrong_vector_options() -> None:
     """Of a vector reset: unknown options, wrong masks, group sizes, prompts and seeds."""
     envs = TokenVectorEnv(load_task(COPY), 4)
     integers, numbers = np.ones(4, dtype=int), np.array([True, False])
+    a_seed = "None, an integer, 0 or more, or a list of num_envs=4 of these."
     a_mask = "a bool array of shape (4,) with a True in it."
     for arguments, message in (
         (
@@ -231,7 +233,7 @@ def test_wrong_vector_options() -> None:
             {"options": {"level": 1, "level_weights": [1, 1, 1, 1]}},
             "level_weights=[1, 1, 1, 1] is not allowed; allowed: None where a level is given.",
         ),
-        ({"seed": [1, 2]}, "seed=[1, 2] is not allowed; allowed: None, an integer or a list of num_envs=4."),
+        ({"seed": [1, 2]}, f"seed=[1, 2] is not allowed; allowed: {a_seed}"),
     ):
         with pytest.raises(RLFLError) as error:
             envs.reset(**arguments)

@@ -329,19 +329,18 @@ def test_rendering(id: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("id", IDS)
 def test_random_tokens(id: str) -> None:
-    """10,000 episodes of uniformly random tokens: no exception, rewards in range, bounded time."""
+    """10,000 episodes of uniformly random tokens: no exception, rewards in range."""
     envs = gymnasium.make_vec(id, num_envs=1000, autoreset_mode="SameStep", **LONG.get(id, {})).unwrapped
     low, high = envs.task.reward_range
     rng = np.random.default_rng(0)
     envs.reset(seed=0)
-    episodes, begun = 0, time.process_time()
+    episodes = 0
     while episodes < 10_000:
         _, rewards, ended, _, _ = envs.step(rng.integers(envs.tokenizer.vocab_size, size=1000))
         assert (rewards[ended] >= low).all()
         assert (rewards[ended] <= high).all()
         assert not rewards[~ended].any()
         episodes += int(ended.sum())
-    assert time.process_time() - begun < 30
 
 
 @pytest.mark.parametrize("kind", ["of the alphabet", "of anything"])
@@ -355,9 +354,7 @@ def test_random_texts(id: str, kind: str) -> None:
     symbols = alphabet if kind == "of the alphabet" else [*alphabet, *others]
     completions = ["".join(rng.choice(symbols, size=rng.integers(60))) for _ in range(10_000)]
     prompts = task.sample_prompts(rng, 10_000)
-    begun = time.process_time()
     outcomes = task.evaluate(prompts, completions)
-    assert time.process_time() - begun < 30
     assert_outcomes(task, outcomes)
     assert outcomes[:500] == task.evaluate(prompts[:500], completions[:500])
 
@@ -377,6 +374,7 @@ def test_any_text_is_judged(name: str, text: str, seed: int) -> None:
     assert task.evaluate(prompts, [text]) == outcomes
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("id", IDS)
 def test_hostile_completions_are_quick(id: str) -> None:
     """Huge, deep, foreign or executable: each is judged within a fraction of a second, and none succeeds."""

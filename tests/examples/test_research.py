@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from rlfl_agents.presets import preset
-from rlfl_agents.sweep import result_file
+from rlfl_agents.run.results import append_result, changed_settings, read_results
 from rlfl_envs import load_task
 
 SMALL: dict[str, Any] = {"total_samples": 4 * 64, "layers": 1, "width": 16, "heads": 2, "eval_every": 1}
@@ -24,8 +23,6 @@ def script(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
     script = example("research/arithmetic.py")
     monkeypatch.setattr(script, "RESULTS", tmp_path)
     monkeypatch.setattr(script, "PICTURES", tmp_path)
-    (tmp_path / "page.md").write_text("")
-    monkeypatch.setattr(script, "PAGES", (tmp_path / "page.md",))
     return script
 
 
@@ -54,36 +51,20 @@ def test_run(name: str, variant: str, script: ModuleType, monkeypatch: pytest.Mo
     assert 0 <= right <= unseen <= 4000
     assert 0 <= result["worked_out"] <= solved
     assert result["unearned"] == 0  # neither one-token answers nor the strict reward give what is not deserved
-    assert result["config"]["model"] == ("warm start" if start else None)
+    assert result["settings"].get("model") == ("warm start" if start else None)
     assert ("warm_start" in result) == (start is not None)
-    job.target.parent.mkdir(parents=True)
-    job.target.write_text(json.dumps(result))
-    (tmp_path / "page.md").write_text(f"before\n<!-- research: {name} -->\nold\n<!-- end -->\nafter")
+    append_result(job.results, {**job.key, **result})
     script.main([name, "--plot-only"])
-    page = (tmp_path / "page.md").read_text()
-    assert page == f"before\n<!-- research: {name} -->\n\n{script.table(name)}\n\n<!-- end -->\nafter"
-    assert script.table(name).splitlines()[2].startswith(f"| {variant} | 1 |")
+    assert script.tables()[f"research: {name}"].splitlines()[2].startswith(f"| {variant} | 1 |")
     assert (tmp_path / f"research-answers-{name}.png").exists()
-
-
-def test_the_pages_show_the_results(example: Callable[[str], ModuleType]) -> None:
-    """Whatever has been run is in the research page, as the table that its files give; all have the targets."""
-    script = example("research/arithmetic.py")
-    pages = [path.read_text(encoding="utf-8") for path in script.PAGES]
-    assert all(script.with_tables(page) == page for page in pages), "run arithmetic.py EXPERIMENT --plot-only"
-    for name, experiment in script.EXPERIMENTS.items():
-        if any(script.load(name, variant) for variant in experiment.variants):
-            assert script.table(name) in pages[-1], f"no marks for {name}"
-    assert all(script.targets() in page for page in (pages[0], pages[-1]))
 
 
 def test_targets(script: ModuleType, tmp_path: Path) -> None:
     """How many seeds reach what was asked is counted; what has not been run has no row."""
     name, variant = script.TARGETS[0][1:3]
-    (tmp_path / name).mkdir()
     for seed, exact in enumerate((0.991, 0.985)):
-        result = {"seed": seed, "final": {"eval/success": exact}, "minutes": 2.0}
-        result_file(tmp_path / name, variant, seed).write_text(json.dumps(result))
+        result = {"variant": variant, "seed": seed, "final": {"eval/success": exact}, "minutes": 2.0}
+        append_result(tmp_path / f"{name}.jsonl", result)
     (row,) = script.targets().splitlines()[2:]
     assert "| 2 | 0.988 (0.985 to 0.991) | 0.99: 1 of 2 | 2.0 (2.0 to 2.0) | `confirm` |" in row
 
@@ -91,16 +72,15 @@ def test_targets(script: ModuleType, tmp_path: Path) -> None:
 def test_every_result_belongs_to_a_variant(example: Callable[[str], ModuleType]) -> None:
     """No run is left over from other variants or seeds, and each was run with its variant's settings."""
     script = example("research/arithmetic.py")
-    files = set()
+    assert {path.stem for path in script.RESULTS.iterdir()} <= set(script.EXPERIMENTS)
     for name, experiment in script.EXPERIMENTS.items():
-        for variant, settings in experiment.variants.items():
-            for seed in experiment.seeds:
-                files.add(file := result_file(script.RESULTS / name, variant, seed))
-                if file.exists():
-                    config = json.loads(file.read_text(encoding="utf-8"))["config"]
-                    expected = dataclasses.replace(settings, seed=seed, model=config["model"])
-                    assert config == json.loads(json.dumps(dataclasses.asdict(expected))), file.name
-    assert {*script.RESULTS.rglob("*.json")} <= files
+        for result in read_results(script.RESULTS / f"{name}.jsonl"):
+            assert result["seed"] in experiment.seeds
+            expected = changed_settings(
+                dataclasses.replace(experiment.variants[result["variant"]], seed=result["seed"])
+            )
+            warm_start = {"model": "warm start"} if experiment.warm_start else {}
+            assert result["settings"] == expected | warm_start, (name, result["variant"], result["seed"])
 
 
 @pytest.mark.parametrize(
@@ -136,11 +116,9 @@ def test_is_worked_out(derivation: str, is_worked_out: bool, script: ModuleType)
     assert script.is_worked_out(derivation) is is_worked_out
 
 
-def test_every_variant_has_its_own_file(script: ModuleType) -> None:
-    """Names that differ must not meet in one file; nor may a question's variant be left out of its experiment."""
+def test_every_variant_can_be_run(script: ModuleType) -> None:
+    """Its task takes its arguments; and no question's variant is left out of its experiment."""
     for name, experiment in script.EXPERIMENTS.items():
-        files = {result_file(script.RESULTS, variant, 0) for variant in experiment.variants}
-        assert len(files) == len(experiment.variants)
         for config in experiment.variants.values():
             load_task(config.env_id, **config.env_kwargs)  # raises where an argument is wrong
         assert set(script.HEAT_MAPS[name]) <= set(experiment.variants)

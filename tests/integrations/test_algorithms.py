@@ -1,8 +1,7 @@
-"""The benchmark of algorithms: its statistics by hand, its runs in small, and whether the pages show its results."""
+"""The benchmark of algorithms: its statistics by hand, its runs in small, and whether it is complete."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from rlfl_agents.run.results import append_result, read_results
 from tests.settings import EXAMPLES
 
 
@@ -36,22 +36,14 @@ def test_estimate(bench: ModuleType) -> None:
     assert 0.1 <= float(low) < float(mean) == 0.5 < float(high) <= 0.9
 
 
-def test_the_pages_show_the_results(bench: ModuleType) -> None:
-    """README.md and docs/benchmark.md have the tables that the files under results/ give."""
-    for page in bench.PAGES:
-        text = page.read_text(encoding="utf-8")
-        assert "<!-- algorithms: success -->" in text, page
-        assert bench.table() in text, page
-        assert bench.with_tables(text) == text, f"{page.name}: run bench_algorithms.py --plot-only"
-
-
 def test_the_benchmark_is_complete(bench: ModuleType) -> None:
-    """Every run has a file and none is left over, and each has trained for its tokens, within a fifth."""
-    files = {*bench.RESULTS.rglob("*.json")}
-    assert files == {job.target for job in bench.jobs(bench.ALGORITHMS, [*bench.TOKENS], range(5))}
-    for file in files:
-        result = json.loads(file.read_text(encoding="utf-8"))
-        assert abs(result["curve"]["tokens"][-1] / bench.TOKENS[result["id"]] - 1) < 0.2, file
+    """Every run has a result and none is left over, and each has trained for its tokens, within a fifth."""
+    results = read_results(bench.RESULTS)
+    runs = sorted((result["algorithm"], result["id"], result["seed"]) for result in results)
+    jobs = bench.jobs(bench.ALGORITHMS, [*bench.TOKENS], range(5))
+    assert runs == sorted(tuple(job.key.values()) for job in jobs)
+    for result in results:
+        assert abs(result["curve"]["tokens"][-1] / bench.TOKENS[result["id"]] - 1) < 0.2, result
 
 
 def test_a_run_that_is_not_part_of_it(bench: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,13 +56,13 @@ def test_a_run_that_is_not_part_of_it(bench: ModuleType, capsys: pytest.CaptureF
 @pytest.mark.filterwarnings("default")  # TRL and Transformers warn of each other
 @pytest.mark.parametrize("algorithm", ["A2C", "rlfl PPO + batch entropy", "rlfl RLOO", "TRL GRPO"])
 def test_a_run(bench: ModuleType, algorithm: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It leaves a file with a curve, which is read back, and is not run again."""
+    """It leaves a line with a curve, which is read back, and is not run again."""
     if algorithm in bench.SB3:
         pytest.importorskip("sb3_contrib", reason="needs the extra sb3")
     if algorithm == bench.TRL:
         pytest.importorskip("trl", reason="needs the extra trl")
     monkeypatch.setitem(bench.TOKENS, "rlfl/Copy-v0", 8192)
-    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.jsonl")
     result = bench.run(algorithm, "rlfl/Copy-v0", 0)
     curve = result["curve"]
     assert abs(curve["tokens"][-1] / 8192 - 1) < 0.3
@@ -78,8 +70,7 @@ def test_a_run(bench: ModuleType, algorithm: str, monkeypatch: pytest.MonkeyPatc
     assert curve["seconds"] == sorted(curve["seconds"])
     assert all(0 <= success <= 1 for success in curve["success"])
     (job,) = bench.jobs([algorithm], ["rlfl/Copy-v0"], [0])
-    job.target.parent.mkdir()
-    job.target.write_text(json.dumps(result))
+    append_result(job.results, {**job.key, **result})
     assert bench.curves(algorithm, "rlfl/Copy-v0") == [curve]
     bench.run_missing([job], 1)  # has nothing to do: a pool would fail, since this module is not the main one
     row = next(row for row in bench.table().splitlines() if row.startswith(f"| {algorithm} |"))

@@ -81,9 +81,7 @@ def test_what_goes_wrong_costs_one_result(pool: Pool) -> None:
         "no": "no_parse",
     }
     texts = [text for i, name in enumerate(hostile) for text in (name, f"fine {i}")]
-    began = time.monotonic()
     found = pool.evaluate(requests(*texts))
-    assert time.monotonic() - began < 40
     statuses = {text: judgement.status for text, judgement in zip(texts[::2], found[::2], strict=True)}
     if statuses["memory"] == "timeout":  # on a busy machine the clock may be first
         hostile["memory"] = "timeout"
@@ -98,10 +96,7 @@ def test_equal_requests_are_judged_once(pool: Pool) -> None:
     first = pool.evaluate([Request("a b"), Request("a  b"), Request("a b", seed=1)])
     assert first[0] is first[1]
     assert (first[0].parts["seed"], first[2].parts["seed"]) == (0, 1)
-    began = time.perf_counter()
-    for _ in range(100):
-        (again,) = pool.evaluate([Request("a  b")])
-    assert (time.perf_counter() - began) / 100 < 0.001
+    (again,) = pool.evaluate([Request("a  b")])
     assert again is first[0]
 
 
@@ -239,6 +234,7 @@ def test_closing_and_forgetting_end_the_workers() -> None:
     assert_gone(processes)
 
 
+@pytest.mark.timing
 def test_two_workers_use_two_cores() -> None:
     """Eight pieces of work of a quarter second each take less than their sum."""
     with Pool("hostile", workers=2) as pool:

@@ -27,8 +27,8 @@ def pretrain(config: PretrainConfig, output: Path | None = None, quiet: bool = F
         quiet: Print nothing.
     """
     need_agent("pretrain")
-    from rlfl_agents import pretrain_model
     from rlfl_agents.model.names import pretrained_folder
+    from rlfl_agents.pretrain import pretrain_model
 
     folder = pretrain_model(config, output, quiet=quiet)
     found_by_name = folder == pretrained_folder(PretrainConfig(env_id=config.env_id))

@@ -35,7 +35,7 @@ _MAY_CHANGE = (
 
 
 def check_run(run: Path, config: PPOConfig, resume: bool) -> None:
-    """Says why these settings cannot be run in a directory, where they cannot.
+    """Says why these settings cannot be run in a directory.
 
     A setting that did not exist yet when the run was begun counts as begun with its default.
 
@@ -61,10 +61,7 @@ def check_run(run: Path, config: PPOConfig, resume: bool) -> None:
 
 
 def begin(run: Path, config: PPOConfig) -> None:
-    """Makes the run's directory or removes what a killed run left half written, and writes the settings down.
-
-    A start that fails before this leaves no folder.
-    """
+    """Makes the run's directory, removes what a killed run left half written there, and writes the settings down."""
     run.mkdir(parents=True, exist_ok=True)
     for folder in (run, run / "checkpoints"):
         remove_half_written(folder)

@@ -1,14 +1,16 @@
 """Results of experiments: one `results.jsonl` for each experiment, one JSON object a line.
 
-A line has `schema`, the words and numbers that name the run (such as `variant` and `seed`), its `settings` (of which
-`PPOConfig.from_json` makes the config again), and what was measured. Lines are only ever added, so that a killed
-process can leave half a line at the end and nothing else; half a line counts as none.
+A line has `schema`, the words and numbers that name the run (such as `variant` and `seed`), its `settings` as far as
+they are not the defaults, and what was measured. Lines are only ever added, so that a killed process can leave half a
+line at the end and nothing else; half a line counts as none.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 from rlfl_envs import ConfigError
 
-__all__ = ["SCHEMA", "append_result", "find_results", "read_results"]
+__all__ = ["SCHEMA", "append_result", "changed_settings", "find_results", "read_results"]
 
 SCHEMA = 1
 """The version of this format. It grows when a key changes its meaning, or a setting its default."""
@@ -37,7 +39,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(lines, start=1):
         try:
-            result = json.loads(line)
+            result = json.loads(line, parse_constant=_refuse)
             schema = result["schema"]
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigError(f"Line {number} of {str(path)!r} is no result: a JSON object with a schema.") from error
@@ -58,12 +60,13 @@ def append_result(path: Path, result: Mapping[str, Any]) -> None:
 
     Args:
         path: A `results.jsonl`; it is made, with its folder, where it is missing.
-        result: JSON-able.
+        result: JSON-able. NaN, which is no JSON, is written as null.
 
     Raises:
         OSError: It could not be written.
+        ValueError: It has an infinite number.
     """
-    line = json.dumps({"schema": SCHEMA, **result}) + "\n"
+    line = json.dumps({"schema": SCHEMA, **_without_nan(result)}, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or its process ends
@@ -72,3 +75,28 @@ def append_result(path: Path, result: Mapping[str, Any]) -> None:
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def changed_settings(config: Any) -> dict[str, Any]:
+    """The settings of a dataclass that are not their defaults, JSON-able."""
+    return {
+        field.name: value
+        for field in dataclasses.fields(config)
+        if (value := getattr(config, field.name)) != _default(field)
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default

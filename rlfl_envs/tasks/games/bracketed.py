@@ -63,11 +63,13 @@ def indented(text: str, width: int = 100) -> str:
     inner = forms(text[:-1])
     if len(text) <= width or width <= 0 or not inner:
         return text
+    outermost: list[tuple[int, int]] = []  # from the last to the first
+    for start, end in reversed(inner):
+        if not outermost or end <= outermost[-1][0]:
+            outermost.append((start, end))
     lines: list[str] = []
     done = 0
-    for start, end in inner:
-        if any(a < start and end < b for a, b in inner):
-            continue  # in a larger one
+    for start, end in reversed(outermost):
         before, form = text[done:start].strip(), indented(text[start:end], width - 4)
         lines += [] if lines else [before]
         lines += [f"    {line}" for line in (form if done == 0 else f"{before} {form}".lstrip()).splitlines()]

@@ -201,8 +201,12 @@ def test_a_wrong_grammar_is_an_error(mask: GrammarMask) -> None:
 
 
 def test_indented_however_deep() -> None:
-    """What is too deep to be read stays on one line."""
-    assert indented("(" * 5000 + ")" * 5000)
+    """Twenty-five levels have lines of their own; what is deeper, far beyond Python's stack, stays on one line."""
+    deep = "(" * 5000 + ")" * 5000
+    levels = ["    " * level for level in range(25)]
+    rest = "    " * 25 + deep[25:-25]
+    expected = [*(f"{level}(" for level in levels), rest, *(f"{level})" for level in reversed(levels))]
+    assert indented(deep).splitlines() == expected
 
 
 def test_indented() -> None:

@@ -94,6 +94,7 @@ def test_screen_refuses(name: str) -> None:
     assert status_of(text) == status
 
 
+@pytest.mark.timing
 def test_screen_is_fast_on_garbage() -> None:
     """Ten thousand random strings, and the worst that fits into the length limit."""
     rng = random.Random(0)
@@ -301,6 +302,7 @@ HOSTILE = {
 
 
 @real
+@pytest.mark.timing
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_games(name: str) -> None:
     """Each is refused at the right stage, in bounded time; the worker after it judges the next game as ever."""
