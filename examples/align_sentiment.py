@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rlfl_agents.evaluate import Evaluation, evaluate_policy
-from rlfl_agents.models import load_policy
+from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import preset
 from rlfl_agents.pretrain import PretrainConfig, pretrain_model

@@ -21,7 +21,8 @@ import numpy as np
 import tyro
 
 from rlfl_agents.evaluate import Evaluation, Share, evaluate_policy
-from rlfl_agents.models import load_policy
+from rlfl_agents.files import write_text
+from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import preset
 from rlfl_agents.sft import SFTConfig, warm_start
@@ -117,7 +118,7 @@ def main(
     }
     minutes = (time.perf_counter() - began) / 60
     result = {"seed": seed, "held_out": held_out, "minutes": minutes, **found, **counts}
-    (run / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_text(run / "result.json", json.dumps(result, indent=1) + "\n")
     print(f"\nGames: {folder} (all.csv lists all), learning curves: {run / 'ppo' / 'curves.png'}")
 
 

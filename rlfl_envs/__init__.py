@@ -14,7 +14,7 @@ Example:
 """
 
 from rlfl_envs.answers import AnswerTask
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.baselines import Baseline, baselines
 from rlfl_envs.cache import cache_folder, digest
 from rlfl_envs.checker import check_task
@@ -28,10 +28,12 @@ from rlfl_envs.errors import (
     RLFLError,
     TokenizationError,
     UnknownIdError,
+    how_to_install,
+    suggest,
 )
 from rlfl_envs.hub import check_hub
 from rlfl_envs.protocols import ArrayStarts, ArrayTask, Automaton, Grammar, IllustratedTask, SlowTask, StoppingTask
-from rlfl_envs.registration import list_ids, load_task, register_all, register_task
+from rlfl_envs.registration import find_id, list_ids, load_task, register_all, register_task
 from rlfl_envs.task import Task, TaskConfig, task_class
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import (
@@ -77,13 +79,17 @@ __all__ = [
     "character_tokenizer",
     "check_hub",
     "check_task",
+    "check_type",
     "check_value",
     "digest",
+    "find_id",
+    "how_to_install",
     "list_ids",
     "load_task",
     "load_tokenizer",
     "number_tokenizer",
     "register_task",
+    "suggest",
     "task_class",
     "train_tokenizer",
 ]

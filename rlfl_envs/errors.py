@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 __all__ = [
     "ActionError",
@@ -14,6 +15,7 @@ __all__ = [
     "RLFLError",
     "TokenizationError",
     "UnknownIdError",
+    "how_to_install",
     "suggest",
 ]
 
@@ -54,6 +56,18 @@ class ActionError(RLFLError, ValueError, TypeError):
 
 class MissingDependencyError(RLFLError, ImportError):
     """An optional package is needed for what was asked; the message says which, and how to install it."""
+
+
+def how_to_install(extra: str) -> str:
+    """Returns the command that installs an extra's packages: from the clone that this is, else from the index.
+
+    Args:
+        extra: A name of `[project.optional-dependencies]`, such as "agent".
+    """
+    clone = Path(__file__).parents[1]
+    if not (clone / "pyproject.toml").exists():
+        return f'pip install "rlfl-envs[{extra}]"'
+    return f'pip install -e "{"." if clone == Path.cwd() else clone}[{extra}]"'
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

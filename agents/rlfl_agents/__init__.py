@@ -8,23 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlfl_agents.config import PPOConfig, PretrainConfig, SFTConfig
     from rlfl_agents.evaluate import Evaluation, evaluate_policy
-    from rlfl_agents.policy import Policy, build_policy
-    from rlfl_agents.ppo import PPOConfig, train
+    from rlfl_agents.model.build import build_policy
+    from rlfl_agents.model.policy import Policy
+    from rlfl_agents.ppo import train
     from rlfl_agents.presets import preset
-    from rlfl_agents.pretrain import PretrainConfig, pretrain_model
-    from rlfl_agents.rollout import Rollout, collect
-    from rlfl_agents.sft import SFTConfig, warm_start
+    from rlfl_agents.pretrain import pretrain_model
+    from rlfl_agents.rollout.collect import collect
+    from rlfl_agents.rollout.rollout import Rollout
+    from rlfl_agents.sft import warm_start
 
 _HOME = {
     "Evaluation": "evaluate",
-    "PPOConfig": "ppo",
-    "Policy": "policy",
-    "PretrainConfig": "pretrain",
-    "Rollout": "rollout",
-    "SFTConfig": "sft",
-    "build_policy": "policy",
-    "collect": "rollout",
+    "PPOConfig": "config",
+    "Policy": "model.policy",
+    "PretrainConfig": "config",
+    "Rollout": "rollout.rollout",
+    "SFTConfig": "config",
+    "build_policy": "model.build",
+    "collect": "rollout.collect",
     "evaluate_policy": "evaluate",
     "preset": "presets",
     "pretrain_model": "pretrain",

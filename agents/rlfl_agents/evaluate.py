@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rlfl_agents.losses import sequence_kl
-from rlfl_agents.metrics import Sample
-from rlfl_agents.policy import Policy
-from rlfl_agents.rollout import collect, distinct, reference_log_probs
+from rlfl_agents.learn.diversity import distinct
+from rlfl_agents.learn.losses import sequence_kl
+from rlfl_agents.model.policy import Policy
+from rlfl_agents.rollout.collect import collect, reference_log_probs
+from rlfl_agents.run.metrics import Sample
 from rlfl_envs import Prompt, Task, TokenVectorEnv, check_value
 
-__all__ = ["EVAL_SEED", "Evaluation", "Share", "evaluate_policy", "novelty_hashes"]
+__all__ = ["EVAL_SEED", "Evaluation", "Share", "evaluate_policy", "evaluation_row", "novelty_hashes"]
 
 _Z = NormalDist().inv_cdf(0.975)
 EVAL_SEED = 1_000_003  # far from the small seeds of training
@@ -137,9 +138,10 @@ def evaluate_policy(
         missing = (0, envs.completion_length - rollout.completions.shape[1])
         tokens.append(pad(rollout.completions, missing))
         active.append(pad(rollout.active, missing))
+        ref_log_probs = rollout.log_probs
         if reference is not None:
-            rollout.ref_log_probs = reference_log_probs(reference, rollout, temperature)
-        ref_kl.append(sequence_kl(rollout.log_probs, rollout.ref_log_probs, rollout.active))
+            ref_log_probs = reference_log_probs(reference, rollout, temperature)
+        ref_kl.append(sequence_kl(rollout.log_probs, ref_log_probs, rollout.active))
         for name, values in rollout.parts.items():
             parts.setdefault(name, []).extend(values.tolist())
     samples = samples[:prompts]
@@ -158,3 +160,20 @@ def evaluate_policy(
         ref_kl=torch.cat(ref_kl)[:prompts].double().cpu().numpy(),
         samples=samples,
     )
+
+
+def evaluation_row(greedy: Evaluation, sampled: Evaluation) -> dict[str, float]:
+    """The columns of metrics.csv that an evaluation fills (EVAL_METRICS)."""
+    row = {
+        "eval/success": greedy.success.mean,
+        "eval/success_low": greedy.success.low,
+        "eval/success_high": greedy.success.high,
+        "eval/reward": greedy.reward,
+        "eval/sampled_success": sampled.success.mean,
+        "eval/sampled_reward": sampled.reward,
+        "eval/sampled_distinct_1": sampled.distinct_1,
+        "eval/sampled_distinct_2": sampled.distinct_2,
+        "eval/sampled_ref_kl": float(sampled.ref_kl.mean()),
+        "eval/unseen_n": greedy.unseen.n,
+    }
+    return row | ({"eval/unseen_success": greedy.unseen.mean} if greedy.unseen.n else {})

@@ -1,4 +1,4 @@
-"""PPO from a programmed reward, readable from top to bottom: the settings, then `train`.
+"""PPO from a programmed reward: sample, compare, learn, report, save.
 
 Follows Padula & Soemers 2024 (arXiv 2410.17126): clipped policy and value losses, GAE, whitening, a KL penalty to a
 frozen reference in the reward, minibatches with a mean ratio above 10 skipped, and batch entropy. What differs:
@@ -6,25 +6,18 @@ batch entropy reads every completion position unless told otherwise; several com
 baseline (RLOO, GRPO) may stand in for the learned value; the entropy coefficients may follow a line or be steered
 to a target.
 
-With several processes every rollout is gathered everywhere, all processes choose the same minibatches, and each
-takes its share of a minibatch's prompts; the losses are means over the whole minibatch, whoever holds its rows. So
-two processes learn what one would.
+With several processes every rollout is gathered everywhere, and two processes learn what one would (see update.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-import json
 import math
 import random
 import time
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,233 +25,31 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from torch import Tensor
 
-from rlfl_agents import advantages, checkpoint, losses
-from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
-from rlfl_agents.metrics import RunLog, Sample, before_and_after, columns, read_metrics
-from rlfl_agents.models import resolve, seen_keys
-from rlfl_agents.policy import Policy, build_policy
-from rlfl_agents.rollout import Rollout, collect, distinct, gathered, make_envs, reference_log_probs
-from rlfl_agents.schedules import Coefficient, KLController, scheduled
-from rlfl_agents.settings import check_settings
-from rlfl_envs import ConfigError, RLFLError, TokenVectorEnv, check_value
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.environments import held_out_envs, make_envs
+from rlfl_agents.evaluate import Evaluation, evaluate_policy, evaluation_row, novelty_hashes
+from rlfl_agents.learn.schedules import Coefficient, KLController
+from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.names import resolve, seen_keys
+from rlfl_agents.model.policy import Policy
+from rlfl_agents.rollout.batch import compare
+from rlfl_agents.rollout.collect import collect, reference_log_probs
+from rlfl_agents.rollout.processes import gathered, gathered_columns, on_any
+from rlfl_agents.rollout.rollout import Rollout
+from rlfl_agents.run import checkpoint, plot
+from rlfl_agents.run.export import export
+from rlfl_agents.run.log import Log, RunLog
+from rlfl_agents.run.metrics import Sample, columns, read_metrics
+from rlfl_agents.run.report import COLLAPSED, batch_metrics, before_and_after, has_collapsed
+from rlfl_agents.run.state import TrainState
+from rlfl_agents.update import DivergedError, improve
+from rlfl_envs import ConfigError, TokenVectorEnv
 
 __all__ = ["DivergedError", "PPOConfig", "train"]
 
 
-class DivergedError(RLFLError):
-    """Training ran into a loss or gradient that is not finite or far too large."""
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """Every setting of a training run."""
-
-    env_id: str = "rlfl/Arithmetic-v0"
-    """Which environment to train on; `rlfl list` shows them."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment, such as `operators=+* mask=syntax`."""
-    seed: int = 0
-    """Seeds weights, prompts, sampling and minibatches. The same seed gives the same run on the same machine."""
-
-    model: str | None = None
-    """A Hugging Face name, a folder such as `rlfl sft` writes, "pretrained" (what `rlfl pretrain` left in the cache) or
-    "smollm2" (likewise `rlfl from-gguf`). Without one, a GPT-2 of the size below starts from random weights. Unless
-    `env_kwargs` names a vocabulary, the environment takes the model's."""
-    layers: int = 2
-    """Transformer blocks of a model from random weights."""
-    width: int = 128
-    """Its hidden size, a multiple of `heads`."""
-    heads: int = 4
-    """Its attention heads."""
-    position_ids: Literal["auto", "columns", "text"] = "auto"
-    """How positions are counted: "columns" gives the end of every prompt the same position, "text" counts from the
-    first real token. "auto" takes columns from random weights, and for a given model what it was trained with."""
-    critic: Literal["shared", "separate"] = "shared"
-    """Where the value head sits (with advantage "gae"): on the policy's own trunk, or on a copy of it that is
-    trained apart."""
-    lora_rank: int = 0
-    """Trains LoRA adapters of this rank and leaves the model's own weights alone; 0 trains all weights."""
-    lora_alpha: int = 16
-    """The adapters' scale is lora_alpha / lora_rank."""
-
-    total_samples: int = 131_072
-    """Completions sampled over the whole run; schedules end with it."""
-    minutes: float | None = None
-    """Stops after so many minutes of wall-clock training, if that comes first. Schedules do not look at it."""
-    prompts: int = 128
-    """Prompts per update. With `group_size` completions each, an update learns from prompts * group_size
-    completions."""
-    group_size: int = 1
-    """Completions per prompt. A group is read once, so that a group of one-token answers costs about as much as one
-    answer."""
-    epochs: int = 4
-    """Passes over each rollout."""
-    minibatches: int = 1
-    """Parts a rollout is cut into, one optimiser step each. Batch entropy is a statistic of the whole minibatch:
-    small ones blur it."""
-    accumulation: int = 1
-    """Cuts a minibatch into so many micro-batches to save memory. All terms stay exact but batch entropy, which
-    sees a micro-batch."""
-    temperature: float = 1.0
-    """Divides the logits, when sampling and when learning alike."""
-
-    advantage: Literal["gae", "rloo", "group_norm"] = "gae"
-    """What a completion is compared with: a learned value (the paper), the mean of its group's others, or the
-    group's mean in units of the group's standard deviation. The last two need group_size >= 2 and train no value
-    head."""
-    gamma: float = 1.0
-    """Discount per token, for "gae"."""
-    gae_lambda: float = 0.95
-    """Lambda of GAE: 1 trusts the rewards alone, 0 the next value alone."""
-    whiten: bool = True
-    """Scales a rollout's advantages to mean 0 and variance 1."""
-
-    learning_rate: float = 1e-3
-    """AdamW's step size at the start (after the warm-up)."""
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How it goes to `lr_final` times itself over the run."""
-    lr_final: float = 0.0
-    """The share of the learning rate that is left at the end of a linear or cosine schedule."""
-    warmup: float = 0.0
-    """The share of the run over which the learning rate first rises from 0."""
-    weight_decay: float = 0.0
-    """AdamW's weight decay."""
-    adam_eps: float = 1e-8
-    """AdamW's epsilon. At 1e-5 rounding errors of gradients that should be 0 stay small instead of becoming steps."""
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
-    clip_range: float = 0.2
-    """c of the clipped policy loss: beyond 1 ± c a ratio is not rewarded further."""
-    value_clip: float = 0.2
-    """How far a value may move from the old one before it is clipped."""
-    vf_coef: float = 0.1
-    """Weight of the value loss."""
-    ratio_threshold: float = 10.0
-    """Micro-batches whose mean ratio of new to old probability exceeds this are skipped, as in TRL."""
-    target_kl: float | None = None
-    """Ends an update's epochs once a minibatch's approx_kl exceeds 1.5 times this; that one takes no step."""
-
-    kl: Literal["off", "fixed", "adaptive"] = "off"
-    """Penalty in the reward for leaving the starting model: none (right for random weights), of a fixed weight, or
-    adaptive as in TRL."""
-    kl_coef: float = 0.2
-    """The penalty's weight at the start."""
-    kl_target: float = 6.0
-    """The ref_kl per completion (nats) that the adaptive controller steers to."""
-    kl_horizon: int = 10_000
-    """Over how many completions the controller acts."""
-
-    entropy_coef: float = 0.0
-    """Weight of token entropy: every distribution is kept spread."""
-    entropy_coef_final: float | None = None
-    """Its weight at the end of the run, reached on a line; without one it stays."""
-    entropy_target: float | None = None
-    """Steers the weight so that token entropy meets this many nats; entropy_coef is then only the start."""
-    batch_entropy_coef: float = 0.0
-    """Weight of batch entropy: different prompts are asked to get different answers, while each may be sure of its
-    own."""
-    batch_entropy_coef_final: float | None = None
-    """Its weight at the end of the run, reached on a line; without one it stays."""
-    batch_entropy_target: float | None = None
-    """Steers the weight so that batch entropy meets this many nats; batch_entropy_coef is then only the start."""
-    entropy_rate: float = 0.05
-    """How fast a steered weight moves: its logarithm changes by this times the distance from the target, per update."""
-    batch_entropy_positions: Literal["all", "last"] = "all"
-    """Which completion positions batch entropy reads: all, weighted by their active rows, or the last alone, as in
-    the paper: the last that any row of the micro-batch reaches, where shorter completions do not count."""
-
-    eval_every: int = 25
-    """Updates between evaluations on held-out prompts; 0 evaluates before and after only."""
-    eval_prompts: int = 512
-    """How many held-out prompts an evaluation asks."""
-    stop_at_success: float | None = None
-    """Ends the run once the greedy held-out success reaches this share."""
-    save_every: int = 50
-    """Updates between checkpoints; there is always one at the end."""
-    keep_last: int = 2
-    """How many checkpoints are kept. The best policy by held-out success is kept besides, in `best/`."""
-    device: Literal["auto", "cpu"] = "auto"
-    """"auto" takes an accelerator where there is one."""
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    """Precision of the matrix products; losses stay in float32."""
-    threads: int = 0
-    """CPU threads for torch; 0 leaves its default."""
-    report_to: tuple[str, ...] = ()
-    """Further trackers, through Accelerate, such as wandb or mlflow."""
-
-    def __post_init__(self) -> None:
-        """Checks what depends on several fields.
-
-        Raises:
-            ConfigError: With the field, its value and what is allowed.
-        """
-        at_least_one = (
-            *("layers", "width", "heads", "lora_alpha", "total_samples", "prompts", "group_size", "epochs"),
-            *("minibatches", "accumulation", "kl_horizon", "eval_prompts", "save_every", "keep_last"),
-        )
-        not_negative = (
-            *("seed", "eval_every", "lora_rank", "threads", "minutes", "stop_at_success", "learning_rate"),
-            *("weight_decay", "lr_final", "warmup", "gamma", "gae_lambda", "vf_coef", "kl_coef", "entropy_rate"),
-        )
-        check_settings(self, **dict.fromkeys(at_least_one, 1), **dict.fromkeys(not_negative, 0))
-        for name in ("temperature", "kl_target", "target_kl", "clip_range", "value_clip", "max_grad_norm", "adam_eps"):
-            value = getattr(self, name)
-            check_value(name, value, value is None or value > 0, "above 0")
-        for name in ("gamma", "gae_lambda", "lr_final", "warmup", "stop_at_success"):
-            value = getattr(self, name)
-            check_value(name, value, value is None or value <= 1, "0 to 1")
-        check_value("seed", self.seed, self.seed < 2**32, "below 2**32")
-        if self.prompts % (self.minibatches * self.accumulation):
-            pieces = self.minibatches * self.accumulation
-            raise ConfigError(f"prompts={self.prompts} must be a multiple of minibatches * accumulation = {pieces}.")
-        if self.advantage != "gae" and self.group_size < 2:
-            raise ConfigError(
-                f"advantage={self.advantage!r} compares the completions of a group: group_size must be 2 or more."
-            )
-        if self.stop_at_success is not None and not self.eval_every:
-            raise ConfigError(
-                f"stop_at_success={self.stop_at_success} is asked at evaluations: eval_every must be above 0."
-            )
-        for name in ("entropy", "batch_entropy"):
-            coef, final, target = (getattr(self, f"{name}_{what}") for what in ("coef", "coef_final", "target"))
-            if target is not None and (final is not None or coef <= 0):
-                raise ConfigError(
-                    f"{name}_target needs a positive {name}_coef to start from, and no {name}_coef_final."
-                )
-
-    @property
-    def rows(self) -> int:
-        """Completions per update."""
-        return self.prompts * self.group_size
-
-    @property
-    def updates(self) -> int:
-        """Updates of the whole run."""
-        return math.ceil(self.total_samples / self.rows)
-
-
-_LARGEST_LOSS = 1e6
-_WHAT_TO_TRY = (
-    "Training has diverged. Try a lower --learning-rate, a smaller --max-grad-norm, a --target-kl (0.02, say), more "
-    "--prompts per update, or --mixed-precision no."
-)
-
-# What may change when a run is resumed: how long it goes on and how it is watched, not what is learned.
-_MAY_CHANGE = (
-    "total_samples",
-    "minutes",
-    "eval_every",
-    "stop_at_success",
-    "save_every",
-    "keep_last",
-    "device",
-    "threads",
-    "report_to",
-)
-
-
 def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet: bool = False) -> dict[str, float]:
-    """Trains a policy and leaves a run directory (see metrics.py and checkpoint.py for what is in it).
+    """Trains a policy and leaves a run directory (see log.py and checkpoint.py for what is in it).
 
     Args:
         config: The settings.
@@ -274,12 +65,134 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
         DivergedError: The loss stopped being finite; the message says what to try. The last checkpoint is left as
             it was.
     """
-    run = Path(run_dir)
+    run = _begin(config, Path(run_dir), resume, quiet)
+    config, state, log = run.config, run.state, run.log
+    row: dict[str, float] = {}
+    try:
+        if state.update == 0:
+            evaluation, found = _evaluate(run)
+            log.row({"update": 0, "samples": 0, "prompts": 0, **found})
+            log.samples(0, "greedy", evaluation.samples[:8])
+        for update in _updates_left(config, state):
+            started = time.perf_counter()
+            rates = state.rates(config)
+
+            # 1. Sample completions from the frozen policy.
+            rollout, ref_log_probs, local = _sample(run)
+
+            # 2. Compare each with what was expected, from the reward less the KL penalty.
+            batch = compare(rollout, ref_log_probs, rates.kl_coef, config)
+
+            # 3. Learn from the comparison.
+            sampled = time.perf_counter()
+            learned = improve(config, state, batch, rates)
+            now = time.perf_counter()
+            row = {
+                "update": update,
+                "samples": update * config.rows,
+                "prompts": update * config.prompts,
+                **batch_metrics(batch),
+                **learned,
+                **rates._asdict(),
+                "clock/minutes": state.minutes + (now - started) / 60,
+                "clock/sample": local.seconds_model,
+                "clock/env": local.seconds_env,
+                "clock/learn": now - sampled,
+                "clock/samples_per_second": config.rows / (now - started),
+            }
+            state.observe(row, config.rows)
+
+            # 4. Report.
+            is_last = update == config.updates or _is_out_of_time(run)
+            samples = _samples(run, local)
+            if has_collapsed(batch, row["batch_max_action"]):
+                log.note(COLLAPSED)
+            if is_last or (config.eval_every and update % config.eval_every == 0):
+                evaluation, found = _evaluate(run)
+                row |= found
+                is_last |= config.stop_at_success is not None and row["eval/success"] >= config.stop_at_success
+                log.samples(update, "train", samples)
+                log.samples(update, "greedy", evaluation.samples[:8])
+                if state.is_best(row):
+                    _export(run, "best", row)
+            log.row(row, samples)
+            state.accelerator.log(row, step=update)
+
+            # 5. Save.
+            if is_last or update % config.save_every == 0:
+                _save(run, row)
+            if is_last:
+                break
+    except DivergedError as error:
+        kept = checkpoint.latest(run.folder)
+        raise DivergedError(f"{error} The last good checkpoint is kept: {kept or 'none was written yet'}.") from None
+    finally:
+        log.close()
+        for tracker in state.accelerator.trackers:
+            tracker.finish()
+    return _end(run, row)
+
+
+class _Run(NamedTuple):
+    """What a run works with.
+
+    Attributes:
+        config: Its settings; the model's vocabulary is among the environment's arguments.
+        folder: Its directory.
+        quiet: Whether to print nothing.
+        state: What it learns, counts and draws from.
+        reference: The frozen model it started from, or the policy itself where it has adapters; None without a penalty.
+        held_out: The environments for evaluations.
+        log: Where its numbers go.
+    """
+
+    config: PPOConfig
+    folder: Path
+    quiet: bool
+    state: TrainState
+    reference: Policy | None
+    held_out: TokenVectorEnv
+    log: Log
+
+
+def _begin(config: PPOConfig, folder: Path, resume: bool, quiet: bool) -> _Run:
+    """Makes everything that a run needs, or restores it from the newest checkpoint."""
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.model is not None:
-        model_path, env_kwargs = resolve(config.model, config.env_id, config.env_kwargs)
-        config = dataclasses.replace(config, model=model_path, env_kwargs=env_kwargs)
+        model, env_kwargs = resolve(config.model, config.env_id, config.env_kwargs)
+        config = dataclasses.replace(config, model=model, env_kwargs=env_kwargs)
+    accelerator = _accelerator(config, folder)
+    checkpoint.check_run(folder, config, resume)
+    accelerator.wait_for_everyone()  # nobody writes before all have looked
+    newest = checkpoint.latest(folder)
+
+    # Everything random comes from here on from these seeds, or from the checkpoint.
+    random.seed(config.seed)
+    np.random.seed(config.seed)  # noqa: NPY002 -- a model or a task may draw from it
+    torch.manual_seed(config.seed)
+    envs = make_envs(config.env_id, config.rows // accelerator.num_processes, **config.env_kwargs)
+    held_out = held_out_envs(config.env_id, min(config.eval_prompts, 512), **config.env_kwargs)
+    policy = _policy(config, envs)
+    reference = None
+    if config.kl != "off":  # with adapters, the reference is the same model with the adapters off
+        frozen = policy if policy.has_adapters else copy.deepcopy(policy).requires_grad_(False)
+        reference = frozen.to(accelerator.device)
+    state = _state(config, policy, envs, accelerator)
+    if newest is not None:
+        state.load_state_dict(checkpoint.load(newest))
+
+    log = Log()
+    if accelerator.is_main_process:
+        checkpoint.begin(folder, config)
+        log = RunLog(folder, columns(envs.task.part_names), config.updates, state.update or -1, quiet, config.minutes)
+    if config.report_to:
+        accelerator.init_trackers("rlfl", config={name: str(value) for name, value in config.to_json().items()})
+    return _Run(config, folder, quiet, state, reference, held_out, log)
+
+
+def _accelerator(config: PPOConfig, folder: Path) -> Accelerator:
+    """Finds the device and the other processes."""
     unknown = [name for name in config.report_to if name not in {str(known) for known in get_available_trackers()}]
     if unknown:
         raise ConfigError(f"report_to={unknown[0]!r} is not a tracker that Accelerate knows and finds installed.")
@@ -288,37 +201,21 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
             cpu=config.device == "cpu",
             mixed_precision=config.mixed_precision,
             log_with=list(config.report_to) or None,
-            project_dir=run,
+            project_dir=folder,
         )
     except ValueError as error:  # such as: this process has trained in another precision before
         raise ConfigError(f"mixed_precision={config.mixed_precision!r} is not possible here: {error}") from error
-    rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    processes = accelerator.num_processes
     if config.prompts % (config.minibatches * config.accumulation * processes):
         raise ConfigError(
             f"prompts={config.prompts} must be a multiple of minibatches * accumulation * {processes} processes."
         )
-    checkpoint.check_run(run, dataclasses.asdict(config), _MAY_CHANGE, resume)
-    accelerator.wait_for_everyone()  # nobody writes before all have looked
-    latest = checkpoint.latest(run)
-    restored = checkpoint.load(latest) if latest is not None else None
-    if restored is not None and len(restored["envs"]) != processes:
-        raise ConfigError(
-            f"The run was begun with {len(restored['envs'])} processes and cannot go on with {processes}."
-        )
+    return accelerator
 
-    # Everything random comes from here on from these seeds, or from the checkpoint.
-    random.seed(config.seed)
-    np.random.seed(config.seed)  # noqa: NPY002 -- a model or a task may draw from it
-    torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
-    rows = config.rows // processes
-    envs = make_envs(config.env_id, rows, **config.env_kwargs)
-    # Streams are seeded seed, seed + 1, ...: a wide step keeps those of neighbouring seeds apart.
-    env_seed: int | None = config.seed * 2**20 + rank * rows
-    # Whoever trains on everything is evaluated on everything.
-    split = "all" if config.env_kwargs.get("split") == "all" else "test"
-    held_out = make_envs(config.env_id, min(config.eval_prompts, 512), **{**config.env_kwargs, "split": split})
-    policy = build_policy(
+
+def _policy(config: PPOConfig, envs: TokenVectorEnv) -> Policy:
+    """The policy that training begins with."""
+    return build_policy(
         envs.tokenizer,
         envs.prompt_length,
         envs.completion_length,
@@ -331,9 +228,10 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
         lora_rank=config.lora_rank,
         lora_alpha=config.lora_alpha,
     )
-    reference = None
-    if config.kl != "off":  # with adapters, the reference is the same model with the adapters off
-        reference = policy if policy.has_adapters else copy.deepcopy(policy).requires_grad_(False).to(device)
+
+
+def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator: Accelerator) -> TrainState:
+    """The state of a run that has not learned anything yet."""
     optimizer = torch.optim.AdamW(
         [p for p in policy.parameters() if p.requires_grad],
         lr=config.learning_rate,
@@ -341,362 +239,119 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
         weight_decay=config.weight_decay,
     )
     model, optimizer = accelerator.prepare(policy, optimizer)
-    policy = accelerator.unwrap_model(model)
-    kl = KLController(config.kl_coef, config.kl_target if config.kl == "adaptive" else None, config.kl_horizon)
-    entropy_coef = Coefficient(
-        config.entropy_coef, config.entropy_coef_final, config.entropy_target, config.entropy_rate
+    return TrainState(
+        accelerator,
+        model,
+        optimizer,
+        envs,
+        torch.Generator().manual_seed(config.seed),
+        KLController(config.kl_coef, config.kl_target if config.kl == "adaptive" else None, config.kl_horizon),
+        Coefficient(config.entropy_coef, config.entropy_coef_final, config.entropy_target, config.entropy_rate),
+        Coefficient(
+            config.batch_entropy_coef,
+            config.batch_entropy_coef_final,
+            config.batch_entropy_target,
+            config.entropy_rate,
+        ),
+        seen_keys(config.model, config.env_id) if config.model is not None else set(),
     )
-    batch_entropy_coef = Coefficient(
-        config.batch_entropy_coef, config.batch_entropy_coef_final, config.batch_entropy_target, config.entropy_rate
-    )
-    done, minutes, best = 0, 0.0, (-1.0, -math.inf)
-    seen = seen_keys(config.model, config.env_id) if config.model is not None else set[int]()
-    if restored is not None:
-        policy.load_state_dict(restored["model"])
-        optimizer.load_state_dict(restored["optimizer"])
-        if accelerator.scaler is not None:
-            accelerator.scaler.load_state_dict(restored["scaler"])
-        done, minutes, best = restored["update"], restored["minutes"], tuple(restored["best"])
-        seen = set(restored["seen"].tolist())
-        kl.coef = restored["kl_coef"]
-        entropy_coef.restore(restored["entropy_coef"])
-        batch_entropy_coef.restore(restored["batch_entropy_coef"])
-        envs.reset(seed=env_seed)
-        envs.rng_state, env_seed = checkpoint.to_arrays(restored["envs"][rank]), None
-        generator.set_state(restored["generator"])
-        checkpoint.restore_random_state(restored["random"])
-
-    updates = range(done + 1, config.updates + 1)
-    if restored is not None and (
-        (config.minutes is not None and minutes >= config.minutes)
-        or (config.stop_at_success is not None and best[0] >= config.stop_at_success)
-    ):
-        updates = range(0)  # it had come to its end
-
-    log = None
-    if accelerator.is_main_process:
-        checkpoint.clean(run)
-        checkpoint.write_text(run / "config.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-        from_update = done if restored is not None else -1
-        log = RunLog(run, columns(envs.task.part_names), config.updates, from_update, quiet=quiet)
-    if config.report_to:
-        accelerator.init_trackers(
-            "rlfl", config={name: str(value) for name, value in dataclasses.asdict(config).items()}
-        )
-    row: dict[str, float] = {}
-    try:
-        if done == 0:
-            evaluation = _evaluate(policy, reference, held_out, config, seen, accelerator)
-            if log is not None:
-                log.row({"update": 0, "samples": 0, "prompts": 0, **evaluation.row})
-                log.samples(0, "greedy", evaluation.samples)
-        for update in updates:
-            started = time.perf_counter()
-            progress = (update - 1) / config.updates
-            learning_rate = config.learning_rate * scheduled(
-                config.lr_schedule, progress, config.warmup, config.lr_final
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
-
-            # 1. Sample completions from the frozen policy.
-            with accelerator.autocast():
-                local = collect(
-                    policy,
-                    envs,
-                    generator,
-                    group_size=config.group_size,
-                    temperature=config.temperature,
-                    seed=env_seed,
-                    process=(rank, processes),
-                )
-                env_seed = None
-                if reference is not None:
-                    parts = config.minibatches * config.accumulation
-                    local.ref_log_probs = reference_log_probs(reference, local, config.temperature, parts)
-            asked = [envs.prompt(row) for row in range(0, rows, config.group_size)]
-            hashes = accelerator.gather(torch.from_numpy(novelty_hashes(envs.task, asked).copy()).to(device))
-            seen.update(hashes.tolist())
-            rollout = gathered(local, accelerator)
-
-            # 2. Advantages, from the reward less the KL penalty.
-            ref_kl = float(losses.sequence_kl(rollout.log_probs, rollout.ref_log_probs, rollout.active).mean())
-            penalty = torch.where(rollout.active, rollout.log_probs - rollout.ref_log_probs, 0.0)
-            rewards = rollout.rewards - (kl.coef if reference is not None else 0.0) * penalty
-            if config.advantage == "gae":
-                rollout.advantages, rollout.returns = advantages.gae(
-                    rewards, rollout.values, rollout.active, config.gamma, config.gae_lambda
-                )
-            else:
-                baseline = advantages.rloo if config.advantage == "rloo" else advantages.group_norm
-                rollout.advantages = baseline(rewards.sum(dim=1), config.group_size)[:, None] * rollout.active
-            if config.whiten:
-                rollout.advantages = advantages.whiten(rollout.advantages, rollout.active)
-
-            # 3. Learn from them.
-            coefs = entropy_coef.value(progress), batch_entropy_coef.value(progress)
-            learn_started = time.perf_counter()
-            learned = _improve(model, optimizer, accelerator, config, rollout, generator, *coefs)
-            now = time.perf_counter()
-            minutes += (now - started) / 60
-
-            # 4. Report.
-            row = {
-                "update": update,
-                "samples": update * config.rows,
-                "prompts": update * config.prompts,
-                **_rollout_metrics(rollout),
-                **learned,
-                "ref_kl": ref_kl,
-                "kl_coef": kl.coef if reference is not None else 0.0,
-                "entropy_coef": coefs[0],
-                "batch_entropy_coef": coefs[1],
-                "learning_rate": learning_rate,
-                "clock/minutes": minutes,
-                "clock/sample": local.seconds_model,
-                "clock/env": local.seconds_env,
-                "clock/learn": now - learn_started,
-                "clock/samples_per_second": config.rows / (now - started),
-            }
-            kl.observe(ref_kl, config.rows)
-            entropy_coef.observe(learned["entropy"])
-            batch_entropy_coef.observe(learned["batch_entropy"])
-            out_of_time = config.minutes is not None and _on_any(minutes >= config.minutes, accelerator)
-            is_last = update == config.updates or out_of_time
-            samples = list(
-                map(
-                    Sample,
-                    [prompt.text for prompt in asked[:6]],
-                    local.completion_texts[:: config.group_size],
-                    local.episode_rewards[:: config.group_size].tolist(),
-                    local.is_success[:: config.group_size].tolist(),
-                )
-            )
-            if is_last or (config.eval_every and update % config.eval_every == 0):
-                evaluation = _evaluate(policy, reference, held_out, config, seen, accelerator)
-                row |= evaluation.row
-                is_last |= config.stop_at_success is not None and row["eval/success"] >= config.stop_at_success
-                is_best = (row["eval/success"], row["eval/reward"]) > best
-                best = max(best, (row["eval/success"], row["eval/reward"]))
-                if log is not None:
-                    log.samples(update, "train", samples)
-                    log.samples(update, "greedy", evaluation.samples)
-                    if is_best:
-                        _export(policy, envs, config, run / "best", row)
-            if log is not None:
-                log.row(row, samples)
-            accelerator.log(row, step=update)
-            if is_last or update % config.save_every == 0:
-                env_states = accelerator.gather_for_metrics(
-                    [checkpoint.to_tensors(envs.rng_state)], use_gather_object=True
-                )
-                state = {
-                    "model": policy.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
-                    "minutes": minutes,
-                    "best": list(best),
-                    "seen": torch.tensor(sorted(seen), dtype=torch.int64),
-                    "kl_coef": kl.coef,
-                    "entropy_coef": entropy_coef.state(),
-                    "batch_entropy_coef": batch_entropy_coef.state(),
-                    "envs": env_states,
-                    "generator": generator.get_state(),
-                    "random": checkpoint.random_state(),
-                }
-                if accelerator.is_main_process:  # the checkpoint last: what a kill leaves undone is done on resuming
-                    _export(policy, envs, config, run / "policy", row)
-                    checkpoint.write_keys(run / "seen_keys.npy", seen)
-                    checkpoint.save(run, update, state, config.keep_last)
-                accelerator.wait_for_everyone()
-            if is_last:
-                break
-    except DivergedError as error:
-        kept = checkpoint.latest(run)
-        raise DivergedError(f"{error} The last good checkpoint is kept: {kept or 'none was written yet'}.") from None
-    finally:
-        if log is not None:
-            log.close()
-        for tracker in accelerator.trackers:
-            tracker.finish()
-    if accelerator.is_main_process:
-        from rlfl_agents.plot import plot_runs
-
-        plot_runs([run], run / "curves.png")
-        if not quiet:
-            print(before_and_after(run))
-    # A run that was complete already did nothing; its result is the last row it wrote.
-    last = {name: column[-1] for name, column in read_metrics(run).items()}
-    return row or {name: value for name, value in last.items() if not math.isnan(value)}
 
 
-def _improve(
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    config: PPOConfig,
-    rollout: Rollout,
-    generator: torch.Generator,
-    entropy_coef: float,
-    batch_entropy_coef: float,
-) -> dict[str, float]:
-    """Takes the optimiser steps of one rollout; returns its metrics, averaged over the minibatches."""
+def _updates_left(config: PPOConfig, state: TrainState) -> range:
+    """The updates that are still to be made: none where a resumed run had come to its end."""
+    has_run = state.update > 0
+    is_out_of_time = config.minutes is not None and state.minutes >= config.minutes
+    has_succeeded = config.stop_at_success is not None and state.best[0] >= config.stop_at_success
+    if has_run and (is_out_of_time or has_succeeded):
+        return range(0)
+    return range(state.update + 1, config.updates + 1)
+
+
+def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
+    """Returns what all processes sampled, its log-probabilities under the reference, and this process's own part."""
+    config, state, accelerator = run.config, run.state, run.state.accelerator
     rank, processes = accelerator.process_index, accelerator.num_processes
-    sum_across = _sum_across(accelerator)
-    tokens = rollout.active.reshape(len(rollout.prompts), -1).sum(dim=1).cpu().double()  # active tokens of each group
-    totals: dict[str, float] = defaultdict(float)
-    steps, micro_batches, skipped, counted, grad_norms = 0, 0, 0, 0.0, 0.0
-    stop = False
-    for _ in range(config.epochs):
-        order = torch.randperm(len(rollout.prompts), generator=generator)
-        for minibatch in order.chunk(config.minibatches):
-            micros = minibatch.chunk(config.accumulation)
-            skipped_before, approx_kl = skipped, 0.0
-            for i, micro in enumerate(micros):
-                part = rollout.take(micro[rank::processes].to(accelerator.device))
-                weight = float(tokens[micro].sum() / tokens[minibatch].sum())
-                with contextlib.nullcontext() if i == len(micros) - 1 else accelerator.no_sync(model):
-                    log_dist, values = model(part.prompts, part.completions, part.masks, config.temperature)
-                    values = values.repeat_interleave(len(part.completions) // len(values), dim=0)
-                    log_probs = losses.gather_log_probs(log_dist, part.completions)
-                    policy = losses.clipped_policy_loss(
-                        log_probs, part.log_probs, part.advantages, part.active, config.clip_range, sum_across
-                    )
-                    entropy = losses.entropies(log_dist, part.active, config.batch_entropy_positions, sum_across)
-                    loss = policy.loss - entropy_coef * entropy.token - batch_entropy_coef * entropy.batch
-                    value_loss = torch.zeros_like(loss)
-                    if config.advantage == "gae":
-                        value_loss = losses.clipped_value_loss(
-                            values, part.values, part.returns, part.active, config.value_clip, sum_across
-                        )
-                        loss = loss + config.vf_coef * value_loss
-                    measured = {
-                        "loss": loss,
-                        "policy_loss": policy.loss,
-                        "value_loss": value_loss,
-                        "entropy": entropy.token,
-                        "batch_entropy": entropy.batch,
-                        "batch_max_action": entropy.batch_max_action,
-                        "approx_kl": policy.approx_kl,
-                        "clip_fraction": policy.clip_fraction,
-                        "ratio_mean": policy.ratio_mean,
-                    }
-                    numbers = dict(zip(measured, torch.stack([*measured.values()]).tolist(), strict=True))
-                    micro_batches += 1
-                    if numbers["ratio_mean"] > config.ratio_threshold:
-                        skipped += 1
-                        loss = 0.0 * (log_probs.sum() + values.sum())  # processes still have to meet in backward
-                    elif not abs(numbers["loss"]) < _LARGEST_LOSS:
-                        raise DivergedError(f"The loss is {numbers['loss']}. {_WHAT_TO_TRY}")
-                    else:
-                        counted += weight
-                        for name, number in numbers.items():
-                            totals[name] += weight * number
-                    # DistributedDataParallel averages what has to be summed.
-                    accelerator.backward(loss * weight * processes)
-                approx_kl += weight * numbers["approx_kl"]
-            stop = config.target_kl is not None and steps > 0 and approx_kl > 1.5 * config.target_kl
-            if stop:
-                optimizer.zero_grad()
-                break
-            if skipped - skipped_before == len(micros):
-                optimizer.zero_grad()
-                continue
-            grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm))
-            if (
-                not math.isfinite(grad_norm) and accelerator.scaler is None
-            ):  # in fp16 the scaler skips such steps by itself
-                raise DivergedError(f"The gradient's norm is {grad_norm}. {_WHAT_TO_TRY}")
-            grad_norms += grad_norm
-            optimizer.step()
-            optimizer.zero_grad()
-            steps += 1
-        if stop:
-            break
-    if not steps:
-        raise DivergedError(f"Every minibatch had a mean ratio above {config.ratio_threshold}. {_WHAT_TO_TRY}")
-    averages = {name: total / counted for name, total in totals.items()}
-    return averages | {"grad_norm": grad_norms / steps, "skipped": skipped / micro_batches, "minibatches": steps}
-
-
-class _Evaluated(NamedTuple):
-    row: dict[str, float]
-    samples: list[Sample]
-
-
-def _evaluate(
-    policy: Policy,
-    reference: Policy | None,
-    held_out: TokenVectorEnv,
-    config: PPOConfig,
-    seen: set[int],
-    accelerator: Accelerator,
-) -> _Evaluated:
-    """Plays the held-out prompts, greedily and sampled; every process does the same."""
-    keys = np.fromiter(seen, dtype=np.int64, count=len(seen))
+    # Streams are seeded seed, seed + 1, ...: a wide step keeps those of neighbouring seeds apart.
+    first_seed = config.seed * 2**20 + rank * state.envs.num_envs
     with accelerator.autocast():
-        greedy = evaluate_policy(policy, held_out, config.eval_prompts, seen=keys)
-        sampled = evaluate_policy(
-            policy,
-            held_out,
-            config.eval_prompts,
-            greedy=False,
+        local = collect(
+            state.policy,
+            state.envs,
+            state.generator,
+            group_size=config.group_size,
             temperature=config.temperature,
-            reference=reference,
+            seed=first_seed if state.update == 0 else None,
+            process=(rank, processes),
         )
-    row = {
-        "eval/success": greedy.success.mean,
-        "eval/success_low": greedy.success.low,
-        "eval/success_high": greedy.success.high,
-        "eval/reward": greedy.reward,
-        "eval/sampled_success": sampled.success.mean,
-        "eval/sampled_reward": sampled.reward,
-        "eval/sampled_distinct_1": sampled.distinct_1,
-        "eval/sampled_distinct_2": sampled.distinct_2,
-        "eval/sampled_ref_kl": float(sampled.ref_kl.mean()),
-        "eval/unseen_n": greedy.unseen.n,
-    }
-    if greedy.unseen.n:
-        row["eval/unseen_success"] = greedy.unseen.mean
-    return _Evaluated(row, greedy.samples[:8])
+        ref_log_probs = local.log_probs
+        if run.reference is not None:
+            parts = config.minibatches * config.accumulation
+            ref_log_probs = reference_log_probs(run.reference, local, config.temperature, parts)
+    asked = [state.envs.prompt(row) for row in range(0, state.envs.num_envs, config.group_size)]
+    hashes = torch.from_numpy(novelty_hashes(state.envs.task, asked).copy()).to(accelerator.device)
+    state.seen.update(accelerator.gather(hashes).tolist())
+    return gathered(local, accelerator), gathered_columns(ref_log_probs, accelerator), local
 
 
-def _sum_across(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
-    """Adds up over processes; the gradient is that of the own share (see losses.py)."""
-    if accelerator.num_processes == 1:
-        return lambda tensor: tensor
-    return lambda tensor: tensor + (accelerator.reduce(tensor.detach().clone(), "sum") - tensor.detach())
+def _samples(run: _Run, local: Rollout) -> list[Sample]:
+    """The first completions of the first six prompts."""
+    envs, k = run.state.envs, run.config.group_size
+    texts = [envs.prompt(row).text for row in range(0, min(6 * k, envs.num_envs), k)]
+    rewards, successes = local.episode_rewards[::k].tolist(), local.is_success[::k].tolist()
+    return list(map(Sample, texts, local.completion_texts[::k], rewards, successes))
 
 
-def _on_any(flag: bool, accelerator: Accelerator) -> bool:
-    """Whether a flag is set on any process: clocks differ, and all must stop together."""
-    return bool(accelerator.gather(torch.tensor([float(flag)], device=accelerator.device)).max() > 0)
+def _is_out_of_time(run: _Run) -> bool:
+    minutes, state = run.config.minutes, run.state
+    return minutes is not None and on_any(state.minutes >= minutes, state.accelerator)
 
 
-def _rollout_metrics(rollout: Rollout) -> dict[str, float]:
-    episode_rewards = rollout.episode_rewards
-    unexplained = (rollout.returns - rollout.values)[rollout.active].var(correction=0)
-    spread = rollout.returns[rollout.active].var(correction=0)
-    return {
-        "reward": float(episode_rewards.mean()),
-        "reward_std": float(episode_rewards.std(correction=0)),
-        "success": float(rollout.is_success.float().mean()),
-        "length": float(rollout.active.sum() / len(rollout.active)),
-        "distinct_1": distinct(rollout.completions, rollout.active, 1),
-        "distinct_2": distinct(rollout.completions, rollout.active, 2),
-        "explained_variance": float(1 - unexplained / spread) if spread > 0 else 0.0,
-        **{f"part/{name}": float(part.mean()) for name, part in rollout.parts.items()},
-    }
+def _evaluate(run: _Run) -> tuple[Evaluation, dict[str, float]]:
+    """Plays the held-out prompts, greedily and sampled: the greedy result, and the columns of both.
+
+    Every process does the same.
+    """
+    policy, count = run.state.policy, run.config.eval_prompts
+    seen = np.fromiter(run.state.seen, dtype=np.int64, count=len(run.state.seen))
+    with run.state.accelerator.autocast():
+        greedy = evaluate_policy(policy, run.held_out, count, seen=seen)
+        sampled = evaluate_policy(
+            policy, run.held_out, count, greedy=False, temperature=run.config.temperature, reference=run.reference
+        )
+    return greedy, evaluation_row(greedy, sampled)
 
 
-def _export(policy: Policy, envs: TokenVectorEnv, config: PPOConfig, folder: Path, row: dict[str, float]) -> None:
-    """Saves the policy in Hugging Face form with a model card."""
-    facts = {
-        "env_id": config.env_id,
-        "env_kwargs": config.env_kwargs,
-        "prompt_length": envs.prompt_length,
-        "completion_length": envs.completion_length,
-        "temperature": config.temperature,
-        "trained_by": f"reinforcement learning from a programmed reward on {row['samples']} completions",
-    }
-    checkpoint.export(policy, envs.tokenizer, folder, facts, row)
+def _export(run: _Run, name: str, row: dict[str, float]) -> None:
+    """Saves the policy in Hugging Face form with a model card, in a folder of the run."""
+    if run.state.accelerator.is_main_process:
+        trained_by = f"reinforcement learning from a programmed reward on {row['samples']} completions"
+        export(
+            run.state.policy,
+            run.state.envs,
+            run.config,
+            run.folder / name,
+            trained_by,
+            row,
+            temperature=run.config.temperature,
+        )
+
+
+def _save(run: _Run, row: dict[str, float]) -> None:
+    """Saves the policy, what it has met, and the checkpoint last: what a kill leaves undone is done on resuming."""
+    state = run.state.state_dict()
+    _export(run, "policy", row)
+    if run.state.accelerator.is_main_process:
+        checkpoint.write_keys(run.folder / "seen_keys.npy", run.state.seen)
+        checkpoint.save(run.folder, state, run.config.keep_last)
+    run.state.accelerator.wait_for_everyone()
+
+
+def _end(run: _Run, row: dict[str, float]) -> dict[str, float]:
+    """Draws the curves, shows what has changed, and returns the last row of metrics."""
+    if run.state.accelerator.is_main_process:
+        plot.plot_runs([run.folder], run.folder / "curves.png")
+        if not run.quiet:
+            print(before_and_after(run.folder))
+    # A run that was complete already did nothing; its result is the last row it wrote.
+    last = {name: column[-1] for name, column in read_metrics(run.folder).items()}
+    return row or {name: value for name, value in last.items() if not math.isnan(value)}

@@ -6,78 +6,31 @@ cache folder, where `model="pretrained"` finds it.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from rlfl_agents import checkpoint
+from rlfl_agents.config import PretrainConfig
+from rlfl_agents.environments import held_out_envs
 from rlfl_agents.evaluate import evaluate_policy
-from rlfl_agents.policy import Policy, build_policy, masked_log_dist
-from rlfl_agents.rollout import make_envs
-from rlfl_agents.schedules import scheduled
-from rlfl_agents.settings import check_settings
-from rlfl_envs import ConfigError, Task, Tokenizer, cache_folder, check_value, digest, load_task
+from rlfl_agents.files import write_text
+from rlfl_agents.learn.schedules import scheduled
+from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.masks import masked_log_dist
+from rlfl_agents.model.names import pretrained_folder
+from rlfl_agents.model.policy import Policy
+from rlfl_agents.run.export import export
+from rlfl_envs import ConfigError, Task, Tokenizer, check_value, load_task
 
-__all__ = ["PretrainConfig", "pretrain_model", "pretrained_folder"]
+__all__ = ["PretrainConfig", "pretrain_model"]
 
 _EVAL_WINDOWS = 512
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Every setting of pretraining."""
-
-    env_id: str = "rlfl/Sentiment-v0"
-    """Which environment's texts to learn, and in which vocabulary."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment, such as `corpus=FILE vocabulary=gpt2`."""
-    seed: int = 0
-    """Seeds weights and the order of the texts."""
-    tokens: int = 3_000_000
-    """How many tokens are read in all, padding included."""
-    context: int = 32
-    """The longest text the model can read, prompt and completion together; longer texts are cut into pieces."""
-    batch_size: int = 64
-    """Pieces per optimiser step."""
-    learning_rate: float = 3e-3
-    """AdamW's step size after a warm-up over 5% of the steps; it falls to 0 on a line."""
-    weight_decay: float = 0.1
-    """AdamW's weight decay."""
-    layers: int = 2
-    """Transformer blocks."""
-    width: int = 192
-    """Hidden size, a multiple of `heads`."""
-    heads: int = 3
-    """Attention heads."""
-    device: Literal["auto", "cpu"] = "auto"
-    """"auto" takes an accelerator where there is one."""
-    mixed_precision: Literal["no", "bf16"] = "no"
-    """Precision of the matrix products."""
-    threads: int = 0
-    """CPU threads for torch; 0 leaves its default."""
-
-    def __post_init__(self) -> None:
-        """Checks choices and counts; raises ConfigError."""
-        check_settings(self, seed=0, tokens=1, context=2, batch_size=1, layers=1, heads=1, threads=0)
-
-
-def pretrained_folder(config: PretrainConfig) -> Path:
-    """Where the cache has, or would have, the model of these settings: named by all that its weights depend on."""
-    task = load_task(config.env_id, **config.env_kwargs)
-    settings = dataclasses.asdict(config)
-    for name in ("env_kwargs", "device", "threads"):
-        settings.pop(name)  # of the environment's arguments only the texts and the vocabulary matter
-    named = digest([json.dumps(settings), task.tokenizer.backend.to_str(), *task.corpus()])
-    return cache_folder() / "models" / f"{config.env_id.split('/')[-1]}-{named}"
 
 
 def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, quiet: bool = False) -> Path:
@@ -114,6 +67,26 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
         heads=config.heads,
         position_ids="text",
     ).to(accelerator.device)
+    _learn(policy, windows, config, accelerator, quiet)
+    held_out = held_out_envs(config.env_id, 64, **config.env_kwargs)
+    with torch.no_grad(), accelerator.autocast():
+        unread = _windows(held_out.task, config)[:_EVAL_WINDOWS]
+        eval_loss = float(_loss(policy, unread.to(accelerator.device)))
+        sampled = evaluate_policy(policy, held_out, 64, greedy=False)
+    target.mkdir(parents=True, exist_ok=True)
+    write_text(target / "pretrain.json", json.dumps(config.to_json(), indent=2) + "\n")
+    trained_by = f"supervised learning on {config.tokens} tokens of its texts (held-out loss {eval_loss:.3f})"
+    export(policy, held_out, config, target, trained_by, {})
+    if not quiet:
+        print(f"held-out loss {eval_loss:.3f} nats per token; it continues held-out prompts like this:")
+        for sample in sampled.samples[:5]:
+            print(f"    {sample.prompt} ->{sample.completion}")
+        print(f"saved in {target}")
+    return target
+
+
+def _learn(policy: Policy, windows: Tensor, config: PretrainConfig, accelerator: Accelerator, quiet: bool) -> None:
+    """Reads `config.tokens` tokens of the windows, int64 [n, context]."""
     optimizer = torch.optim.AdamW(
         policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
     )
@@ -133,36 +106,8 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
         optimizer.step()
         if not quiet and (time.monotonic() - said > 10 or step + 1 == steps):
             said = time.monotonic()
-            print(
-                f"step {step + 1}/{steps}  loss {float(loss.detach()):.3f}  minutes {(said - begun) / 60:.1f}",
-                flush=True,
-            )
-    held_out = make_envs(config.env_id, 64, **{**config.env_kwargs, "split": _held_out_split(config)})
-    with torch.no_grad(), accelerator.autocast():
-        unread = _windows(held_out.task, config)[:_EVAL_WINDOWS]
-        eval_loss = float(_loss(policy, unread.to(accelerator.device)))
-        sampled = evaluate_policy(policy, held_out, 64, greedy=False)
-    facts = {
-        "env_id": config.env_id,
-        "env_kwargs": config.env_kwargs,
-        "prompt_length": held_out.prompt_length,
-        "completion_length": held_out.completion_length,
-        "temperature": 1.0,
-        "trained_by": f"supervised learning on {config.tokens} tokens of its texts (held-out loss {eval_loss:.3f})",
-    }
-    target.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_text(target / "pretrain.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-    checkpoint.export(policy, task.tokenizer, target, facts, {})
-    if not quiet:
-        print(f"held-out loss {eval_loss:.3f} nats per token; it continues held-out prompts like this:")
-        for sample in sampled.samples[:5]:
-            print(f"    {sample.prompt} ->{sample.completion}")
-        print(f"saved in {target}")
-    return target
-
-
-def _held_out_split(config: PretrainConfig) -> str:
-    return "all" if config.env_kwargs.get("split") == "all" else "test"
+            minutes = (said - begun) / 60
+            print(f"step {step + 1}/{steps}  loss {float(loss.detach()):.3f}  minutes {minutes:.1f}", flush=True)
 
 
 def _windows(task: Task, config: PretrainConfig) -> Tensor:

@@ -8,68 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from rlfl_agents import checkpoint
-from rlfl_agents.evaluate import evaluate_policy, novelty_hashes
-from rlfl_agents.models import resolve
-from rlfl_agents.policy import build_policy, masked_log_dist
-from rlfl_agents.rollout import make_envs
-from rlfl_agents.settings import check_settings
+from rlfl_agents.config import SFTConfig
+from rlfl_agents.environments import held_out_envs, make_envs
+from rlfl_agents.evaluate import evaluate_policy, evaluation_row, novelty_hashes
+from rlfl_agents.files import write_text
+from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.masks import masked_log_dist
+from rlfl_agents.model.names import resolve
+from rlfl_agents.model.policy import Policy
+from rlfl_agents.run.checkpoint import write_keys
+from rlfl_agents.run.export import export
 from rlfl_envs import ConfigError, TokenVectorEnv
 
 __all__ = ["SFTConfig", "warm_start"]
-
-
-@dataclass(frozen=True)
-class SFTConfig:
-    """Every setting of a warm start."""
-
-    env_id: str = "rlfl/Arithmetic-v0"
-    """Which environment's references to imitate; `rlfl list` shows them."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment, such as `operators=+* vocabulary=gpt2`."""
-    seed: int = 0
-    """Seeds weights, examples and their order."""
-    examples: int = 256
-    """How many prompts with their reference completions are drawn, once. The paper used 256."""
-    epochs: int = 20
-    """Passes over the examples."""
-    batch_size: int = 32
-    """Examples per optimiser step."""
-    learning_rate: float = 1e-3
-    """AdamW's step size; it falls to 0 on a line."""
-    prompt_loss: bool = True
-    """Learn to write the prompts too, as a language model of whole texts does (the paper), or the completions alone."""
-    model: str | None = None
-    """As in `rlfl train`: a Hugging Face name, a folder, "pretrained" or "smollm2"; without one, a GPT-2 of the size
-    below starts from random weights."""
-    layers: int = 2
-    """Transformer blocks of a model from random weights."""
-    width: int = 128
-    """Its hidden size, a multiple of `heads`."""
-    heads: int = 4
-    """Its attention heads."""
-    position_ids: Literal["auto", "columns", "text"] = "auto"
-    """How positions are counted; see `rlfl train --help`."""
-    eval_prompts: int = 512
-    """How many held-out prompts are asked at the end."""
-    device: Literal["auto", "cpu"] = "auto"
-    """"auto" takes an accelerator where there is one."""
-    threads: int = 0
-    """CPU threads for torch; 0 leaves its default."""
-
-    def __post_init__(self) -> None:
-        """Checks choices and counts; raises ConfigError."""
-        at_least_one = dict.fromkeys(("examples", "epochs", "batch_size", "eval_prompts", "layers", "heads"), 1)
-        check_settings(self, seed=0, threads=0, **at_least_one)
 
 
 def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) -> dict[str, float]:
@@ -81,8 +39,8 @@ def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) ->
         quiet: Print nothing.
 
     Returns:
-        The last epoch's `loss` (nats per token) and the held-out `eval/success`, `eval/reward` (greedy) and
-        `eval/sampled_success`.
+        The last epoch's `loss` (nats per token), and the columns that an evaluation on held-out prompts fills (see
+        EVAL_METRICS in metrics.py).
 
     Raises:
         ConfigError: A setting is wrong, the folder is taken, or the task has no reference completions.
@@ -97,7 +55,6 @@ def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) ->
         config = dataclasses.replace(config, model=model, env_kwargs=env_kwargs)
     accelerator = Accelerator(cpu=config.device == "cpu")
     torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
     envs = make_envs(config.env_id, config.examples, **config.env_kwargs)
     tokens, counts = _examples(envs, config)
     policy = build_policy(
@@ -110,15 +67,32 @@ def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) ->
         heads=config.heads,
         position_ids=config.position_ids,
     ).to(accelerator.device)
-    tokens, counts = tokens.to(accelerator.device), counts.to(accelerator.device)
+    loss = _imitate(policy, tokens.to(accelerator.device), counts.to(accelerator.device), config, quiet)
+    held_out = held_out_envs(config.env_id, min(config.eval_prompts, 512), **config.env_kwargs)
+    greedy = evaluate_policy(policy, held_out, config.eval_prompts)
+    sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False)
+    row = {"loss": loss, **evaluation_row(greedy, sampled)}
+    target.mkdir(parents=True, exist_ok=True)
+    write_keys(target / "seen_keys.npy", set(novelty_hashes(envs.task, envs.prompts).tolist()))
+    write_text(target / "sft.json", json.dumps(config.to_json(), indent=2) + "\n")
+    trained_by = f"supervised learning on {config.examples} reference completions"
+    export(policy, envs, config, target, trained_by, row)
+    if not quiet:
+        print(f"held-out success {greedy.success}, sampled {sampled.success}\nsaved in {target}")
+    return row
+
+
+def _imitate(policy: Policy, tokens: Tensor, counts: Tensor, config: SFTConfig, quiet: bool) -> float:
+    """Passes over the examples (see `_examples`); returns the last pass's loss, nats per token."""
+    generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate, weight_decay=0.0)
     batches = -(-config.examples // config.batch_size)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=config.epochs * batches)
-    loss_sum = weight_sum = 0.0
+    mean = 0.0
     for epoch in range(config.epochs):
         loss_sum = weight_sum = 0.0
         for rows in torch.randperm(config.examples, generator=generator).split(config.batch_size):
-            rows = rows.to(accelerator.device)
+            rows = rows.to(tokens.device)
             batch, weight = tokens[rows], counts[rows, 1:]
             inputs = batch[:, :-1]
             logits, _ = policy.read(policy.start(inputs, len(rows), keep_cache=False), inputs, keep=inputs.shape[1])
@@ -133,36 +107,10 @@ def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) ->
             schedule.step()
             loss_sum += float(loss.detach() * weight.sum())
             weight_sum += float(weight.sum())
+        mean = loss_sum / weight_sum
         if not quiet and (epoch + 1) % max(1, config.epochs // 10) == 0:
-            print(f"epoch {epoch + 1}/{config.epochs}  loss {loss_sum / weight_sum:.4f}", flush=True)
-    split = "all" if config.env_kwargs.get("split") == "all" else "test"
-    held_out = make_envs(config.env_id, min(config.eval_prompts, 512), **{**config.env_kwargs, "split": split})
-    greedy = evaluate_policy(policy, held_out, config.eval_prompts)
-    sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False)
-    row = {
-        "loss": loss_sum / weight_sum,
-        "eval/success": greedy.success.mean,
-        "eval/success_low": greedy.success.low,
-        "eval/success_high": greedy.success.high,
-        "eval/reward": greedy.reward,
-        "eval/sampled_success": sampled.success.mean,
-    }
-    facts = {
-        "env_id": config.env_id,
-        "env_kwargs": config.env_kwargs,
-        "prompt_length": envs.prompt_length,
-        "completion_length": envs.completion_length,
-        "temperature": 1.0,
-        "trained_by": f"supervised learning on {config.examples} reference completions",
-    }
-    target.mkdir(parents=True, exist_ok=True)
-    seen = novelty_hashes(envs.task, envs.prompts).tolist()
-    checkpoint.write_keys(target / "seen_keys.npy", set(seen))
-    checkpoint.write_text(target / "sft.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-    checkpoint.export(policy, envs.tokenizer, target, facts, row)
-    if not quiet:
-        print(f"held-out success {greedy.success}, sampled {sampled.success}\nsaved in {target}")
-    return row
+            print(f"epoch {epoch + 1}/{config.epochs}  loss {mean:.4f}", flush=True)
+    return mean
 
 
 def _examples(envs: TokenVectorEnv, config: SFTConfig) -> tuple[Tensor, Tensor]:

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from accelerate import PartialState
 
-from rlfl_agents.metrics import read_metrics
-from rlfl_agents.ppo import PPOConfig, train
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.run.metrics import read_metrics
 from rlfl_agents.run.results import append_result, changed_settings, find_results
 
 __all__ = ["Job", "run_missing", "train_agent"]
@@ -99,6 +98,10 @@ def train_agent(
         `seed`, `settings` (those that are not the defaults), `device` ("cpu", "cuda", ...), `minutes` of training,
         `final` (the last row of metrics), `curve` (a list for each column), and what `examine` found.
     """
+    from accelerate import PartialState  # with torch: not where jobs are only listed, or results read
+
+    from rlfl_agents.ppo import train
+
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         last = train(dataclasses.replace(config, threads=1, device=device), run, quiet=True)

@@ -23,9 +23,10 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from rlfl_agents.policy import Policy
+from rlfl_agents.environments import make_envs
+from rlfl_agents.model.policy import Policy
 from rlfl_agents.ppo import PPOConfig, train
-from rlfl_agents.rollout import collect, make_envs
+from rlfl_agents.rollout.collect import collect
 from rlfl_agents.run.results import append_result
 
 RESULTS = Path(__file__).parent / "results" / "agent.jsonl"

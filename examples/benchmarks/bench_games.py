@@ -22,7 +22,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rlfl_agents.metrics import read_metrics
+from rlfl_agents.run.metrics import read_metrics
 from rlfl_agents.run.results import append_result, find_results, read_results
 
 ROOT = Path(__file__).parents[2]

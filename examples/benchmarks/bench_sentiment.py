@@ -29,11 +29,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import rlfl_envs
-from rlfl_agents.models import load_policy
+from rlfl_agents.environments import make_envs
+from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
 from rlfl_agents.pretrain import PretrainConfig, pretrain_model
-from rlfl_agents.rollout import collect, make_envs
+from rlfl_agents.rollout.collect import collect
 from rlfl_agents.run.results import append_result, find_results, read_results
 from rlfl_agents.sweep import Job, run_missing, train_agent
 from rlfl_envs.tasks.sentiment import vader

@@ -37,11 +37,12 @@ from datasets.utils.logging import disable_progress_bar
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from rlfl_agents.environments import make_envs
 from rlfl_agents.evaluate import evaluate_policy
-from rlfl_agents.policy import Policy, build_policy
+from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.policy import Policy
 from rlfl_agents.ppo import PPOConfig, train
 from rlfl_agents.presets import preset
-from rlfl_agents.rollout import make_envs
 from rlfl_agents.run.results import append_result
 from rlfl_envs import TokenVectorEnv, load_task
 from rlfl_envs.integrations.trl import prompt_dataset, reward_function, task_tokenizer

@@ -48,7 +48,7 @@ from matplotlib.figure import Figure
 
 from arithmetic_settings import EXPERIMENTS, HEAT_MAPS, SCREEN, TARGETS
 from rlfl_agents.evaluate import evaluate_policy
-from rlfl_agents.models import load_policy
+from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.run.results import changed_settings, find_results
 from rlfl_agents.sft import SFTConfig, warm_start

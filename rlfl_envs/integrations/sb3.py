@@ -20,7 +20,7 @@ from rlfl_envs.arguments import check_value
 from rlfl_envs.cache import digest
 from rlfl_envs.env_arguments import check_options
 from rlfl_envs.episode import Prompt
-from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
 from rlfl_envs.registration import find_id, load_task
 from rlfl_envs.tokenization import Tokenizer
 from rlfl_envs.vector import TokenVectorEnv
@@ -30,7 +30,7 @@ try:
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 except ImportError as error:
     raise MissingDependencyError(
-        "rlfl_envs.integrations.sb3 needs Stable-Baselines3: pip install 'rlfl-envs[sb3]'"
+        f"rlfl_envs.integrations.sb3 needs Stable-Baselines3: {how_to_install('sb3')}"
     ) from error
 
 __all__ = ["TokenSpace", "TokenVecEnv", "make_sb3"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Prompt
-from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError
+from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, how_to_install
 from rlfl_envs.registration import load_task
 from rlfl_envs.task import Task
 
@@ -197,4 +197,4 @@ def _text(given: Any) -> str:
 
 
 def _missing(package: str) -> MissingDependencyError:
-    return MissingDependencyError(f'{package} is not installed: pip install "rlfl-envs[trl]".')
+    return MissingDependencyError(f"{package} is not installed: {how_to_install('trl')}")

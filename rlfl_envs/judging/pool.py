@@ -30,7 +30,7 @@ from typing import Any, Literal
 
 from rlfl_envs.arguments import check_value
 from rlfl_envs.cache import write
-from rlfl_envs.errors import MissingDependencyError, RLFLError
+from rlfl_envs.errors import MissingDependencyError, RLFLError, how_to_install
 
 __all__ = ["Judgement", "Pool", "Request", "kept"]
 
@@ -223,7 +223,7 @@ class Pool:
         try:
             import ray
         except ImportError as error:
-            raise MissingDependencyError("pool='ray' needs Ray: pip install \"rlfl-envs[ray]\"") from error
+            raise MissingDependencyError(f"pool='ray' needs Ray: {how_to_install('ray')}") from error
         settings = self._settings
         judge = ray.remote(max_calls=settings["max_tasks"], max_retries=0)(_judge)
         waiting = list(enumerate(requests))[::-1]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlfl_envs.episode import Prompt
-from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
 from rlfl_envs.masks.base import MaskTable, TokenMask, ordinary_row
 from rlfl_envs.protocols import Grammar
 from rlfl_envs.tokenization import Tokenizer
@@ -157,9 +157,7 @@ def llguidance_vocabulary(tokenizer: Tokenizer | Sequence[str]) -> LLTokenizer:
         MissingDependencyError: llguidance is not installed.
     """
     if importlib.util.find_spec("llguidance") is None:
-        raise MissingDependencyError(
-            "mask='syntax' needs the package llguidance here: pip install \"rlfl-envs[ludax]\""
-        )
+        raise MissingDependencyError(f"mask='syntax' needs the package llguidance here: {how_to_install('ludax')}")
     from llguidance import LLTokenizer, TokenizerWrapper
 
     if not isinstance(tokenizer, Tokenizer):

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from rlfl_agents.policy import Policy, build_policy
-from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.policy import Policy
 from rlfl_envs import TokenVectorEnv
 
 

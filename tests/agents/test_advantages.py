@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlfl_agents.advantages import gae, group_norm, rloo, whiten
+from rlfl_agents.learn.advantages import gae, group_norm, rloo, whiten
 
 
 def test_gae_of_a_constant_value() -> None:

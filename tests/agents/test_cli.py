@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from rlfl_agents import cli
-from rlfl_agents.cli import main
-from rlfl_agents.ppo import PPOConfig
-from rlfl_agents.presets import PRESETS, preset
-from rlfl_envs import list_ids
+from rlfl_agents.cli import COMMANDS, main
+from rlfl_agents.cli.words import _name_and_value, named_folder
+from rlfl_agents.config import PPOConfig
+from rlfl_envs import how_to_install, list_ids
 from tests.settings import DATA
 
 LUDAX = "rlfl/LudaxGame-v0"
@@ -28,6 +28,19 @@ def test_list_names_every_id(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list_ids()
     assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_list_breaks_no_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal of 80 columns lines are broken between words, and what follows an id is indented."""
+    assert main(["list"]) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["list"]) == 0
+    broken = capsys.readouterr().out
+    assert broken.split() == whole.split()
+    assert max(map(len, broken.splitlines())) <= 80
+    assert [line.split()[0] for line in broken.splitlines() if not line.startswith(" ")] == list_ids()
 
 
 @pytest.mark.parametrize("env_id", list_ids())
@@ -89,9 +102,14 @@ def test_play_judges_what_a_person_types(capsys: pytest.CaptureFixture[str], mon
         (["from-gguf", "nowhere.gguf"], "source='nowhere.gguf' is no file"),
         (["show", "rlfl/Copy-v0", "--picture", "x.png"], "Copy has no pictures"),
         (["show", "rlfl/Copy-v0", "--env-kwargs", "lenght=2"], "Did you mean 'length'"),
-        (["eval", "nowhere"], "does not say what it was trained on"),
+        (["eval", "nowhere"], "There is no folder 'nowhere'"),
+        (["eval", "docs"], "'docs' does not say what it was trained on; name an id too"),
+        (["show", "nowhere:me/X-v0"], "there is no module 'nowhere' here"),
+        (["show", "nowhere.py:me/X-v0"], "names a file; name its module: nowhere:me/X-v0"),
+        (["show", "rlfl_envs.tasks.copy:rlfl/Copi-v0"], "Did you mean 'rlfl/Copy-v0'"),
         (["plot", "nowhere"], "is no run directory"),
-        (["dance"], "allowed: list, show, play, pretrain, from-gguf, sft, train, eval, plot"),
+        (["dance"], "Allowed: list, show, play, pretrain, from-gguf, sft, train, eval, plot"),
+        (["trian", "rlfl/Copy-v0"], "Did you mean 'train'"),
     ],
 )
 def test_errors_are_one_line_and_status_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,6 +129,17 @@ def test_a_setting_that_cannot_work_is_explained(capsys: pytest.CaptureFixture[s
     err = capsys.readouterr().err
     assert "group_size must be 2 or more" in " ".join(err.split())
     assert "Traceback" not in err
+
+
+def test_a_flag_that_is_not_known_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that may have been meant are named; `--lr` is short for the learning rate."""
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "rlfl/Copy-v0", "--learn-rate", "1"])
+    assert stop.value.code == 2
+    assert "--lr, --learning-rate" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "rlfl/Copy-v0", "--lr", "-1"])
+    assert "learning_rate=-1.0 is not allowed" in " ".join(capsys.readouterr().err.split())
 
 
 def test_train_eval_plot_and_play(
@@ -137,6 +166,26 @@ def test_train_eval_plot_and_play(
     out = capsys.readouterr().out
     assert out.count("reward") == 2
     assert "prompt='q' is not allowed" in out
+
+
+def test_a_failed_start_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the reason: an argument of the environment, a model, a tracker."""
+    monkeypatch.chdir(tmp_path)
+    for words in (["--env-kwargs", "lenght=2"], ["--model", "nowhere"], ["--report-to", "nobody"]):
+        assert main(["train", "rlfl/Copy-v0", *words]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_default_name_that_is_taken_is_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new run takes the next free name, and --resume goes on with the last one that is taken."""
+    monkeypatch.chdir(tmp_path)
+    flags = ["--total-samples=4", "--prompts=2", "--group-size=2", *SMALL]
+    for _ in range(2):
+        assert main(["train", "rlfl/Copy-v0", "--quiet", *flags]) == 0
+    assert main(["train", "rlfl/Copy-v0", "--quiet", "--resume", "--total-samples=8"]) == 0
+    found = {run.name: json.loads((run / "config.json").read_text())["total_samples"] for run in Path("runs").iterdir()}
+    assert found == {"Copy-v0-seed0": 4, "Copy-v0-seed0-2": 8}
+    assert named_folder("Copy-v0-seed0") == Path("runs/Copy-v0-seed0-3")
 
 
 def test_flags_that_decide_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,11 +237,55 @@ def test_help_explains_every_field(capsys: pytest.CaptureFixture[str]) -> None:
         main(["train", "--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for name in PPOConfig.__dataclass_fields__:
+    for name in PPOConfig.__dataclass_fields__.keys() - {"env_id"}:
         assert f"--{name.replace('_', '-')}" in out, name
     assert "different prompts are asked" in " ".join(out.replace("│", " ").split())
-    assert main([]) == 0
-    assert "rlfl COMMAND" in capsys.readouterr().out
+
+
+def test_the_overview_has_every_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command's summary is the first line of what it is documented with; no words are as good as --help."""
+    overviews = []
+    for words in ([], ["--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0
+        overviews.append(" ".join(capsys.readouterr().out.replace("│", " ").split()))
+    assert overviews[0] == overviews[1]
+    for name, command in COMMANDS.items():
+        assert f"• {name} {(command.run.__doc__ or '').splitlines()[0]}" in overviews[0]
+
+
+HELP = [["--help"], ["list"], *([name, "--help"] for name in COMMANDS), ["train", "rlfl/Copy-v0", "--help"]]
+
+
+@pytest.mark.parametrize("words", HELP, ids=" ".join)
+def test_help_and_list_import_nothing_heavy(words: list[str]) -> None:
+    """What takes seconds to import is imported when a command runs."""
+    code = f"""
+import sys
+from rlfl_agents.cli import main
+try:
+    main({words})
+except SystemExit as stop:
+    assert not stop.code
+heavy = {{"torch", "transformers", "accelerate", "matplotlib", "sklearn", "nltk", "ludax", "jax", "llguidance", "trl"}}
+print(*heavy & sys.modules.keys(), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "\n"
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["train", "--help"], ["train", "rlfl/Copy-v0", "--help"]])
+def test_help_and_list_are_quick(words: list[str]) -> None:
+    """Under 0.6 s of processor time, the best of three."""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "rlfl_agents", *words], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.6
 
 
 def test_list_show_and_play_import_no_torch() -> None:
@@ -220,20 +313,10 @@ for command in (["train", "rlfl/Copy-v0"], ["sft", "rlfl/Copy-v0"], ["eval", "x"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count('pip install "rlfl-envs[agent]"') == 4
-
-
-def test_every_id_has_a_preset_that_is_valid() -> None:
-    """And flags of one's own go on top."""
-    assert set(PRESETS) == set(list_ids())
-    for env_id in PRESETS:
-        assert preset(env_id, seed=3).seed == 3
-        assert preset(env_id).env_id == env_id
-    steps = preset("rlfl/ArithmeticSteps-v0", env_kwargs={"max_value": 50})
-    assert steps.env_kwargs == {"reward": "strict", "mask": "syntax", "max_value": 50}
+    assert done.stderr.count(how_to_install("agent")) == 4
 
 
 def test_names_and_values() -> None:
     """JSON where it is JSON, else text."""
     words = ["a=1", "b=+*", "c=true", "d=null", "e=x=y", "f="]
-    assert dict(map(cli._name_and_value, words)) == {"a": 1, "b": "+*", "c": True, "d": None, "e": "x=y", "f": ""}
+    assert dict(map(_name_and_value, words)) == {"a": 1, "b": "+*", "c": True, "d": None, "e": "x=y", "f": ""}

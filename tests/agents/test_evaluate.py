@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from rlfl_agents.environments import make_envs
 from rlfl_agents.evaluate import Share, evaluate_policy, novelty_hashes
-from rlfl_agents.models import load_policy
+from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
-from rlfl_agents.rollout import make_envs
 from rlfl_envs import ConfigError
 
 from .conftest import small_config, small_policy

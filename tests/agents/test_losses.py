@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rlfl_agents import losses
+from rlfl_agents.learn import losses
 
 
 def test_policy_loss_by_hand() -> None:

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rlfl_agents.policy import Policy, attended, build_policy, draw, masked_log_dist
-from rlfl_agents.rollout import make_envs
+from rlfl_agents.environments import make_envs
+from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.masks import Masks, masked_log_dist
+from rlfl_agents.model.policy import Policy, attended, draw
 from rlfl_envs import ConfigError
 
 from .conftest import small_policy
@@ -68,7 +70,8 @@ def test_sampling_and_re_evaluation_agree_with_a_plain_forward_pass(env_id: str,
         tokens, log_probs, values = (torch.stack(each, dim=1) for each in zip(*columns, strict=True))
         logits, expected_values = by_hand(policy, prompts, tokens)
         expected = masked_log_dist(logits, masks[:, None], 0.7)
-        dist, forward_values = policy(prompts, tokens, masks[:, None], 0.7)
+        table = Masks(masks, torch.zeros(1, 1, dtype=torch.int32))
+        dist, forward_values = policy(prompts, tokens, table, 0.7)
     repeats = 12 // len(dist)
     assert repeats == (3 if envs.completion_length == 1 else 1)
     close = {"atol": 2e-5, "rtol": 1e-4}

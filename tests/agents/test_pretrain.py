@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from rlfl_agents.cli import main
-from rlfl_agents.metrics import read_metrics
-from rlfl_agents.models import from_gguf, load_policy, resolve
+from rlfl_agents.config import PretrainConfig
+from rlfl_agents.model.gguf import from_gguf
+from rlfl_agents.model.names import load_policy, pretrained_folder, resolve
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import PAPER, PRESETS, preset
-from rlfl_agents.pretrain import PretrainConfig, _windows, pretrain_model, pretrained_folder
+from rlfl_agents.pretrain import _windows, pretrain_model
+from rlfl_agents.run.metrics import read_metrics
 from rlfl_envs import ConfigError, MissingDependencyError, cache_folder, load_task
 
 pytest.importorskip("nltk", reason="rlfl/Sentiment-v0 needs nltk")

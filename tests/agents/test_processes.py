@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlfl_agents.checkpoint import latest, load
-from rlfl_agents.metrics import read_metrics
 from rlfl_agents.ppo import train
+from rlfl_agents.run.checkpoint import latest, load
+from rlfl_agents.run.metrics import read_metrics
 
 from .conftest import small_config
 
@@ -22,11 +22,12 @@ SCRIPT = """
 import dataclasses, json, sys
 import torch
 from accelerate import PartialState
-from rlfl_agents.ppo import PPOConfig, train
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.ppo import train
 
 torch.set_num_threads(1)
 for entry in json.loads(open(sys.argv[1]).read()):
-    config = PPOConfig(**entry["config"])
+    config = PPOConfig.from_json(entry["config"])
     half = dataclasses.replace(config, total_samples=config.total_samples // 2)
     train(half, entry["run"], quiet=True)
     assert PartialState().num_processes == 2, PartialState().num_processes
@@ -66,7 +67,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     for name, changes in CASES.items():
         config = small_config(**(shared | changes))
         train(config, tmp_path / f"{name}, one", quiet=True)
-        entries.append({"config": config.__dict__, "run": str(tmp_path / f"{name}, two")})
+        entries.append({"config": config.to_json(), "run": str(tmp_path / f"{name}, two")})
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "entries.json").write_text(json.dumps(entries))
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}

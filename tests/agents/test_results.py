@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.config import PPOConfig
 from rlfl_agents.run.results import append_result, changed_settings, find_results, read_results
 from rlfl_envs import ConfigError
 

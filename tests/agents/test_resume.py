@@ -9,21 +9,26 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
 
-from rlfl_agents import checkpoint
-from rlfl_agents.metrics import read_metrics
-from rlfl_agents.ppo import PPOConfig, train
-from rlfl_agents.rollout import make_envs
+from rlfl_agents import ppo
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.environments import make_envs
+from rlfl_agents.files import remove_half_written
+from rlfl_agents.model.policy import Policy
+from rlfl_agents.ppo import train
+from rlfl_agents.run import checkpoint
+from rlfl_agents.run.export import export
+from rlfl_agents.run.metrics import read_metrics
+from rlfl_envs import TokenVectorEnv
 
 from .conftest import small_config, small_policy
 
 # Children start from a clean process that has imported everything already, not from the test's.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["rlfl_agents.ppo", "rlfl_agents.plot"])
+processes.set_forkserver_preload(["rlfl_agents.ppo"])
 
 
 def begin(config: PPOConfig, run: Path) -> BaseProcess:
@@ -101,7 +106,7 @@ def test_a_run_killed_at_random_moments_ends_like_an_unbroken_one(tmp_path: Path
 
 def test_a_crash_inside_a_checkpoint_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever step of the writing fails, the newest complete checkpoint is still found and loads."""
-    checkpoint.save(tmp_path, 1, {"x": torch.ones(3)}, keep=2)
+    checkpoint.save(tmp_path, {"update": 1, "x": torch.ones(3)}, keep=2)
     for step in ("torch.save", "os.fsync", "pathlib.Path.rename"):
         with monkeypatch.context() as patch:
 
@@ -110,19 +115,25 @@ def test_a_crash_inside_a_checkpoint_leaves_the_older_one(tmp_path: Path, monkey
 
             patch.setattr(step, crash)
             with pytest.raises(KeyboardInterrupt):
-                checkpoint.save(tmp_path, 2, {"x": torch.zeros(3)}, keep=2)
+                checkpoint.save(tmp_path, {"update": 2, "x": torch.zeros(3)}, keep=2)
         found = checkpoint.latest(tmp_path)
         assert found is not None
         assert checkpoint.load(found)["x"].tolist() == [1, 1, 1]
-        checkpoint.clean(tmp_path)
+        remove_half_written(tmp_path / "checkpoints")
         assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["update-000001"]
 
 
+def export_policy(policy: Policy, envs: TokenVectorEnv, folder: Path) -> None:
+    """Saves it as training does."""
+    export(policy, envs, small_config(), folder, "nobody", {})
+
+
 def test_a_policy_half_exported_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crash at any file leaves a folder without config.json, which says that a model is there."""
+    """A crash at any file of a folder leaves no config.json, which says that a model is there."""
     envs = make_envs("rlfl/Copy-v0", 1)
     policy = small_policy(envs)
-    facts = dict.fromkeys(("env_id", "env_kwargs", "prompt_length", "completion_length", "trained_by"), "")
+    folder = tmp_path / "policy"
+    folder.mkdir()  # as `rlfl sft` makes it, with its settings in it; a folder that is not there appears as a whole
     moved = []
     replace = Path.replace
 
@@ -134,22 +145,23 @@ def test_a_policy_half_exported_is_no_model(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Path, "replace", crash_at_the_last)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.export(policy, envs.tokenizer, tmp_path / "policy", facts, {})
-    assert (tmp_path / "policy" / "model.safetensors").exists()
-    assert not (tmp_path / "policy" / "config.json").exists()
+        export_policy(policy, envs, folder)
+    assert (folder / "model.safetensors").exists()
+    assert not (folder / "config.json").exists()
     assert moved[-1] == "config.json"
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
 
 
 def test_a_full_disk_is_named_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch raises then becomes an OSError, and the older checkpoint stays the newest."""
-    checkpoint.save(tmp_path, 1, {"x": torch.ones(3)}, keep=2)
+    checkpoint.save(tmp_path, {"update": 1, "x": torch.ones(3)}, keep=2)
 
     def fail(*_: object) -> None:
         raise RuntimeError("unexpected pos 572160 vs 572052")
 
     monkeypatch.setattr("torch.save", fail)
     with pytest.raises(OSError, match="is the disk full"):
-        checkpoint.save(tmp_path, 2, {"x": torch.zeros(3)}, keep=2)
+        checkpoint.save(tmp_path, {"update": 2, "x": torch.zeros(3)}, keep=2)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["update-000001"]
 
 
@@ -157,8 +169,7 @@ def test_a_full_disk_harms_no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """What safetensors raises then becomes an OSError too; the older policy stays, with nothing half written beside."""
     envs = make_envs("rlfl/Copy-v0", 1)
     policy = small_policy(envs)
-    facts = dict.fromkeys(("env_id", "env_kwargs", "prompt_length", "completion_length", "trained_by"), "")
-    checkpoint.export(policy, envs.tokenizer, tmp_path / "policy", facts, {})
+    export_policy(policy, envs, tmp_path / "policy")
     before = (tmp_path / "policy" / "model.safetensors").read_bytes()
 
     def fail(*_: object, **__: object) -> None:
@@ -166,7 +177,7 @@ def test_a_full_disk_harms_no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(policy.model, "save_pretrained", fail)
     with pytest.raises(OSError, match="policy could not be written; is the disk full"):
-        checkpoint.export(policy, envs.tokenizer, tmp_path / "policy", facts, {})
+        export_policy(policy, envs, tmp_path / "policy")
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
     assert (tmp_path / "policy" / "model.safetensors").read_bytes() == before
 
@@ -178,15 +189,15 @@ def test_a_run_killed_in_its_last_checkpoint_leaves_its_last_policy(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     config = small_config(save_every=10**6)
     train(config, whole, quiet=True)
-    for step in ("save", "write_keys", "export"):
-        real = getattr(checkpoint, step)
+    for module, step in ((checkpoint, "save"), (checkpoint, "write_keys"), (ppo, "export")):
+        real = getattr(module, step)
 
         def killed_after(*args: Any, _real: Any = real, **settings: Any) -> None:
             _real(*args, **settings)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, step, killed_after)
+            patch.setattr(module, step, killed_after)
             with pytest.raises(KeyboardInterrupt):
                 train(config, killed / step, quiet=True)
         train(config, killed / step, quiet=True, resume=True)
@@ -197,20 +208,5 @@ def test_a_run_killed_in_its_last_checkpoint_leaves_its_last_policy(
 def test_the_last_few_checkpoints_are_kept(tmp_path: Path) -> None:
     """Older ones go, after the new one is there."""
     for update in range(1, 6):
-        checkpoint.save(tmp_path, update, {}, keep=2)
+        checkpoint.save(tmp_path, {"update": update}, keep=2)
     assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["update-000004", "update-000005"]
-
-
-def test_every_random_state_survives(tmp_path: Path) -> None:
-    """Python's, NumPy's and torch's generators go on from where they were; arrays keep type and shape."""
-    arrays = {"a": np.arange(6, dtype=np.uint64).reshape(2, 3), "b": np.array([True, False]), "c": np.zeros(0)}
-    folder = checkpoint.save(
-        tmp_path, 1, {"random": checkpoint.random_state(), "envs": checkpoint.to_tensors(arrays)}, keep=1
-    )
-    first = (random.random(), np.random.random(), torch.rand(1).item())  # noqa: NPY002
-    state = checkpoint.load(folder)
-    checkpoint.restore_random_state(state["random"])
-    assert (random.random(), np.random.random(), torch.rand(1).item()) == first  # noqa: NPY002
-    for name, array in checkpoint.to_arrays(state["envs"]).items():
-        assert array.dtype == arrays[name].dtype
-        assert array.tolist() == arrays[name].tolist()

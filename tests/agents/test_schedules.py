@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rlfl_agents.schedules import Coefficient, KLController, scheduled
+from rlfl_agents.learn.schedules import Coefficient, KLController, scheduled
 
 
 def test_schedules_at_their_ends_and_middle() -> None:

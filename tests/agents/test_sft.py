@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rlfl_agents.metrics import read_metrics
-from rlfl_agents.models import load_policy, seen_keys
+from rlfl_agents.config import SFTConfig
+from rlfl_agents.environments import make_envs
+from rlfl_agents.model.names import load_policy, seen_keys
 from rlfl_agents.ppo import train
-from rlfl_agents.rollout import make_envs
-from rlfl_agents.sft import SFTConfig, _examples, warm_start
+from rlfl_agents.run.metrics import read_metrics
+from rlfl_agents.sft import _examples, warm_start
 from rlfl_envs import ConfigError
 
 from .conftest import small_config

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.config import PPOConfig
 from rlfl_agents.run.results import read_results
 from rlfl_agents.sweep import Job, run_missing, train_agent
 

@@ -11,13 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlfl_agents import advantages, plot, ppo
-from rlfl_agents.checkpoint import latest, load
-from rlfl_agents.losses import gather_log_probs
-from rlfl_agents.metrics import read_metrics
-from rlfl_agents.policy import Policy
+from rlfl_agents import ppo
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.learn import advantages, losses
+from rlfl_agents.learn.losses import gather_log_probs
+from rlfl_agents.model.policy import Policy
 from rlfl_agents.ppo import train
-from rlfl_agents.rollout import Rollout
+from rlfl_agents.rollout.batch import Batch
+from rlfl_agents.rollout.rollout import Rollout
+from rlfl_agents.run import plot
+from rlfl_agents.run.checkpoint import latest, load
+from rlfl_agents.run.metrics import read_metrics
+from rlfl_agents.run.state import Rates, TrainState
 
 from .conftest import small_config
 
@@ -32,16 +37,16 @@ def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Policy, Rollout]]:
-    """The rollouts of a run, filled in as training went on, each with a copy of the policy that it was sampled from."""
+def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Policy, Batch]]:
+    """The batches of a run, each with a copy of the policy that it was sampled from."""
     kept = []
-    real = ppo.collect
+    real = ppo.improve
 
-    def keeping(policy: Policy, *args: Any, **kwargs: Any) -> Rollout:
-        kept.append((copy.deepcopy(policy), real(policy, *args, **kwargs)))
-        return kept[-1][1]
+    def keeping(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) -> dict[str, float]:
+        kept.append((copy.deepcopy(state.policy), batch))
+        return real(config, state, batch, rates)
 
-    monkeypatch.setattr(ppo, "collect", keeping)
+    monkeypatch.setattr(ppo, "improve", keeping)
     return kept
 
 
@@ -49,14 +54,14 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Policy, Rollout]]:
 def policy_losses(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, float]]:
     """What each micro-batch of a run was: the log-probabilities it was sampled with, and its approx_kl."""
     kept = []
-    real = ppo.losses.clipped_policy_loss
+    real = losses.clipped_policy_loss
 
-    def keeping(log_probs: Tensor, old_log_probs: Tensor, *args: Any) -> ppo.losses.PolicyLoss:
+    def keeping(log_probs: Tensor, old_log_probs: Tensor, *args: Any) -> losses.PolicyLoss:
         found = real(log_probs, old_log_probs, *args)
         kept.append((old_log_probs, float(found.approx_kl)))
         return found
 
-    monkeypatch.setattr(ppo.losses, "clipped_policy_loss", keeping)
+    monkeypatch.setattr(losses, "clipped_policy_loss", keeping)
     return kept
 
 
@@ -83,7 +88,7 @@ def log_probs_under(policy: Policy, rollout: Rollout, temperature: float) -> Ten
 @pytest.mark.parametrize("positions", ["all", "last"])
 @pytest.mark.parametrize("max_grad_norm", [0.05, 1e3])
 def test_a_step_goes_down_the_gradient_of_the_loss(
-    tmp_path: Path, played: list[tuple[Policy, Rollout]], positions: str, max_grad_norm: float
+    tmp_path: Path, played: list[tuple[Policy, Batch]], positions: str, max_grad_norm: float
 ) -> None:
     """The loss and batch entropy are written out by hand; with a large epsilon Adam's first step is the gradient."""
     metrics = learn(
@@ -100,13 +105,14 @@ def test_a_step_goes_down_the_gradient_of_the_loss(
         learning_rate=10.0,
         adam_eps=10.0,
     )
-    policy, rollout = played[0]
+    policy, batch = played[0]
+    rollout = batch.rollout
     active = rollout.active
     assert 0 < active[:, -1].sum() < len(active)
     log_dist, values = policy(rollout.prompts, rollout.completions, rollout.masks, 0.7)
     probs, log_probs = log_dist.exp(), gather_log_probs(log_dist, rollout.completions)
-    policy_loss = -((log_probs - log_probs.detach()).exp() * rollout.advantages)[active].mean()
-    value_loss = 0.5 * ((values - rollout.returns)[active] ** 2).mean()
+    policy_loss = -((log_probs - log_probs.detach()).exp() * batch.advantages)[active].mean()
+    value_loss = 0.5 * ((values - batch.returns)[active] ** 2).mean()
     entropy = -(probs * log_dist).sum(dim=-1)[active].mean()
     means = [probs[active[:, t], t].mean(dim=0) for t in range(active.shape[1])]
     by_position = torch.stack([-(mean * (mean + 1e-9).log()).sum() for mean in means])
@@ -173,25 +179,27 @@ def test_steered_entropy_weights_move_by_rate_times_distance(tmp_path: Path) -> 
         assert metrics[f"{name}_coef"] == pytest.approx(expected)
 
 
-def test_what_is_learned_from_is_what_was_sampled(tmp_path: Path, played: list[tuple[Policy, Rollout]]) -> None:
+def test_what_is_learned_from_is_what_was_sampled(tmp_path: Path, played: list[tuple[Policy, Batch]]) -> None:
     """At a temperature too: before the first step of an update every ratio is 1."""
     metrics = learn(tmp_path / "run", temperature=0.5, learning_rate=0.02, total_samples=10 * ONE_UPDATE)
     assert metrics["ratio_mean"] == pytest.approx([1.0] * 10, abs=1e-5)
     assert metrics["approx_kl"] == pytest.approx([0.0] * 10, abs=1e-6)
-    policy, rollout = played[-1]
+    policy, batch = played[-1]
+    rollout = batch.rollout
     torch.testing.assert_close(rollout.log_probs, log_probs_under(policy, rollout, 0.5), atol=1e-5, rtol=1e-4)
     assert (rollout.log_probs - log_probs_under(policy, rollout, 1.0)).abs().max() > 0.1
 
 
 def test_every_epoch_reads_every_completion_once(
-    tmp_path: Path, played: list[tuple[Policy, Rollout]], policy_losses: list[tuple[Tensor, float]]
+    tmp_path: Path, played: list[tuple[Policy, Batch]], policy_losses: list[tuple[Tensor, float]]
 ) -> None:
     """In 2 minibatches of 2 micro-batches, a step for each minibatch, and in another order each time."""
     metrics = learn(tmp_path / "run", epochs=3, minibatches=2, accumulation=2, total_samples=ONE_UPDATE)
     assert metrics["minibatches"] == [6]
     assert [len(old) for old, _ in policy_losses] == [8] * 12
     epochs = [torch.cat([old for old, _ in policy_losses[i : i + 4]]).tolist() for i in (0, 4, 8)]
-    _, rollout = played[0]
+    _, batch = played[0]
+    rollout = batch.rollout
     for epoch in epochs:
         assert sorted(epoch) == sorted(rollout.log_probs.tolist())
     assert epochs[0] != epochs[1] != epochs[2]
@@ -247,7 +255,7 @@ def test_a_separate_critic_leaves_the_policy_alone(tmp_path: Path, critic: str) 
 
 
 def test_gae_gets_the_penalised_rewards_its_discount_and_its_lambda(
-    tmp_path: Path, played: list[tuple[Policy, Rollout]]
+    tmp_path: Path, played: list[tuple[Policy, Batch]]
 ) -> None:
     """Recomputed from the last rollout, where values are no longer 0; every token pays its own part of ref_kl."""
     learn(
@@ -261,34 +269,37 @@ def test_gae_gets_the_penalised_rewards_its_discount_and_its_lambda(
         kl_coef=0.4,
         learning_rate=0.02,
     )
-    _, rollout = played[-1]
-    rewards = rollout.rewards - 0.4 * (rollout.log_probs - rollout.ref_log_probs)
+    _, batch = played[-1]
+    rollout = batch.rollout
+    rewards = rollout.rewards - 0.4 * (rollout.log_probs - batch.ref_log_probs)
     expected, returns = advantages.gae(rewards, rollout.values, rollout.active, gamma=0.5, lam=0.9)
-    torch.testing.assert_close(rollout.advantages, expected)
-    torch.testing.assert_close(rollout.returns, returns)
+    torch.testing.assert_close(batch.advantages, expected)
+    torch.testing.assert_close(batch.returns, returns)
 
 
 @pytest.mark.parametrize("advantage", ["rloo", "group_norm"])
 def test_groups_are_compared_by_penalised_returns(
-    tmp_path: Path, played: list[tuple[Policy, Rollout]], advantage: str
+    tmp_path: Path, played: list[tuple[Policy, Batch]], advantage: str
 ) -> None:
     """By hand: the return less kl_coef times ref_kl, against the group's others, the same for every token."""
     metrics = learn(tmp_path / "run", advantage=advantage, whiten=False, kl="fixed", kl_coef=0.4, learning_rate=0.02)
-    _, rollout = played[-1]
-    ref_kl = (rollout.log_probs - rollout.ref_log_probs).sum(dim=1)
+    _, batch = played[-1]
+    rollout = batch.rollout
+    ref_kl = (rollout.log_probs - batch.ref_log_probs).sum(dim=1)
     assert metrics["ref_kl"][-1] == pytest.approx(float(ref_kl.mean()), abs=1e-6)
     groups = (rollout.episode_rewards - 0.4 * ref_kl).view(8, 4)
     centred = groups - groups.mean(dim=1, keepdim=True)
     scale = 4 / 3 if advantage == "rloo" else 1 / (groups.std(dim=1, keepdim=True) + 1e-4)
     expected = (centred * scale).flatten()[:, None] * rollout.active
-    torch.testing.assert_close(rollout.advantages, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(batch.advantages, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_whitened_advantages_have_mean_0_and_variance_1(tmp_path: Path, played: list[tuple[Policy, Rollout]]) -> None:
+def test_whitened_advantages_have_mean_0_and_variance_1(tmp_path: Path, played: list[tuple[Policy, Batch]]) -> None:
     """Over the tokens that count."""
     learn(tmp_path / "run", whiten=True, total_samples=ONE_UPDATE)
-    _, rollout = played[0]
-    found = rollout.advantages[rollout.active]
+    _, batch = played[0]
+    rollout = batch.rollout
+    found = batch.advantages[rollout.active]
     assert float(found.mean()) == pytest.approx(0.0, abs=1e-5)
     assert float(found.var(correction=0)) == pytest.approx(1.0, abs=1e-3)
 
@@ -296,7 +307,7 @@ def test_whitened_advantages_have_mean_0_and_variance_1(tmp_path: Path, played: 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
 @pytest.mark.parametrize("lora_rank", [0, 2])
 def test_the_reference_is_the_policy_as_it_was(
-    tmp_path: Path, played: list[tuple[Policy, Rollout]], lora_rank: int
+    tmp_path: Path, played: list[tuple[Policy, Batch]], lora_rank: int
 ) -> None:
     """At the training temperature, and with adapters switched off, which start as nothing."""
     if lora_rank:
@@ -311,10 +322,11 @@ def test_the_reference_is_the_policy_as_it_was(
         temperature=0.5,
         learning_rate=0.05,
     )
-    (first, _), (_, rollout) = played[0], played[-1]
-    torch.testing.assert_close(rollout.ref_log_probs, log_probs_under(first, rollout, 0.5), atol=1e-5, rtol=1e-4)
+    (first, _), (_, batch) = played[0], played[-1]
+    rollout = batch.rollout
+    torch.testing.assert_close(batch.ref_log_probs, log_probs_under(first, rollout, 0.5), atol=1e-5, rtol=1e-4)
     assert metrics["ref_kl"][0] == pytest.approx(0.0, abs=1e-5)
-    assert (rollout.log_probs - rollout.ref_log_probs).abs().max() > 0.01
+    assert (rollout.log_probs - batch.ref_log_probs).abs().max() > 0.01
     assert abs(metrics["eval/sampled_ref_kl"][-1]) > 1e-4
 
 
@@ -345,7 +357,7 @@ def test_an_adaptive_penalty_follows_its_target_and_horizon(tmp_path: Path) -> N
     ],
 )
 def test_the_learning_rate_follows_its_schedule(
-    tmp_path: Path, played: list[tuple[Policy, Rollout]], shape: str, factors: list[float]
+    tmp_path: Path, played: list[tuple[Policy, Batch]], shape: str, factors: list[float]
 ) -> None:
     """Two of eight updates warm up, the other six go to a fifth; an update at a rate of 0 changes nothing."""
     metrics = learn(
@@ -362,7 +374,7 @@ def test_the_learning_rate_follows_its_schedule(
     assert not all(torch.equal(second[name], third[name]) for name in first)
 
 
-def test_weight_decay_shrinks_every_weight_by_its_share(tmp_path: Path, played: list[tuple[Policy, Rollout]]) -> None:
+def test_weight_decay_shrinks_every_weight_by_its_share(tmp_path: Path, played: list[tuple[Policy, Batch]]) -> None:
     """One step with and one without it differ by learning_rate * weight_decay of what the weights were: a tenth."""
     for name, weight_decay in (("with", 5.0), ("without", 0.0)):
         learn(tmp_path / name, weight_decay=weight_decay, learning_rate=0.02, total_samples=ONE_UPDATE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -20,6 +21,7 @@ from rlfl_envs import (
     TokenizationError,
     TokenVectorEnv,
     UnknownIdError,
+    how_to_install,
     load_task,
 )
 from tests.settings import ANSWER, COPY, GIVEN, IDS, STEPS
@@ -275,3 +277,13 @@ def test_the_tree() -> None:
         assert issubclass(kind, RLFLError)
         assert issubclass(kind, standard)
         assert str(pickle.loads(pickle.dumps(kind("why")))) == "why"
+
+
+def test_what_is_missing_can_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the clone, by its path where one stands elsewhere; without a clone, from the index."""
+    monkeypatch.setattr("rlfl_envs.errors.__file__", str(tmp_path / "rlfl_envs" / "errors.py"))
+    assert how_to_install("ludax") == 'pip install "rlfl-envs[ludax]"'
+    (tmp_path / "pyproject.toml").touch()
+    assert how_to_install("ludax") == f'pip install -e "{tmp_path}[ludax]"'
+    monkeypatch.chdir(tmp_path)
+    assert how_to_install("ludax") == 'pip install -e ".[ludax]"'

@@ -14,7 +14,16 @@ import gymnasium
 import numpy as np
 import pytest
 
-from rlfl_envs import ActionError, ConfigError, PromptError, TokenVectorEnv, UnknownIdError, list_ids, load_task
+from rlfl_envs import (
+    ActionError,
+    ConfigError,
+    PromptError,
+    TokenVectorEnv,
+    UnknownIdError,
+    how_to_install,
+    list_ids,
+    load_task,
+)
 
 pytest.importorskip("sb3_contrib", reason="needs the extra sb3")
 
@@ -397,7 +406,7 @@ except rlfl_envs.MissingDependencyError as error:
     print(error)
 """
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "rlfl_envs.integrations.sb3 needs Stable-Baselines3: pip install 'rlfl-envs[sb3]'\n"
+    assert run.stdout == f"rlfl_envs.integrations.sb3 needs Stable-Baselines3: {how_to_install('sb3')}\n"
 
 
 def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rlfl_agents.metrics import columns
+from rlfl_agents.run.metrics import columns
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

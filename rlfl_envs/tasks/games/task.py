@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rlfl_envs.arguments import check_value
 from rlfl_envs.corpora import Corpus, corpus_tokenizer
 from rlfl_envs.episode import Outcome, Prompt
-from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, TokenizationError
+from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, TokenizationError, how_to_install
 from rlfl_envs.judging.pool import Judgement, Pool, Request
 from rlfl_envs.keys import text_in_split
 from rlfl_envs.task import Split, Task, TaskConfig
@@ -118,7 +118,7 @@ class GameSynthesis(Task):
         missing = [package for package in self.packages if importlib.util.find_spec(package) is None]
         if missing:
             raise MissingDependencyError(
-                f'{type(self).__name__} needs {", ".join(missing)}: pip install "rlfl-envs[{self.extra}]"'
+                f"{type(self).__name__} needs {', '.join(missing)}: {how_to_install(self.extra)}"
             )
         self._games_of: dict[str, list[str]] = {}
         corpus = self._load_corpus()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rlfl_envs.cache import cache_folder, keep
 from rlfl_envs.corpora import Corpus
-from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
 from rlfl_envs.hub import check_hub
 from rlfl_envs.tasks.sentiment.reviews import load_reviews
 
@@ -53,7 +53,7 @@ class _TfidfClassifier:
     def __init__(self, reviews: Corpus) -> None:
         if importlib.util.find_spec("sklearn") is None:
             raise MissingDependencyError(
-                'classifier="tfidf" needs the package scikit-learn: pip install "rlfl-envs[sentiment]"'
+                f"classifier='tfidf' needs the package scikit-learn: {how_to_install('sentiment')}"
             )
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -96,9 +96,7 @@ def _fit(reviews: Corpus, settings: dict[str, Any]) -> bytes:
 class _HubClassifier:
     def __init__(self, name: str) -> None:
         if importlib.util.find_spec("transformers") is None or importlib.util.find_spec("torch") is None:
-            raise MissingDependencyError(
-                f'classifier={name!r} needs torch and transformers: pip install "rlfl-envs[agent]"'
-            )
+            raise MissingDependencyError(f"classifier={name!r} needs torch and transformers: {how_to_install('agent')}")
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         if not Path(name).is_dir():

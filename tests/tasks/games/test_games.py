@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from rlfl_envs import ConfigError, MissingDependencyError, PromptError, check_task, load_task
+from rlfl_envs import ConfigError, MissingDependencyError, PromptError, check_task, how_to_install, load_task
 from rlfl_envs.masks import make_mask
 from rlfl_envs.tasks.games import LudaxGame
 from rlfl_envs.tasks.games.bracketed import end_of_form, forms
@@ -409,7 +409,7 @@ def test_without_a_package(package: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else found(name))
     with pytest.raises(MissingDependencyError) as error:
         load_task(LUDAX)
-    assert str(error.value) == f'LudaxGame needs {package}: pip install "rlfl-envs[ludax]"'
+    assert str(error.value) == f"LudaxGame needs {package}: {how_to_install('ludax')}"
 
 
 def test_the_mask_without_llguidance(monkeypatch: pytest.MonkeyPatch) -> None:

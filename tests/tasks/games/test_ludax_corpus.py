@@ -144,6 +144,6 @@ def test_without_ludax(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "ludax" else found(name))
     ludax_games.shipped.cache_clear()
-    with pytest.raises(MissingDependencyError, match=r'need the package ludax: pip install "rlfl-envs\[ludax\]"'):
+    with pytest.raises(MissingDependencyError, match="need the package ludax: pip install"):
         ludax_games.shipped()
     ludax_games.shipped.cache_clear()

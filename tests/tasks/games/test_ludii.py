@@ -151,7 +151,7 @@ def test_another_jar(tmp_path: Path) -> None:
 def test_no_jpype(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What to install."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"jpype1: pip install \"rlfl-envs\[ludii\]\"$"):
+    with pytest.raises(MissingDependencyError, match="jpype1: pip install"):
         ludii.find_jar(fake_jar(tmp_path / "fake.jar"))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.errors import MissingDependencyError
+from rlfl_envs.errors import MissingDependencyError, how_to_install
 
 __all__ = ["cells", "draw_board"]
 
@@ -38,7 +38,7 @@ def draw_board(game: str, path: Path, *, max_turns: int, seed: int = 0) -> int:
         MissingDependencyError: matplotlib is not installed.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        raise MissingDependencyError('Pictures need matplotlib: pip install "rlfl-envs[ludax]"')
+        raise MissingDependencyError(f"Pictures need matplotlib: {how_to_install('ludax')}")
     from matplotlib.figure import Figure  # not pyplot, which keeps figures and chooses a window system
 
     places, corners = cells(game)

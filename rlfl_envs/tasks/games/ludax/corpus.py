@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlfl_envs.errors import MissingDependencyError
+from rlfl_envs.errors import MissingDependencyError, how_to_install
 from rlfl_envs.tasks.games.bracketed import STRING
 
 __all__ = ["mutants", "normalise", "rules", "shipped", "words"]
@@ -44,7 +44,7 @@ def _package() -> Path:
     """The installed package's folder, found without importing it: that would load JAX."""
     spec = importlib.util.find_spec("ludax")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingDependencyError('Ludax games need the package ludax: pip install "rlfl-envs[ludax]"')
+        raise MissingDependencyError(f"Ludax games need the package ludax: {how_to_install('ludax')}")
     return Path(spec.submodule_search_locations[0])
 
 

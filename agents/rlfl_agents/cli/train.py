@@ -1,0 +1,93 @@
+"""`rlfl train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from rlfl_agents.cli.words import leading_id, named_folder, need_agent
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.presets import AFTER_WARM_START, preset
+
+__all__ = ["train", "training_settings"]
+
+Recipe = Literal["ours", "paper"]
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The flags that decide, as the id does, what the defaults of all others are."""
+
+    recipe: Recipe = "ours"
+    run_dir: Path | None = None
+    resume: bool = False
+    seed: int = 0
+    model: str | None = None
+
+    def folder(self, config: PPOConfig) -> Path:
+        """Where the run is written."""
+        return self.run_dir or named_folder(f"{config.short_id}-seed{self.seed}", self.resume)
+
+    def settings(self, env_id: str) -> PPOConfig:
+        """The id's preset, or what the run was begun with that goes on."""
+        config = preset(env_id, self.recipe, **({"model": self.model} if self.model else {}))
+        begun = self.folder(config) / "config.json"
+        return PPOConfig.read(begun) if self.resume and begun.exists() else config
+
+
+def training_settings(words: Sequence[str]) -> PPOConfig:
+    """The defaults of `rlfl train ID`."""
+    env_id = leading_id(words, PPOConfig.env_id)
+    try:
+        start, _ = tyro.cli(_Start, args=words, return_unknown_args=True, add_help=False, console_outputs=False)
+    except SystemExit:  # a value is wrong, which is said when all flags are read
+        start = _Start()
+    return start.settings(env_id)
+
+
+def train(
+    config: PPOConfig,
+    recipe: Recipe = "ours",
+    run_dir: Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Train a policy on an id, by its preset unless flags say otherwise.
+
+    Args:
+        config: The settings. The defaults shown are the id's preset.
+        recipe: Which preset the settings begin from: ours, or the paper's where it has such a task.
+        run_dir: Where the run is written; by default runs/<id>-seed<seed>, or the next such name that is free.
+        resume: Go on with the run in run_dir, by default the last one of that name, from its newest checkpoint and
+            with the settings it was begun with.
+        quiet: Print nothing.
+    """
+    need_agent("train")
+    from accelerate import PartialState
+
+    import rlfl_agents
+
+    start = _Start(recipe, run_dir, resume, config.seed, config.model)
+    folder = start.folder(config)
+    config = dataclasses.replace(config, env_kwargs=start.settings(config.env_id).env_kwargs | config.env_kwargs)
+    quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
+    if not quiet:
+        print(f"{config.env_id} -> {folder}")
+        if resume and not (folder / "config.json").exists():
+            print("There is no run to resume: this one begins.")
+        if config.env_id in AFTER_WARM_START and config.model is None:
+            print(
+                "The preset goes on from a warm start; from random weights it learns next to nothing. First\n"
+                f"    rlfl sft {config.env_id} --layers 2 --width 64 --epochs 120 --output warm\nthen --model warm."
+            )
+    rlfl_agents.train(config, folder, resume=resume, quiet=quiet)
+    if not quiet:
+        named = f" {config.env_id}" if ":" in config.env_id else ""  # no folder makes a module be imported
+        print(f"\nlearning curves: {folder / 'curves.png'}\nevaluate it:     rlfl eval {folder}{named}")
+    PartialState().destroy_process_group()

@@ -1,0 +1,358 @@
+"""The settings of `rlfl pretrain`, `rlfl sft` and `rlfl train`, apart from torch, so that `--help` is quick.
+
+What all three share is in `Settings`; `SFTConfig` and `PPOConfig` share a model to begin from as well. A field's
+annotation says which values are allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import tyro
+
+from rlfl_envs import ConfigError, check_type, check_value, suggest
+
+__all__ = [
+    "SETTINGS_VERSION",
+    "EnvId",
+    "PPOConfig",
+    "PolicySettings",
+    "PretrainConfig",
+    "SFTConfig",
+    "Settings",
+    "check_env_kwargs",
+]
+
+SETTINGS_VERSION = 1
+"""The format of written settings. It rises when a field is renamed or changes its meaning. A new field needs no new
+version: its default is how runs behaved before. What rlfl-envs 0.1 wrote names no version and is of version 1."""
+
+
+EnvId = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]
+"""An environment, "namespace/Name-v0" or "package.module:namespace/Name-v0"; on the command line it comes first."""
+
+
+class _Allowed(NamedTuple):
+    """Which values a field may have, in words and as a test."""
+
+    words: str
+    test: Callable[[Any], bool]
+
+
+_Count = Annotated[int, _Allowed("1 or more", lambda value: value >= 1)]
+_NotNegative = Annotated[int, _Allowed("0 or more", lambda value: value >= 0)]
+_Seed = Annotated[int, _Allowed("0 or more, below 2**32", lambda value: 0 <= value < 2**32)]
+_Weight = Annotated[float, _Allowed("0 or more", lambda value: value >= 0)]
+_Positive = Annotated[float, _Allowed("above 0", lambda value: value > 0)]
+_LearningRate = Annotated[_Weight, tyro.conf.arg(aliases=["--lr"])]
+_Share = Annotated[float, _Allowed("0 to 1", lambda value: 0 <= value <= 1)]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What pretraining, imitating and reinforcement learning share."""
+
+    env_id: EnvId = "rlfl/Arithmetic-v0"
+    """Which environment to learn; `rlfl list` shows them."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, such as `operators=+* mask=syntax`."""
+    seed: _Seed = 0
+    """Seeds everything random. The same seed gives the same run on the same machine."""
+    layers: _Count = 2
+    """Transformer blocks of a model from random weights, a GPT-2."""
+    width: _Count = 128
+    """Its hidden size, a multiple of `heads`."""
+    heads: _Count = 4
+    """Its attention heads."""
+    learning_rate: _LearningRate = 1e-3
+    """AdamW's step size, after the warm-up where there is one."""
+    device: Literal["auto", "cpu"] = "auto"
+    """"auto" takes an accelerator where there is one."""
+    threads: _NotNegative = 0
+    """CPU threads for torch; 0 leaves its default."""
+
+    def __post_init__(self) -> None:
+        """Checks every field by its annotation.
+
+        Raises:
+            ConfigError: With the field, its value and what is allowed.
+        """
+        for name, hint, allowed in _fields(type(self)):
+            value = getattr(self, name)
+            check_type(name, value, hint)
+            if value is not None and allowed is not None:
+                check_value(name, value, allowed.test(value), allowed.words)
+        check_env_kwargs(self.env_kwargs)
+
+    @property
+    def short_id(self) -> str:
+        """The id without module and namespace, such as "Copy-v0": the name of folders."""
+        return self.env_id.rpartition(":")[2].rpartition("/")[2]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns all settings and the version of their format, JSON-able."""
+        entries = dataclasses.asdict(self)
+        return {"version": SETTINGS_VERSION, **entries}
+
+    def changes(self) -> dict[str, Any]:
+        """Returns the settings that are not defaults, and the version of their format, JSON-able."""
+        default = type(self)().to_json()
+        entries = self.to_json()
+        return {name: value for name, value in entries.items() if name == "version" or value != default[name]}
+
+    @classmethod
+    def from_json(cls, entries: Mapping[str, Any]) -> Self:
+        """Makes the settings again of what `to_json` or `changes` returned; what is not there has its default.
+
+        Args:
+            entries: As read from a JSON file.
+
+        Raises:
+            ConfigError: A newer version wrote them, a name is unknown, or a value is not allowed.
+        """
+        settings = dict(entries)
+        version = settings.pop("version", 1)
+        check_value("version", version, version in range(1, SETTINGS_VERSION + 1), f"1 to {SETTINGS_VERSION}")
+        known = {each.name for each in dataclasses.fields(cls)}
+        for name in settings.keys() - known:
+            raise ConfigError(f"{name!r} is no setting of {cls.__name__}.{suggest(name, known)}")
+        if isinstance(settings.get("report_to"), list):  # JSON has no tuples
+            settings["report_to"] = tuple(settings["report_to"])
+        return cls(**settings)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a file that `to_json` was written to.
+
+        Raises:
+            ConfigError: It does not hold settings of this class; the message names the file and what is wrong.
+        """
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:  # a ConfigError is a ValueError
+            raise ConfigError(f"{str(path)!r} does not hold the settings of a run of this version ({error})") from error
+
+
+def check_env_kwargs(env_kwargs: Mapping[str, Any]) -> None:
+    """Refuses what is not an argument of a task: above all `task`, by which a file could choose which code runs.
+
+    Raises:
+        ConfigError: With the argument.
+    """
+    for name in {"num_envs", "autoreset_mode", "task"} & set(env_kwargs):
+        raise ConfigError(f"env_kwargs={{{name!r}: ...}} is not allowed; allowed: the task's arguments.")
+
+
+def _fields(cls: type[Settings]) -> list[tuple[str, Any, _Allowed | None]]:
+    """Each field's name, its plain annotation, and which values are allowed."""
+    plain, annotated = typing.get_type_hints(cls), typing.get_type_hints(cls, include_extras=True)
+    names = [each.name for each in dataclasses.fields(cls)]
+    return [(name, plain[name], _allowed(annotated[name])) for name in names]
+
+
+def _allowed(hint: Any) -> _Allowed | None:
+    """Finds `_Allowed` in an annotation, such as in `Annotated[int, _Allowed(...)] | None`."""
+    found = (_allowed(part) for part in typing.get_args(hint))
+    return next((part for part in typing.get_args(hint) if isinstance(part, _Allowed)), next(filter(None, found), None))
+
+
+@dataclass(frozen=True)
+class PretrainConfig(Settings):
+    """Every setting of pretraining. The learning rate falls to 0 on a line, after a warm-up over 5% of the steps."""
+
+    env_id: EnvId = "rlfl/Sentiment-v0"
+    """Which environment's texts to learn, and in which vocabulary."""
+    tokens: _Count = 3_000_000
+    """How many tokens are read in all, padding included."""
+    context: Annotated[int, _Allowed("2 or more", lambda value: value >= 2)] = 32
+    """The longest text the model can read, prompt and completion together; longer texts are cut into pieces."""
+    batch_size: _Count = 64
+    """Pieces per optimiser step."""
+    learning_rate: _LearningRate = 3e-3
+    weight_decay: _Weight = 0.1
+    """AdamW's weight decay."""
+    width: _Count = 192
+    heads: _Count = 3
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """Precision of the matrix products."""
+
+
+@dataclass(frozen=True)
+class PolicySettings(Settings):
+    """What imitating and reinforcement learning share."""
+
+    model: str | None = None
+    """A Hugging Face name, a folder such as `rlfl sft` writes, "pretrained" (what `rlfl pretrain` left in the cache) or
+    "smollm2" (likewise `rlfl from-gguf`). Without one, a GPT-2 of `layers`, `width` and `heads` starts from random
+    weights. Unless `env_kwargs` names a vocabulary, the environment takes the model's."""
+    position_ids: Literal["auto", "columns", "text"] = "auto"
+    """How positions are counted: "columns" gives the end of every prompt the same position, "text" counts from the
+    first real token. "auto" takes columns from random weights, and for a given model what it was trained with."""
+    eval_prompts: _Count = 512
+    """How many held-out prompts an evaluation asks."""
+
+
+@dataclass(frozen=True)
+class SFTConfig(PolicySettings):
+    """Every setting of a warm start. The learning rate falls to 0 on a line."""
+
+    examples: _Count = 256
+    """How many prompts with their reference completions are drawn, once. The paper used 256."""
+    epochs: _Count = 20
+    """Passes over the examples."""
+    batch_size: _Count = 32
+    """Examples per optimiser step."""
+    prompt_loss: bool = True
+    """Learn to write the prompts too, as a language model of whole texts does (the paper), or the completions alone."""
+
+
+@dataclass(frozen=True)
+class PPOConfig(PolicySettings):
+    """Every setting of a training run."""
+
+    critic: Literal["shared", "separate"] = "shared"
+    """Where the value head sits (with advantage "gae"): on the policy's own trunk, or on a copy of it that is
+    trained apart."""
+    lora_rank: _NotNegative = 0
+    """Trains LoRA adapters of this rank and leaves the model's own weights alone; 0 trains all weights."""
+    lora_alpha: _Count = 16
+    """The adapters' scale is lora_alpha / lora_rank."""
+
+    total_samples: _Count = 131_072
+    """Completions sampled over the whole run; schedules end with it."""
+    minutes: _Weight | None = None
+    """Stops after so many minutes of wall-clock training, if that comes first. Schedules do not look at it."""
+    prompts: _Count = 128
+    """Prompts per update. With `group_size` completions each, an update learns from prompts * group_size
+    completions."""
+    group_size: _Count = 1
+    """Completions per prompt. A group is read once, so that a group of one-token answers costs about as much as one
+    answer."""
+    epochs: _Count = 4
+    """Passes over each rollout."""
+    minibatches: _Count = 1
+    """Parts a rollout is cut into, one optimiser step each. Batch entropy is a statistic of the whole minibatch:
+    small ones blur it."""
+    accumulation: _Count = 1
+    """Cuts a minibatch into so many micro-batches to save memory. All terms stay exact but batch entropy, which
+    sees a micro-batch."""
+    temperature: _Positive = 1.0
+    """Divides the logits, when sampling and when learning alike."""
+
+    advantage: Literal["gae", "rloo", "group_norm"] = "gae"
+    """What a completion is compared with: a learned value (the paper), the mean of its group's others, or the
+    group's mean in units of the group's standard deviation. The last two need group_size >= 2 and train no value
+    head."""
+    gamma: _Share = 1.0
+    """Discount per token, for "gae"."""
+    gae_lambda: _Share = 0.95
+    """Lambda of GAE: 1 trusts the rewards alone, 0 the next value alone."""
+    whiten: bool = True
+    """Scales a rollout's advantages to mean 0 and variance 1."""
+
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate goes to `lr_final` times itself over the run."""
+    lr_final: _Share = 0.0
+    """The share of the learning rate that is left at the end of a linear or cosine schedule."""
+    warmup: _Share = 0.0
+    """The share of the run over which the learning rate first rises from 0."""
+    weight_decay: _Weight = 0.0
+    """AdamW's weight decay."""
+    adam_eps: _Positive = 1e-8
+    """AdamW's epsilon. At 1e-5 rounding errors of gradients that should be 0 stay small instead of becoming steps."""
+    max_grad_norm: _Positive = 1.0
+    """Gradients are scaled down to this norm."""
+    clip_range: _Positive = 0.2
+    """c of the clipped policy loss: beyond 1 ± c a ratio is not rewarded further."""
+    value_clip: _Positive = 0.2
+    """How far a value may move from the old one before it is clipped."""
+    vf_coef: _Weight = 0.1
+    """Weight of the value loss."""
+    ratio_threshold: float = 10.0
+    """Micro-batches whose mean ratio of new to old probability exceeds this are skipped, as in TRL."""
+    target_kl: _Positive | None = None
+    """Ends an update's epochs once a minibatch's approx_kl exceeds 1.5 times this; that one takes no step."""
+
+    kl: Literal["off", "fixed", "adaptive"] = "off"
+    """Penalty in the reward for leaving the starting model: none (right for random weights), of a fixed weight, or
+    adaptive as in TRL."""
+    kl_coef: _Weight = 0.2
+    """The penalty's weight at the start."""
+    kl_target: _Positive = 6.0
+    """The ref_kl per completion (nats) that the adaptive controller steers to."""
+    kl_horizon: _Count = 10_000
+    """Over how many completions the controller acts."""
+
+    entropy_coef: float = 0.0
+    """Weight of token entropy: every distribution is kept spread."""
+    entropy_coef_final: float | None = None
+    """Its weight at the end of the run, reached on a line; without one it stays."""
+    entropy_target: float | None = None
+    """Steers the weight so that token entropy meets this many nats; entropy_coef is then only the start."""
+    batch_entropy_coef: float = 0.0
+    """Weight of batch entropy: different prompts are asked to get different answers, while each may be sure of its
+    own."""
+    batch_entropy_coef_final: float | None = None
+    """Its weight at the end of the run, reached on a line; without one it stays."""
+    batch_entropy_target: float | None = None
+    """Steers the weight so that batch entropy meets this many nats; batch_entropy_coef is then only the start."""
+    entropy_rate: _Weight = 0.05
+    """How fast a steered weight moves: its logarithm changes by this times the distance from the target, per update."""
+    batch_entropy_positions: Literal["all", "last"] = "all"
+    """Which completion positions batch entropy reads: all, weighted by their active rows, or the last alone, as in
+    the paper: the last that any row of the micro-batch reaches, where shorter completions do not count."""
+
+    eval_every: _NotNegative = 25
+    """Updates between evaluations on held-out prompts; 0 evaluates before and after only."""
+    stop_at_success: _Share | None = None
+    """Ends the run once the greedy held-out success reaches this share."""
+    save_every: _Count = 50
+    """Updates between checkpoints; there is always one at the end."""
+    keep_last: _Count = 2
+    """How many checkpoints are kept. The best policy by held-out success is kept besides, in `best/`."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Precision of the matrix products; losses stay in float32."""
+    report_to: tuple[str, ...] = ()
+    """Further trackers, through Accelerate, such as wandb or mlflow."""
+
+    def __post_init__(self) -> None:
+        """Checks what depends on several fields.
+
+        Raises:
+            ConfigError: With the field, its value and what is allowed.
+        """
+        super().__post_init__()
+        if self.prompts % (self.minibatches * self.accumulation):
+            pieces = self.minibatches * self.accumulation
+            raise ConfigError(f"prompts={self.prompts} must be a multiple of minibatches * accumulation = {pieces}.")
+        if self.advantage != "gae" and self.group_size < 2:
+            raise ConfigError(
+                f"advantage={self.advantage!r} compares the completions of a group: group_size must be 2 or more."
+            )
+        if self.stop_at_success is not None and not self.eval_every:
+            raise ConfigError(
+                f"stop_at_success={self.stop_at_success} is asked at evaluations: eval_every must be above 0."
+            )
+        for name in ("entropy", "batch_entropy"):
+            coef, final, target = (getattr(self, f"{name}_{what}") for what in ("coef", "coef_final", "target"))
+            if target is not None and (final is not None or coef <= 0):
+                raise ConfigError(
+                    f"{name}_target needs a positive {name}_coef to start from, and no {name}_coef_final."
+                )
+
+    @property
+    def rows(self) -> int:
+        """Completions per update."""
+        return self.prompts * self.group_size
+
+    @property
+    def updates(self) -> int:
+        """Updates of the whole run."""
+        return math.ceil(self.total_samples / self.rows)

@@ -1,0 +1,1 @@
+"""What learning computes: pure functions and small controllers, on torch alone."""

@@ -1,0 +1,142 @@
+"""Making policies: from random weights, from a folder, or from a Hugging Face name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers.utils import logging as hf_logging
+
+from rlfl_agents.model.policy import Policy, PositionKind, ValueKind
+from rlfl_envs import ConfigError, Tokenizer
+
+__all__ = ["build_policy", "no_progress_bar"]
+
+
+def build_policy(
+    vocabulary: Tokenizer,
+    prompt_length: int,
+    completion_length: int,
+    *,
+    model: str | None = None,
+    layers: int = 2,
+    width: int = 64,
+    heads: int = 4,
+    position_ids: Literal["auto", "columns", "text"] = "auto",
+    value: ValueKind = "none",
+    lora_rank: int = 0,
+    lora_alpha: int = 16,
+) -> Policy:
+    """Makes a policy, from random weights or from a saved model.
+
+    Args:
+        vocabulary: The environment's tokenizer.
+        prompt_length: P.
+        completion_length: C.
+        model: A Hugging Face name or a folder; None builds a GPT-2 of the given size from random weights.
+        layers: Transformer blocks, from scratch only.
+        width: Hidden size, from scratch only; a multiple of `heads`.
+        heads: Attention heads, from scratch only.
+        position_ids: See `Policy`; "auto" is "columns" from scratch, what the model was trained with where this
+            library saved it, and "text" for other models.
+        value: See `Policy`.
+        lora_rank: Trains LoRA adapters of this rank instead of all weights; 0 for none.
+        lora_alpha: The adapters' scale is lora_alpha / lora_rank.
+
+    Raises:
+        ConfigError: The model cannot be loaded, has another vocabulary, or too short a context.
+    """
+    if model is None:
+        language_model = _from_scratch(vocabulary, prompt_length + completion_length, layers, width, heads)
+    else:
+        language_model = _load(model, vocabulary)
+    config: Any = language_model.config.get_text_config()
+    kind: PositionKind
+    if position_ids == "auto":
+        kind = getattr(config, "rlfl_position_ids", "text" if model else "columns")
+    else:
+        kind = position_ids
+    trained_length = getattr(config, "rlfl_prompt_length", None) or prompt_length
+    first_position = trained_length - prompt_length if kind == "columns" else 0
+    context = getattr(config, "max_position_embeddings", None)
+    if first_position < 0 or (context is not None and first_position + prompt_length + completion_length > context):
+        raise ConfigError(
+            f"model={model!r} has a context of {context} tokens, {trained_length} of them for the prompt; the "
+            f"environment needs {prompt_length} for the prompt and {completion_length} for the completion."
+        )
+    config.rlfl_position_ids, config.rlfl_prompt_length = kind, trained_length  # saved with the model
+    if lora_rank:
+        language_model = _with_adapters(language_model, lora_rank, lora_alpha)
+    return Policy(language_model, vocabulary, value=value, position_ids=kind, first_position=first_position)
+
+
+def _from_scratch(vocabulary: Tokenizer, context: int, layers: int, width: int, heads: int) -> PreTrainedModel:
+    """A GPT-2 with random weights."""
+    if width % heads:
+        raise ConfigError(f"width={width} must be a multiple of heads={heads}.")
+    config = GPT2Config(
+        vocab_size=vocabulary.vocab_size,
+        n_positions=context,
+        n_embd=width,
+        n_layer=layers,
+        n_head=heads,
+        activation_function="relu",  # GPT-2's own costs a third of a small model's time on a CPU
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=vocabulary.bos_id,
+        eos_token_id=vocabulary.eos_id,
+        pad_token_id=vocabulary.pad_id,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def _with_adapters(model: PreTrainedModel, rank: int, alpha: int) -> Any:
+    """The model inside a `peft` model that trains low-rank adapters of all its linear layers."""
+    from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
+
+    adapters = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        # GPT-2 keeps its weights transposed; without this peft warns, then does it anyway.
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+    )
+    return get_peft_model(model, adapters)
+
+
+@contextlib.contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Transformers draws a bar for every model that it reads or writes, over whatever the terminal shows."""
+    was_enabled = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            hf_logging.enable_progress_bar()
+
+
+def _load(name: str, vocabulary: Tokenizer) -> PreTrainedModel:
+    try:
+        with no_progress_bar():
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"model={name!r} holds no causal language model that can be read ({reason}).") from error
+    try:
+        theirs = AutoTokenizer.from_pretrained(name).get_vocab()
+    except (OSError, ValueError, KeyError):
+        return model  # a model saved without a tokenizer: nothing to compare
+    differing = [token for token, i in vocabulary.backend.get_vocab().items() if theirs.get(token) != i]
+    if differing:
+        raise ConfigError(
+            f"model={name!r} was trained with another vocabulary than the environment's (they differ in the token "
+            f"{differing[0]!r}). Give the environment the model's: --env-kwargs vocabulary={name}"
+        )
+    return model

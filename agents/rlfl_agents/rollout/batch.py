@@ -1,0 +1,63 @@
+"""What is learned from: a rollout, and how much better than expected each of its tokens was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.learn import advantages, losses
+from rlfl_agents.rollout.rollout import Rollout, rows_of
+
+__all__ = ["Batch", "compare"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A rollout with its advantages.
+
+    Attributes:
+        rollout: What was sampled; B episodes, T positions.
+        ref_log_probs: Float32 [B, T], of the chosen tokens under the frozen reference; the rollout's own without one.
+        advantages: Float32 [B, T]; 0 where not active.
+        returns: Float32 [B, T], what the values should have been; 0 without a value head.
+    """
+
+    rollout: Rollout
+    ref_log_probs: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    @property
+    def ref_kl(self) -> Tensor:
+        """Float32 [B], each episode's log-probability under the policy less that under the reference, nats."""
+        return losses.sequence_kl(self.rollout.log_probs, self.ref_log_probs, self.rollout.active)
+
+    def take(self, groups: Tensor) -> Batch:
+        """The part of the batch that belongs to these prompts, int64 [m] of 0..B/k-1."""
+        rows = rows_of(groups, self.rollout.group_size)
+        return Batch(self.rollout.take(groups), self.ref_log_probs[rows], self.advantages[rows], self.returns[rows])
+
+
+def compare(rollout: Rollout, ref_log_probs: Tensor, kl_coef: float, config: PPOConfig) -> Batch:
+    """Compares each completion with what was expected, from the reward less the KL penalty.
+
+    Args:
+        rollout: Of all processes.
+        ref_log_probs: Float32 [B, T], under the reference; the rollout's own without one.
+        kl_coef: The penalty's weight.
+        config: Which advantage, and whether to whiten it.
+    """
+    active = rollout.active
+    rewards = rollout.rewards - kl_coef * torch.where(active, rollout.log_probs - ref_log_probs, 0.0)
+    returns = torch.zeros_like(rollout.values)
+    if config.advantage == "gae":
+        found, returns = advantages.gae(rewards, rollout.values, active, config.gamma, config.gae_lambda)
+    else:
+        baseline = advantages.rloo if config.advantage == "rloo" else advantages.group_norm
+        found = baseline(rewards.sum(dim=1), config.group_size)[:, None] * active
+    if config.whiten:
+        found = advantages.whiten(found, active)
+    return Batch(rollout, ref_log_probs, found, returns)

@@ -1,0 +1,199 @@
+"""One batch of episodes from a frozen policy: prompts in, completions, log-probabilities and rewards out."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlfl_agents.learn.losses import gather_log_probs
+from rlfl_agents.model.policy import Policy
+from rlfl_agents.rollout.rollout import Rollout
+from rlfl_envs import TokenVectorEnv
+
+__all__ = ["alike", "collect", "reference_log_probs"]
+
+
+@torch.no_grad()
+def collect(
+    policy: Policy,
+    envs: TokenVectorEnv,
+    generator: torch.Generator,
+    *,
+    group_size: int = 1,
+    temperature: float = 1.0,
+    greedy: bool = False,
+    seed: int | None = None,
+    process: tuple[int, int] = (0, 1),
+    prompts: list[str] | None = None,
+) -> Rollout:
+    """Plays one episode in every environment, one token a step, with a cache of what was read.
+
+    The noise of every row of the *global* batch is drawn from one generator and each process takes its rows' share,
+    so that two processes sample what one would.
+
+    Args:
+        policy: The frozen policy.
+        envs: A `TokenVectorEnv` of B environments made with `autoreset_mode="Disabled"`.
+        generator: A CPU generator in the same state on every process.
+        group_size: k completions of each prompt; divides B.
+        temperature: Divides the logits, > 0.
+        greedy: Take the likeliest token each time.
+        seed: Seeds the environments first; None continues their streams.
+        process: This process's index, and how many there are.
+        prompts: B texts to play instead of drawn prompts.
+    """
+    device = next(policy.parameters()).device
+    rows, width, length = envs.num_envs, envs.prompt_length, envs.completion_length
+    clock = _Clock()
+    options: dict[str, Any] = {"group_size": group_size} if prompts is None else {"prompt": prompts}
+    observation, _ = envs.reset(seed=seed, options=options | {"judge_together": True})
+    clock.env()
+    shared = torch.as_tensor(observation[::group_size, :width]).to(device)
+    state = policy.start(shared, rows, keep_cache=length > 1)
+    noise = _noise(length, rows, process, generator, device)
+    completions = torch.full((rows, length), policy.pad_id, dtype=torch.int64, device=device)
+    log_probs = torch.zeros(rows, length, device=device)
+    values = torch.zeros(rows, length, device=device)
+    active = np.zeros((rows, length), dtype=np.bool_)
+    rewards = np.zeros((rows, length), dtype=np.float32)
+    masks = _MaskTable(envs, device)
+    running = np.ones(rows, dtype=np.bool_)
+    for t in range(length):
+        tokens, log_prob, value = policy.sample(state, noise[t], masks.step(), temperature, greedy)
+        live = torch.as_tensor(running).to(device)
+        completions[:, t] = torch.where(live, tokens, policy.pad_id)
+        log_probs[:, t], values[:, t] = log_prob * live, value * live
+        active[:, t] = running
+        actions = completions[:, t].cpu().numpy()
+        clock.model()
+        _, reward, terminated, truncated, infos = envs.step(actions)
+        running &= ~(terminated | truncated)
+        clock.env()
+        if not running.any():
+            break
+    played = t + 1
+    # The last step has judged all. A reward belongs to its row's last token.
+    rewards[np.arange(rows), active.sum(axis=1) - 1] = reward
+    parts = {name: part.astype(np.float32) for name, part in infos["reward_parts"].items() if name[0] != "_"}
+    return Rollout(
+        prompts=shared,
+        completions=completions[:, :played],
+        active=torch.as_tensor(active[:, :played]).to(device),
+        log_probs=log_probs[:, :played],
+        values=values[:, :played],
+        rewards=torch.as_tensor(rewards[:, :played]).to(device),
+        is_success=torch.as_tensor(infos["is_success"]).to(device),
+        mask_table=masks.table,
+        mask_rows=masks.rows(),
+        parts={name: torch.as_tensor(part).to(device) for name, part in parts.items()},
+        completion_texts=infos["completion"].tolist(),
+        seconds_model=clock.seconds_model,
+        seconds_env=clock.seconds_env,
+    )
+
+
+@torch.no_grad()
+def reference_log_probs(reference: Policy, rollout: Rollout, temperature: float, parts: int = 1) -> Tensor:
+    """The chosen tokens' log-probabilities under a frozen reference.
+
+    Args:
+        reference: Another policy, or the same one where it has adapters: they are switched off.
+        rollout: What was sampled.
+        temperature: What it was sampled with.
+        parts: Into how many pieces the rollout is cut, to save memory.
+
+    Returns:
+        Float32 [B, T]; 0 where not active.
+    """
+    found = []
+    with reference.model.disable_adapter() if reference.has_adapters else contextlib.nullcontext():
+        for groups in torch.arange(len(rollout.prompts), device=rollout.prompts.device).chunk(parts):
+            part = rollout.take(groups)
+            log_dist, _ = reference(part.prompts, part.completions, part.masks, temperature)
+            found.append(gather_log_probs(log_dist, part.completions))
+    return torch.cat(found) * rollout.active
+
+
+def _noise(
+    length: int, rows: int, process: tuple[int, int], generator: torch.Generator, device: torch.device
+) -> Tensor:
+    """Draws the noise of all processes' rows and returns this one's, [length, rows].
+
+    All at once, so that the generator moves on by the same amount everywhere, however early episodes end.
+    """
+    index, processes = process
+    noise = torch.rand(length, rows * processes, generator=generator, dtype=torch.float64)
+    return noise[:, index * rows : (index + 1) * rows].to(device, torch.float32 if device.type == "mps" else None)
+
+
+def alike(rows: Tensor) -> Tensor:
+    """Row numbers [B, T] without what repeats itself: [1, 1] where all are one number, [1, T] where columns are."""
+    if bool((rows == rows[0]).all()):
+        rows = rows[:1]
+        if bool((rows == rows[:, :1]).all()):
+            rows = rows[:, :1]
+    return rows
+
+
+class _MaskTable:
+    """The different masks of a rollout on the policy's device: each is sent there once, and gets a number of its own.
+
+    Attributes:
+        table: Bool [R, V]; no two rows are equal, though the environment's may be.
+    """
+
+    def __init__(self, envs: TokenVectorEnv, device: torch.device) -> None:
+        self.table = torch.zeros(0, envs.tokenizer.vocab_size, dtype=torch.bool, device=device)
+        self._envs = envs
+        self._rows: list[Tensor] = []
+        self._by_number: dict[int, int] = {}  # from the environment's number of a row to ours
+        self._by_content: dict[bytes, int] = {}
+
+    def step(self) -> Tensor:
+        """The masks of this step, bool [B, V], or [1, V] where all episodes have the same."""
+        theirs, inverse = np.unique(self._envs.mask_rows, return_inverse=True)
+        for number in theirs.tolist():
+            if number not in self._by_number:
+                self._by_number[number] = self._add(self._envs.mask_table[number] != 0)
+        ours = np.array([self._by_number[number] for number in theirs.tolist()], dtype=np.int32)
+        numbers = torch.from_numpy(ours[inverse]).to(self.table.device)
+        self._rows.append(numbers)
+        return self.table[numbers[:1] if (ours == ours[0]).all() else numbers]
+
+    def _add(self, row: NDArray[np.bool_]) -> int:
+        """Our number of a row, bool [V]."""
+        content = np.packbits(row).tobytes()
+        if content not in self._by_content:
+            self._by_content[content] = len(self.table)
+            self.table = torch.cat([self.table, torch.from_numpy(row)[None].to(self.table.device)])
+        return self._by_content[content]
+
+    def rows(self) -> Tensor:
+        """The numbers of all steps so far, int32 [B, T] or as far as they differ."""
+        return alike(torch.stack(self._rows, dim=1))
+
+
+class _Clock:
+    """Splits wall-clock time between the model and the environment."""
+
+    def __init__(self) -> None:
+        self.seconds_model = 0.0
+        self.seconds_env = 0.0
+        self._last = time.perf_counter()
+
+    def _lap(self) -> float:
+        now = time.perf_counter()
+        lap, self._last = now - self._last, now
+        return lap
+
+    def model(self) -> None:
+        self.seconds_model += self._lap()
+
+    def env(self) -> None:
+        self.seconds_env += self._lap()

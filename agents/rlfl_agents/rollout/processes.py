@@ -1,0 +1,63 @@
+"""What processes put together: each samples its share of a rollout, and all learn from the whole of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rlfl_agents.rollout.collect import alike
+from rlfl_agents.rollout.rollout import PER_TOKEN, Rollout
+
+__all__ = ["gathered", "gathered_columns", "on_any", "sum_across"]
+
+
+def gathered(rollout: Rollout, accelerator: Accelerator) -> Rollout:
+    """The rollout of all processes, in the order of their ranks, on every process."""
+    if accelerator.num_processes == 1:
+        return rollout
+    whole: dict[str, Any] = {name: accelerator.gather(getattr(rollout, name)) for name in ("prompts", "is_success")}
+    whole |= {name: gathered_columns(getattr(rollout, name), accelerator) for name in PER_TOKEN}
+    whole["mask_table"], whole["mask_rows"] = _gathered_masks(rollout, accelerator)
+    whole["parts"] = {name: accelerator.gather(part) for name, part in rollout.parts.items()}
+    return replace(rollout, **whole)
+
+
+def gathered_columns(columns: Tensor, accelerator: Accelerator) -> Tensor:
+    """[local B, local T] of every process as one [B, T], with zeros where a process stopped before the others."""
+    if accelerator.num_processes == 1:
+        return columns
+    length = _largest(columns.shape[1], accelerator)
+    whole: Tensor = accelerator.gather(pad(columns, (0, length - columns.shape[1])))
+    return whole
+
+
+def _gathered_masks(rollout: Rollout, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
+    """One table of the different masks of all processes, and the numbers of its rows."""
+    size = _largest(len(rollout.mask_table), accelerator)
+    tables = accelerator.gather(pad(rollout.mask_table, (0, 0, 0, size - len(rollout.mask_table))))
+    table, numbers = tables.unique(dim=0, return_inverse=True)
+    rows = rollout.mask_rows + size * accelerator.process_index
+    rows = gathered_columns(rows.expand(rollout.completions.shape).contiguous(), accelerator)
+    return table, alike(numbers.int()[rows])
+
+
+def _largest(number: int, accelerator: Accelerator) -> int:
+    return int(accelerator.gather(torch.tensor([number], device=accelerator.device)).max())
+
+
+def sum_across(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
+    """Adds up over processes; the gradient is that of the own share (see losses.py)."""
+    if accelerator.num_processes == 1:
+        return lambda tensor: tensor
+    return lambda tensor: tensor + (accelerator.reduce(tensor.detach().clone(), "sum") - tensor.detach())
+
+
+def on_any(flag: bool, accelerator: Accelerator) -> bool:
+    """Whether a flag is set on any process: clocks differ, and all must stop together."""
+    return bool(accelerator.gather(torch.tensor([float(flag)], device=accelerator.device)).max() > 0)

@@ -1,0 +1,80 @@
+"""What was sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from rlfl_agents.model.masks import Masks
+
+__all__ = ["PER_TOKEN", "Rollout", "rows_of"]
+
+PER_TOKEN = ("completions", "active", "log_probs", "values", "rewards")
+"""The fields of a rollout that are [B, T]."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """B episodes of a frozen policy, in groups of k that share a prompt; T completion positions (the longest's).
+
+    Attributes:
+        prompts: Int64 [B/k, P], left-padded.
+        completions: Int64 [B, T]; PAD after a row's end.
+        active: Bool [B, T], True where the row's token was chosen (its EOS included).
+        log_probs: Float32 [B, T], of the chosen tokens; 0 where not active.
+        values: Float32 [B, T], of the states before each token; 0 without a value head.
+        rewards: Float32 [B, T], from the environment.
+        is_success: Bool [B].
+        mask_table: Bool [R, V], True = legal: the different masks that were met.
+        mask_rows: Int32 [B, T], each position's row of the table; [1, T] where all episodes have the same, [1, 1] where
+            all positions have.
+        parts: Named reward parts, float32 [B] each.
+        completion_texts: This process's own rows, [local B] strings.
+        seconds_model: Wall-clock seconds spent choosing tokens.
+        seconds_env: Wall-clock seconds spent in the environment.
+    """
+
+    prompts: Tensor
+    completions: Tensor
+    active: Tensor
+    log_probs: Tensor
+    values: Tensor
+    rewards: Tensor
+    is_success: Tensor
+    mask_table: Tensor
+    mask_rows: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+    completion_texts: list[str] = field(default_factory=list)
+    seconds_model: float = 0.0
+    seconds_env: float = 0.0
+
+    @property
+    def group_size(self) -> int:
+        """K."""
+        return len(self.completions) // len(self.prompts)
+
+    @property
+    def episode_rewards(self) -> Tensor:
+        """Float32 [B], each episode's undiscounted sum of rewards."""
+        return self.rewards.sum(dim=1)
+
+    @property
+    def masks(self) -> Masks:
+        """The table and its row numbers."""
+        return Masks(self.mask_table, self.mask_rows)
+
+    def take(self, groups: Tensor) -> Rollout:
+        """The part that belongs to these prompts, int64 [m] of 0..B/k-1, without texts and reward parts."""
+        rows = rows_of(groups, self.group_size)
+        per_row = {name: getattr(self, name)[rows] for name in (*PER_TOKEN, "is_success")}
+        mask_rows = self.mask_rows if len(self.mask_rows) == 1 else self.mask_rows[rows]
+        return replace(
+            self, prompts=self.prompts[groups], mask_rows=mask_rows, parts={}, completion_texts=[], **per_row
+        )
+
+
+def rows_of(groups: Tensor, group_size: int) -> Tensor:
+    """The rows of these groups, int64 [m] to int64 [m * group_size]."""
+    return (groups[:, None] * group_size + torch.arange(group_size, device=groups.device)).flatten()

@@ -1,0 +1,205 @@
+"""The run directory that a person can read, and what the terminal shows meanwhile.
+
+config.json      every setting of the run
+metrics.csv      one row per update (see METRICS), written as it happens
+samples.jsonl    sampled and greedy completions over time
+tensorboard/     the same numbers for TensorBoard
+curves.png       reward, success, entropies, reference KL
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from torch.utils.tensorboard import SummaryWriter
+
+from rlfl_agents.files import write_text
+from rlfl_agents.run.metrics import Sample, whole_lines
+
+__all__ = ["Log", "RunLog"]
+
+
+class Log:
+    """Keeps and shows nothing: the log of every process but the main one."""
+
+    def row(self, row: Mapping[str, float], shown: Sequence[Sample] = ()) -> None:
+        """Takes one update's metrics, and a few samples to show beside them."""
+
+    def samples(self, update: int, kind: str, samples: Sequence[Sample]) -> None:
+        """Takes sampled completions; `kind` says how they were chosen ("train", "greedy")."""
+
+    def note(self, text: str) -> None:
+        """Takes a line to be shown, once however often it comes."""
+
+    def close(self) -> None:
+        """Takes no more."""
+
+
+class RunLog(Log):
+    """Writes the run directory's metrics and samples, and shows progress."""
+
+    def __init__(
+        self,
+        run: Path,
+        names: Sequence[str],
+        updates: int,
+        from_update: int,
+        quiet: bool = False,
+        minutes: float | None = None,
+    ) -> None:
+        """Opens the files.
+
+        Args:
+            run: The run's directory.
+            names: The columns of metrics.csv.
+            updates: How many updates the run will have.
+            from_update: Rows and samples of later updates, which a killed run left, are dropped first; -1 drops all.
+            quiet: Show nothing.
+            minutes: The run ends after so many minutes of training, if that comes first.
+        """
+        self._names = list(names)
+        self._updates = updates
+        self._minutes = math.inf if minutes is None else minutes
+        self._first = max(0, from_update)
+        self._begun = time.monotonic()
+        self._csv_path = run / "metrics.csv"
+        self._samples_path = run / "samples.jsonl"
+        _truncate(self._csv_path, self._names, from_update)
+        _truncate_samples(self._samples_path, from_update)
+        self._csv = self._csv_path.open("a", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._csv, self._names, lineterminator="\n")
+        self._samples = self._samples_path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=from_update + 1 if from_update >= 0 else None)
+        self._latest: dict[str, float] = {}
+        self._evaluated = 0
+        self._shown: list[Sample] = []
+        self._noted: set[str] = set()
+        self._quiet = quiet
+        self._last_line = 0.0
+        self._live: Live | None = None
+        if not quiet and sys.stdout.isatty():
+            self._live = Live(console=Console(), refresh_per_second=4)
+            self._live.start()
+
+    def row(self, row: Mapping[str, float], shown: Sequence[Sample] = ()) -> None:
+        """Writes one update's metrics and shows them beside a few samples; names missing from the row stay empty."""
+        self._writer.writerow({name: _text(row[name]) for name in self._names if name in row})
+        self._csv.flush()
+        for name, value in row.items():
+            self._board.add_scalar(name, value, int(row["update"]))
+        self._latest |= row
+        if "eval/success" in row:
+            self._evaluated = int(row["update"])
+        self._shown = list(shown)
+        if self._live is not None:
+            self._live.update(self._picture())
+        elif not self._quiet and (
+            time.monotonic() - self._last_line > 10 or "eval/success" in row or row["update"] == self._updates
+        ):
+            self._last_line = time.monotonic()
+            print(self._line(), flush=True)
+
+    def samples(self, update: int, kind: str, samples: Sequence[Sample]) -> None:
+        """Keeps sampled completions; `kind` says how they were chosen ("train", "greedy")."""
+        for sample in samples:
+            entry = {"update": update, "kind": kind, **sample._asdict()}
+            self._samples.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        self._samples.flush()
+
+    def note(self, text: str) -> None:
+        """Prints a line above the live picture, once however often it comes."""
+        if text in self._noted:
+            return
+        self._noted.add(text)
+        if self._live is not None:
+            self._live.console.print(text, markup=False)
+        elif not self._quiet:
+            print(text, flush=True)
+
+    def close(self) -> None:
+        """Closes the files; the last picture stays on the screen."""
+        if self._live is not None:
+            self._live.stop()
+        self._csv.close()
+        self._samples.close()
+        self._board.close()
+
+    def _line(self) -> str:
+        shown = (f"{label} {value}" for label, value in self._shown_numbers())
+        return "  ".join([f"update {int(self._latest['update'])}/{self._updates}", *shown])
+
+    def _shown_numbers(self) -> list[tuple[str, str]]:
+        """Labels and values, how old the held-out success is, and how long the run will still take."""
+        shown = []
+        for name, label, form in _LINE:
+            if name in self._latest:
+                is_old = name == "eval/success" and self._evaluated != self._latest["update"]
+                value = f"{self._latest[name]:{form}}" + (f" (update {self._evaluated})" if is_old else "")
+                shown.append((label, value))
+        done = int(self._latest["update"])
+        if self._first < done < self._updates:
+            seconds = (time.monotonic() - self._begun) / (done - self._first) * (self._updates - done)
+            seconds = min(seconds, 60 * (self._minutes - self._latest.get("clock/minutes", 0.0)))
+            shown.append(("time left", _duration(max(0.0, seconds))))
+        return shown
+
+    def _picture(self) -> Group:
+        numbers = Table.grid(padding=(0, 3))
+        shown = self._shown_numbers()
+        for _ in range(4):
+            numbers.add_column()
+        for i in range(0, len(shown), 4):
+            numbers.add_row(*(f"{label} [bold]{value}[/bold]" for label, value in shown[i : i + 4]))
+        texts = Table("prompt", "completion", "reward", expand=False)
+        for sample in self._shown[:6]:
+            mark = "green" if sample.is_success else "white"
+            texts.add_row(Text(sample.prompt), Text(sample.completion, style=mark), f"{sample.reward:.3f}")
+        title = f"update {int(self._latest['update'])} of {self._updates}"
+        return Group(title, numbers, texts)
+
+
+_LINE = (
+    ("samples", "samples", ",.0f"),
+    ("reward", "reward", ".3f"),
+    ("success", "success", ".3f"),
+    ("entropy", "entropy", ".2f"),
+    ("batch_entropy", "batch entropy", ".2f"),
+    ("ref_kl", "ref_kl", ".2f"),
+    ("eval/success", "held-out success", ".3f"),
+    ("clock/samples_per_second", "samples/s", ",.0f"),
+    ("clock/minutes", "minutes", ".1f"),
+)
+
+
+def _duration(seconds: float) -> str:
+    """Such as "40 s", "12 min" or "3 h 05 min"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def _text(value: float) -> str:
+    """Integers as they are, floats so that reading them back gives the same bits."""
+    return str(value) if isinstance(value, int) else repr(float(value))
+
+
+def _truncate(path: Path, names: Sequence[str], last: int) -> None:
+    """Keeps the header and the rows of updates 0..last."""
+    kept = [line for line in whole_lines(path)[1:] if int(line.split(",", 1)[0]) <= last]
+    write_text(path, "\n".join([",".join(names), *kept]) + "\n")
+
+
+def _truncate_samples(path: Path, last: int) -> None:
+    kept = [line for line in whole_lines(path) if json.loads(line)["update"] <= last]
+    write_text(path, "".join(f"{line}\n" for line in kept))

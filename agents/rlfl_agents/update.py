@@ -1,0 +1,156 @@
+"""The optimiser steps that are taken from one batch.
+
+With several processes all choose the same minibatches, and each takes its share of a minibatch's prompts; the losses
+are means over the whole minibatch, whoever holds its rows. So two processes learn what one would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.learn import losses
+from rlfl_agents.rollout.batch import Batch
+from rlfl_agents.rollout.processes import sum_across
+from rlfl_agents.run.state import Rates, TrainState
+from rlfl_envs import RLFLError
+
+__all__ = ["DivergedError", "improve"]
+
+_LARGEST_LOSS = 1e6
+_WHAT_TO_TRY = (
+    "Training has diverged. Try a lower --learning-rate, a smaller --max-grad-norm, a --target-kl (0.02, say), more "
+    "--prompts per update, or --mixed-precision no."
+)
+
+
+class DivergedError(RLFLError):
+    """Training ran into a loss or gradient that is not finite or far too large."""
+
+
+def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) -> dict[str, float]:
+    """Takes the optimiser steps of one batch.
+
+    Args:
+        config: The settings.
+        state: Its model and optimiser move on, and the generator that orders the minibatches.
+        batch: Of all processes.
+        rates: The weights of the entropies.
+
+    Returns:
+        The batch's metrics, averaged over what was learned from.
+
+    Raises:
+        DivergedError: The loss or the gradient is not finite, or nothing could be learned from.
+    """
+    model, optimizer, accelerator = state.model, state.optimizer, state.accelerator
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    active = batch.rollout.active
+    tokens = active.reshape(len(batch.rollout.prompts), -1).sum(dim=1).cpu().double()  # active ones of each group
+    means = _Means()
+    steps, grad_norms = 0, 0.0
+    for minibatch in _minibatches(config, len(tokens), state.generator):
+        micros = minibatch.chunk(config.accumulation)
+        learned, approx_kl = 0, 0.0
+        for i, micro in enumerate(micros):
+            part = batch.take(micro[rank::processes].to(accelerator.device))
+            weight = float(tokens[micro].sum() / tokens[minibatch].sum())
+            with contextlib.nullcontext() if i == len(micros) - 1 else accelerator.no_sync(model):
+                terms, nothing = _terms(model, part, config, rates, sum_across(accelerator))
+                numbers = dict(zip(terms, torch.stack([*terms.values()]).tolist(), strict=True))
+                is_wild = numbers["ratio_mean"] > config.ratio_threshold
+                if not is_wild and not abs(numbers["loss"]) < _LARGEST_LOSS:
+                    raise DivergedError(f"The loss is {numbers['loss']}. {_WHAT_TO_TRY}")
+                means.add(numbers, weight, is_wild)
+                learned += not is_wild
+                loss = nothing if is_wild else terms["loss"]  # processes have to meet in backward all the same
+                # DistributedDataParallel averages what has to be summed.
+                accelerator.backward(loss * weight * processes)
+            approx_kl += weight * numbers["approx_kl"]
+        if config.target_kl is not None and steps > 0 and approx_kl > 1.5 * config.target_kl:
+            optimizer.zero_grad()
+            break
+        if learned:
+            grad_norms += _step(state, config.max_grad_norm)
+            steps += 1
+        optimizer.zero_grad()
+    if not steps:
+        raise DivergedError(f"Every minibatch had a mean ratio above {config.ratio_threshold}. {_WHAT_TO_TRY}")
+    return means.all() | {"grad_norm": grad_norms / steps, "minibatches": steps}
+
+
+def _minibatches(config: PPOConfig, prompts: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """The prompts of every minibatch, int64 each: all of them in every epoch, in a new order."""
+    for _ in range(config.epochs):
+        yield from torch.randperm(prompts, generator=generator).chunk(config.minibatches)
+
+
+def _terms(
+    model: torch.nn.Module, part: Batch, config: PPOConfig, rates: Rates, across: Callable[[Tensor], Tensor]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The loss, its terms and their diagnostics, scalars; and a loss of 0 in which every weight has a part."""
+    rollout = part.rollout
+    log_dist, values = model(rollout.prompts, rollout.completions, rollout.masks, config.temperature)
+    values = values.repeat_interleave(len(rollout.completions) // len(values), dim=0)
+    log_probs = losses.gather_log_probs(log_dist, rollout.completions)
+    policy = losses.clipped_policy_loss(
+        log_probs, rollout.log_probs, part.advantages, rollout.active, config.clip_range, across
+    )
+    entropy = losses.entropies(log_dist, rollout.active, config.batch_entropy_positions, across)
+    loss = policy.loss - rates.entropy_coef * entropy.token - rates.batch_entropy_coef * entropy.batch
+    value_loss = torch.zeros_like(loss)
+    if config.advantage == "gae":
+        value_loss = losses.clipped_value_loss(
+            values, rollout.values, part.returns, rollout.active, config.value_clip, across
+        )
+        loss = loss + config.vf_coef * value_loss
+    terms = {
+        "loss": loss,
+        "policy_loss": policy.loss,
+        "value_loss": value_loss,
+        "entropy": entropy.token,
+        "batch_entropy": entropy.batch,
+        "batch_max_action": entropy.batch_max_action,
+        "approx_kl": policy.approx_kl,
+        "clip_fraction": policy.clip_fraction,
+        "ratio_mean": policy.ratio_mean,
+    }
+    return terms, 0.0 * (log_probs.sum() + values.sum())
+
+
+def _step(state: TrainState, max_grad_norm: float) -> float:
+    """Takes one optimiser step and returns the gradient's norm before it was clipped."""
+    grad_norm = float(state.accelerator.clip_grad_norm_(state.model.parameters(), max_grad_norm))
+    # In fp16 the scaler skips such steps by itself.
+    if not math.isfinite(grad_norm) and state.accelerator.scaler is None:
+        raise DivergedError(f"The gradient's norm is {grad_norm}. {_WHAT_TO_TRY}")
+    state.optimizer.step()
+    return grad_norm
+
+
+class _Means:
+    """Weighted means over the micro-batches that were learned from."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, float] = defaultdict(float)
+        self._weight = 0.0
+        self._count = 0
+        self._skipped = 0
+
+    def add(self, numbers: dict[str, float], weight: float, skipped: bool) -> None:
+        self._count += 1
+        self._skipped += skipped
+        if not skipped:
+            self._weight += weight
+            for name, number in numbers.items():
+                self._totals[name] += weight * number
+
+    def all(self) -> dict[str, float]:
+        means = {name: total / self._weight for name, total in self._totals.items()}
+        return means | {"skipped": self._skipped / self._count}
