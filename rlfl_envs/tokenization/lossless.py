@@ -22,7 +22,6 @@ _MOST_HOLES = 65536
 
 _Step = dict[str, Any]  # one step of a tokenizer.json's normalizer, pre_tokenizer or decoder
 
-_FUSE: _Step = {"type": "Fuse"}
 _DECODERS = {"BPEDecoder", "ByteFallback", "ByteLevel", "Fuse", "Metaspace", "Replace", "Strip", "WordPiece"}
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -61,7 +60,7 @@ def as_written(backend: Backend, name: str) -> Backend:
     changed = parts | {
         "normalizer": _sequence("normalizers", _without_normalizers(_steps(parts["normalizer"]))),
         "pre_tokenizer": _sequence("pretokenizers", _without_spaces(_steps(parts["pre_tokenizer"]))),
-        "decoder": _sequence("decoders", _joining(_steps(parts["decoder"]), name)),
+        "decoder": _sequence("decoders", _joining(_steps(parts["decoder"]), parts["model"], name)),
         "added_tokens": _added_tokens(parts["added_tokens"], parts["model"]),
         "model": parts["model"] | ({"dropout": None} if parts["model"].get("dropout") else {}),
     }
@@ -103,7 +102,7 @@ def _without_spaces(steps: list[_Step]) -> list[_Step]:
     return [step | changes.get(step["type"], {}) for step in kept]
 
 
-def _joining(steps: list[_Step], name: str) -> list[_Step]:
+def _joining(steps: list[_Step], model: _Step, name: str) -> list[_Step]:
     """The decoder that writes each token as it stands within a text, and joins."""
     unknown = [step["type"] for step in steps if step["type"] not in _DECODERS]
     if unknown:
@@ -111,17 +110,19 @@ def _joining(steps: list[_Step], name: str) -> list[_Step]:
             f"vocabulary={name!r} decodes by {unknown[0]!r}, which does not say what each token stands for; "
             f"allowed: {', '.join(sorted(_DECODERS))}."
         )
-    joined: list[_Step] = []
-    for step in steps or [_FUSE]:
-        if step["type"] == "WordPiece":  # "##ing" goes on with a word; "ing" begins one, but no space comes with it
-            joined += [_replace({"Regex": f"^{re.escape(step['prefix'])}"}), _FUSE]
-        elif step["type"] == "BPEDecoder":  # "ing</w>" ends a word
-            joined += [_replace({"Regex": f"{re.escape(step['suffix'])}$"}), _FUSE]
-        elif step["type"] == "Metaspace":
+    # "##ing" goes on with a word, and "ing" begins one: no space comes with it. So too where "ing</w>" ends a word.
+    prefix, suffix = model.get("continuing_subword_prefix"), model.get("end_of_word_suffix")
+    marks = [f"^{re.escape(mark)}" for mark in (prefix,) if mark] + [
+        f"{re.escape(mark)}$" for mark in (suffix,) if mark
+    ]
+    joined = [{"type": "Replace", "pattern": {"Regex": mark}, "content": ""} for mark in marks]
+    for step in steps:
+        if step["type"] == "Metaspace":
             joined.append(step | {"prepend_scheme": "never"})
-        elif step["type"] != "Strip":
+        elif step["type"] not in ("BPEDecoder", "Strip", "WordPiece"):
             joined.append(step)
-    return joined
+    joins = any(step["type"] in ("ByteLevel", "Fuse", "Metaspace") for step in joined)
+    return joined if joins else [*joined, {"type": "Fuse"}]
 
 
 def _added_tokens(tokens: list[_Step], model: _Step) -> list[_Step]:
@@ -137,10 +138,6 @@ def _added_tokens(tokens: list[_Step], model: _Step) -> list[_Step]:
         plain = {"id": unknown_id, "content": unknown, "single_word": False, "normalized": False}
         added[unknown_id] = {**added.get(unknown_id, plain), "lstrip": False, "rstrip": False, "special": True}
     return [added[i] for i in sorted(added)]
-
-
-def _replace(pattern: dict[str, str]) -> _Step:
-    return {"type": "Replace", "pattern": pattern, "content": ""}
 
 
 def bytes_of_tokens(backend: Backend, tokens: Sequence[str]) -> list[bytes]:

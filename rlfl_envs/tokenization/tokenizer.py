@@ -140,13 +140,20 @@ class Tokenizer:
         try:
             ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
         except Exception as error:  # the backend raises plain Exception for a word outside a closed vocabulary
-            raise TokenizationError(f"text={text!r} cannot be written in this vocabulary ({error}).") from error
+            raise TokenizationError(f"text={text!r} cannot be written in {self._called} ({error}).") from error
         if not self.closed and b"".join([self.token_bytes[i] for i in ids]) != text.encode():
+            found = self.decode(ids)
+            differing = (i for i, pair in enumerate(zip(text, found, strict=False)) if pair[0] != pair[1])
+            start = max(0, next(differing, min(len(text), len(found))) - 20)
             raise TokenizationError(
-                f"text={text!r} cannot be written in vocabulary={self.name!r}: its tokens say {self.decode(ids)!r}; "
-                "allowed: a text whose characters all have tokens."
+                f"text={text[start : start + 60]!r} cannot be written in {self._called}: "
+                f"its tokens say {found[start : start + 60]!r}."
             )
         return ids
+
+    @property
+    def _called(self) -> str:
+        return f"vocabulary={self.name!r}" if self.name else "this vocabulary"
 
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of token ids; special tokens are skipped. Two adjacent integers stay apart: "1 2"."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from huggingface_hub.errors import LocalEntryNotFoundError
 from tokenizers import Tokenizer as Backend
 
 from rlfl_envs import (

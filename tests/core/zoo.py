@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from tests.settings import LUDAX, SENTIMENT
+from tests.settings import ALL_IDS, COPY, LUDAX, SENTIMENT
 
 __all__ = ["ZOO", "Animal"]
 
@@ -23,6 +23,7 @@ _PRINTABLE = [*string.ascii_letters, *string.digits, *string.punctuation]
 _TEXTS = ["the acting is good, the story is not", "2+3+4=5+4=9", "([{<>}])", "a b ab ba abcdefgh", "{7}"] * 20
 _SPECIALS = ["<unk>", "<pad>", "<s>", "</s>"]
 _SPACED = frozenset({SENTIMENT, LUDAX})  # ids whose texts have spaces
+_ALL_BUT_COPY = frozenset(ALL_IDS) - {COPY}  # ids whose texts have more than letters
 
 
 class Animal(NamedTuple):
@@ -51,27 +52,32 @@ def _packaged(package: str, file: str, refuses: frozenset[str] = frozenset()) ->
     return Animal(make, refuses, package)
 
 
-def _saved(build: Callable[[], Backend], refuses: frozenset[str] | None = frozenset(), **configs: Any) -> Animal:
-    """A made-up vocabulary and the JSON files beside it."""
+def _saved(
+    build: Callable[[], Backend],
+    change: Callable[[dict[str, Any]], object] = dict,
+    refuses: frozenset[str] | None = frozenset(),
+    **configs: Any,
+) -> Animal:
+    """A made-up vocabulary, perhaps with a change to its file, and the JSON files beside it."""
 
     def make(folder: Path) -> str:
-        build().save(str(folder / "tokenizer.json"))
-        for name, entries in configs.items():
+        parts = json.loads(build().to_str())
+        change(parts)
+        for name, entries in {"tokenizer": parts, **configs}.items():
             (folder / f"{name}.json").write_text(json.dumps(entries))
         return str(folder)
 
     return Animal(make, refuses)
 
 
-def _changed(build: Callable[[], Backend], change: Callable[[dict[str, Any]], Any]) -> Callable[[], Backend]:
-    """A vocabulary whose file somebody has edited."""
+def _with_characters(pattern: str) -> Callable[[dict[str, Any]], None]:
+    """Adds every character once more, marked as one that goes on with a word, or ends one."""
 
-    def changed() -> Backend:
-        parts = json.loads(build().to_str())
-        change(parts)
-        return Backend.from_str(json.dumps(parts))
+    def change(parts: dict[str, Any]) -> None:
+        for character in _PRINTABLE:
+            parts["model"]["vocab"].setdefault(pattern.format(character), len(parts["model"]["vocab"]))
 
-    return changed
+    return change
 
 
 def _byte_level(specials: list[str] = ["<|endoftext|>"]) -> Backend:  # noqa: B006 (read only)
@@ -88,7 +94,7 @@ def _byte_level(specials: list[str] = ["<|endoftext|>"]) -> Backend:  # noqa: B0
 
 def _tiktoken_like() -> Backend:
     """Llama 3's shape: a regular expression of its own, then bytes; words are looked up before they are merged."""
-    backend = Backend.from_str(_byte_level(["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]).to_str())
+    backend = _byte_level(["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"])
     pattern = Regex(r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -96,10 +102,10 @@ def _tiktoken_like() -> Backend:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    return _changed(lambda: backend, lambda parts: parts["model"].update(ignore_merges=True))()
+    return backend
 
 
-def _sentencepiece(alphabet: list[str] = _PRINTABLE) -> Backend:  # noqa: B006 (read only)
+def _sentencepiece(alphabet: list[str] = _PRINTABLE) -> Backend:
     """T5's shape: words by white space, each with a space before it, and normalisation as its authors had it."""
     backend = Backend(models.Unigram())
     backend.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC()])
@@ -161,13 +167,15 @@ def _spaced() -> Backend:
         vocab_size=420, special_tokens=_SPECIALS, initial_alphabet=[*_PRINTABLE, "▁"], show_progress=False
     )
     backend.train_from_iterator(_TEXTS, trainer)
-    parts = json.loads(backend.to_str())
-    for byte in range(256):
-        parts["model"]["vocab"].setdefault(f"<0x{byte:02X}>", len(parts["model"]["vocab"]))
-    backend = Backend.from_str(json.dumps(parts))
     backend.enable_padding(length=16, pad_id=1, pad_token="<pad>")
     backend.enable_truncation(8)
     return backend
+
+
+def _with_bytes(parts: dict[str, Any]) -> None:
+    """Adds a token for each byte."""
+    for byte in range(256):
+        parts["model"]["vocab"].setdefault(f"<0x{byte:02X}>", len(parts["model"]["vocab"]))
 
 
 def _greedy_added_tokens() -> Backend:
@@ -218,28 +226,28 @@ ZOO: dict[str, Animal] = {
     "llama 2 (SentencePiece BPE, bytes)": _packaged("wordllama", "tokenizers/l2_supercat_tokenizer_config.json"),
     "mon (Unigram, Metaspace, bytes)": _packaged("mon_tokenizer", "data/mon_tokenizer.json"),
     "nepali (Unigram, Metaspace)": _packaged("nepalitokenizers", "models/SentencePiece.json"),
-    "nepali (WordPiece)": _packaged("nepalitokenizers", "models/WordPiece.json"),
-    "oromo (WordPiece, no decoder)": _packaged("afaanoromo_tokenizer", "wordpiece_tokenizer.json"),
-    "oromo (BPE of words, no decoder)": _packaged("afaanoromo_tokenizer", "bpe_tokenizer.json"),
-    "oromo (Unigram of words, no decoder)": _packaged("afaanoromo_tokenizer", "unigram_tokenizer.json"),
+    "nepali (WordPiece)": _packaged("nepalitokenizers", "models/WordPiece.json", _SPACED),
+    "oromo (WordPiece, no decoder)": _packaged("afaanoromo_tokenizer", "wordpiece_tokenizer.json", _ALL_BUT_COPY),
+    "oromo (BPE of words, no decoder)": _packaged("afaanoromo_tokenizer", "bpe_tokenizer.json", _ALL_BUT_COPY),
+    "oromo (Unigram of words, no decoder)": _packaged("afaanoromo_tokenizer", "unigram_tokenizer.json", _ALL_BUT_COPY),
     # Made up.
-    "made-up tiktoken": _saved(_tiktoken_like),
+    "made-up tiktoken": _saved(_tiktoken_like, lambda parts: parts["model"].update(ignore_merges=True)),
     "made-up T5": _saved(_sentencepiece),
-    "made-up BERT": _saved(_wordpiece),
-    "made-up CLIP": _saved(_clip_like),
-    "made-up Llama 2, padding and truncating": _saved(_spaced),
+    "made-up BERT": _saved(_wordpiece, _with_characters("##{}"), _SPACED),
+    "made-up CLIP": _saved(_clip_like, _with_characters("{}</w>"), _SPACED),
+    "made-up Llama 2, padding and truncating": _saved(_spaced, _with_bytes),
     "made-up chat model with several ends": _saved(
         lambda: _byte_level(["<|endoftext|>", *_CHAT]),
         generation_config={"eos_token_id": [2, 0]},
     ),
-    "holes": _saved(_changed(_byte_level, _with_id(400))),
+    "holes": _saved(_byte_level, _with_id(400)),
     "normalizers": _saved(_normalized),
-    "dropout": _saved(_changed(_byte_level, lambda parts: parts["model"].update(dropout=0.5))),
+    "dropout": _saved(_byte_level, lambda parts: parts["model"].update(dropout=0.5)),
     "added tokens that take spaces": _saved(_greedy_added_tokens),
-    "unknown characters": _saved(lambda: _sentencepiece([*string.ascii_lowercase])),
+    "unknown characters": _saved(lambda: _sentencepiece([*string.ascii_lowercase]), refuses=_ALL_BUT_COPY),
     # Refused.
-    "an id of 10^8": _saved(_changed(_byte_level, _with_id(10**8)), None),
-    "special tokens only": _saved(_specials_only, None),
-    "no end": _saved(lambda: _byte_level(["<|nothing usual|>"]), None),
-    "a decoder that drops repetitions": _saved(_connectionist, None),
+    "an id of 10^8": _saved(_byte_level, _with_id(10**8), None),
+    "special tokens only": _saved(_specials_only, refuses=None),
+    "no end": _saved(lambda: _byte_level(["<|nothing usual|>"]), refuses=None),
+    "a decoder that drops repetitions": _saved(_connectionist, refuses=None),
 }
