@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import shutil
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import rlfl_envs.task
-from rlfl_envs import ConfigError, PromptError, Task, TokenizationError, TokenVectorEnv, load_task
+from rlfl_envs import ConfigError, PromptError, Task, TokenizationError, TokenVectorEnv, check_task, load_task
 from rlfl_envs.token_env import TokenEnv
-from rlfl_envs.tokenization import load_tokenizer
+from rlfl_envs.tokenization import Tokenizer, load_tokenizer
 from tests.core.zoo import ZOO
-from tests.settings import IDS, LUDII, QUICK, SENTIMENT
+from tests.settings import BRACKETS, IDS, LUDII, QUICK, SENTIMENT
 
 _SEEDS = (0, 1)
 _ARGUMENTS: dict[str, dict[str, Any]] = {**QUICK, SENTIMENT: {"corpus": "template"}}
+PLAYED = [
+    (id, mask) for id in IDS for mask in ("none", "syntax") if id != LUDII and (id, mask) != (SENTIMENT, "syntax")
+]
+
+load = lru_cache(maxsize=3)(load_tokenizer)  # large vocabularies take a second to load
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +40,34 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _loaded_once() -> Iterator[None]:
-    """Large vocabularies take a second to load; here each is loaded once."""
+    """By tasks too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rlfl_envs.task, "load_tokenizer", lru_cache(maxsize=2)(load_tokenizer))
+        patch.setattr(rlfl_envs.task, "load_tokenizer", load)
         yield
 
 
-@lru_cache(maxsize=2)
+@cache
 def made(name: str, folder: Path) -> str:
     """The argument `vocabulary` for one of the zoo's."""
     package = ZOO[name].package
     if package is not None and importlib.util.find_spec(package) is None:
         pytest.skip(f"needs {package}")
     return ZOO[name].make(folder)
+
+
+@pytest.fixture(scope="module", params=ZOO)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each of the zoo in turn: all tests of one before those of the next."""
+    named: str = request.param
+    return named
+
+
+@pytest.fixture(scope="module")
+def tokenizer(name: str, folders: dict[str, Path]) -> Tokenizer:
+    """The vocabulary, where it can be loaded."""
+    if ZOO[name].refuses is None:
+        pytest.skip("is refused as a whole")
+    return load(made(name, folders[name]))
 
 
 def play(task: Task) -> None:
@@ -84,16 +108,13 @@ def refusal(id: str, vocabulary: str, mask: str) -> str:
     """Plays an id in a vocabulary; what is said where it cannot be played, and nothing where it can."""
     try:
         task = load_task(id, **{**_ARGUMENTS.get(id, {}), "vocabulary": vocabulary, "mask": mask})
-        if mask == "none" or task.syntax is not None:
-            play(task)
+        play(task)
     except (ConfigError, TokenizationError, PromptError) as error:
         return str(error)
     return ""
 
 
-@pytest.mark.parametrize("mask", ["none", "syntax"])
-@pytest.mark.parametrize("id", [id for id in IDS if id != LUDII])
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize(("id", "mask"), PLAYED)
 def test_plays_or_refuses(name: str, id: str, mask: str, folders: dict[str, Path]) -> None:
     """References earn full reward through tokens, with and without masks, alone as side by side; or we are told why."""
     vocabulary, refuses = made(name, folders[name]), ZOO[name].refuses
@@ -102,3 +123,94 @@ def test_plays_or_refuses(name: str, id: str, mask: str, folders: dict[str, Path
         assert re.search(rf"vocabulary={vocabulary!r}.*\.$", said)
     else:
         assert not said
+
+
+# --- one by one ----------------------------------------------------------------------------------------------------
+
+TEXTS = st.one_of(
+    st.text(max_size=12),
+    st.text("ab1 +=(){}[]\n▁#é", max_size=12),
+    st.lists(st.sampled_from(["the", "acting", "good", " ", "  ", "<mask>", "</s>", "<0x0A>", "ﬁ", "A"])).map("".join),
+)
+
+
+@given(text=TEXTS)
+@settings(max_examples=60)
+def test_a_text_comes_back_or_is_refused(tokenizer: Tokenizer, text: str) -> None:
+    """There is no third: what can be written is written in ordinary tokens, whose bytes join to it."""
+    try:
+        ids = tokenizer.encode(text)
+    except TokenizationError:
+        return
+    assert tokenizer.decode(ids) == text == tokenizer.backend.decode(ids)
+    assert b"".join(tokenizer.token_bytes[i] for i in ids) == text.encode()
+    assert tokenizer.ordinary[ids].all()
+
+
+def test_what_is_never_legal(tokenizer: Tokenizer) -> None:
+    """Special tokens, what stands for the unknown, and ids without a token write nothing; all else does."""
+    special = {i for i, token in tokenizer.backend.get_added_tokens_decoder().items() if token.special}
+    for i in range(tokenizer.vocab_size):
+        token = tokenizer.backend.id_to_token(i)
+        assert tokenizer.ordinary[i] == (i not in special and bool(token) and tokenizer.decode([i]) != "")
+    assert special.issuperset(tokenizer.eos_ids)
+    assert len(tokenizer.token_bytes) == tokenizer.vocab_size == 1 + max(tokenizer.backend.get_vocab().values())
+    unknown = tokenizer.backend.token_to_id("<unk>")
+    assert unknown is None or not tokenizer.ordinary[unknown]
+
+
+def test_a_space_is_written_where_it_stands(folders: dict[str, Path]) -> None:
+    """T5's kind splits words at spaces and puts one before each: both are done without, so that none is lost."""
+    tokenizer = load(made("made-up T5", folders["made-up T5"]))
+    for text in ("the acting", " the acting", "the  acting "):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_brackets_stay_together(folders: dict[str, Path]) -> None:
+    """BERT's kind would put a space between two tokens: "] )"."""
+    tokenizer = load(made("made-up BERT", folders["made-up BERT"]))
+    assert tokenizer.decode(tokenizer.encode("])")) == "])"
+    with pytest.raises(
+        TokenizationError, match=r"^text='\] \)' cannot be written in vocabulary='.*': .* say '\]\)'\.$"
+    ):
+        tokenizer.encode("] )")
+
+
+def test_several_ends(folders: dict[str, Path], tmp_path: Path) -> None:
+    """What the model's configuration names ends a text, if it is special; its list goes before config.json's number."""
+    name = "made-up chat model with several ends"
+    folder = Path(made(name, folders[name]))
+    assert load_tokenizer(str(folder)).eos_ids == (0, 2)
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / "config.json").write_text('{"eos_token_id": 3}')
+    assert load_tokenizer(str(copy)).eos_ids == (0, 2)
+    (copy / "generation_config.json").unlink()
+    assert load_tokenizer(str(copy)).eos_ids == (0, 3)
+    ordinary = load_tokenizer(str(folder)).encode("a")[0]
+    for named in (ordinary, 10**6, None, []):  # what Transformers' defaults may say of a small vocabulary
+        (copy / "config.json").write_text(json.dumps({"eos_token_id": named}))
+        assert load_tokenizer(str(copy)).eos_ids == (0,)
+
+
+def test_dropout_is_off(folders: dict[str, Path]) -> None:
+    """A text has the same tokens every time."""
+    tokenizer = load(made("dropout", folders["dropout"]))
+    assert len({tuple(tokenizer.encode("the acting is good")) for _ in range(20)}) == 1
+
+
+def test_ids_beyond_reason(folders: dict[str, Path]) -> None:
+    """Ids may have holes, but not so many that a damaged file fills the memory."""
+    vocabulary = made("an id of 10^8", folders["an id of 10^8"])
+    with pytest.raises(
+        ConfigError, match=r"^vocabulary=.* has \d+ tokens and the id 100000000; allowed: at most 65536"
+    ):
+        load_tokenizer(vocabulary)
+    assert load(made("holes", folders["holes"])).vocab_size == 401
+
+
+def test_a_check_in_several_vocabularies(folders: dict[str, Path]) -> None:
+    """check_task makes the task anew in each, and says in which of them something is wrong."""
+    t5, letters = (made(name, folders[name]) for name in ("made-up T5", "unknown characters"))
+    check_task(load_task(BRACKETS), num_prompts=8, vocabularies=[t5])
+    with pytest.raises(AssertionError, match=rf"^with vocabulary={letters!r}: prompt '.*' cannot be encoded"):
+        check_task(load_task(BRACKETS), num_prompts=8, vocabularies=[t5, letters])
