@@ -122,8 +122,13 @@ def _packaged_gpt2() -> Backend | None:
 
 
 def _special(backend: Backend, role: str, declared: dict[str, str | None]) -> str | None:
-    """The token declared for a role, or the first usual one that there is; none where none is declared, EOS apart."""
+    """The token declared for a role, or the first usual one that there is; none where none is declared, EOS apart.
+
+    A usual name may be a text that was met often in training: one that is marked as special goes first.
+    """
     if role != "eos_token" and declared.get(role, "") is None:
         return None
-    names = (declared.get(role), *_KNOWN_SPECIALS[role])
+    marked = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+    usual = sorted(_KNOWN_SPECIALS[role], key=lambda name: name not in marked)
+    names = (declared.get(role), *usual)
     return next((name for name in names if name is not None and backend.token_to_id(name) is not None), None)

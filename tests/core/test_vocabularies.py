@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
 
 import rlfl_envs.task
 from rlfl_envs import ConfigError, PromptError, Task, TokenizationError, TokenVectorEnv, check_task, load_task
@@ -155,8 +157,26 @@ def test_what_is_never_legal(tokenizer: Tokenizer) -> None:
         assert tokenizer.ordinary[i] == (i not in special and bool(token) and tokenizer.decode([i]) != "")
     assert special.issuperset(tokenizer.eos_ids)
     assert len(tokenizer.token_bytes) == tokenizer.vocab_size == 1 + max(tokenizer.backend.get_vocab().values())
-    unknown = tokenizer.backend.token_to_id("<unk>")
-    assert unknown is None or not tokenizer.ordinary[unknown]
+
+
+def test_the_unknown_is_never_written(folders: dict[str, Path]) -> None:
+    """Not for a character that the vocabulary lacks, and not by a policy, even where nothing marks it as special."""
+    tokenizer = load(made("unknown characters", folders["unknown characters"]))
+    assert not tokenizer.ordinary[tokenizer.backend.token_to_id("<unk>")]
+    with pytest.raises(
+        TokenizationError, match=r"^text='a\{b' cannot be written in vocabulary='.*': its tokens say 'ab'\.$"
+    ):
+        tokenizer.encode("a{b")
+
+
+def test_a_usual_name_may_be_text(tmp_path: Path) -> None:
+    """Without a config the end is the usual name that is marked as special, not one that is only a frequent text."""
+    backend = Backend(models.BPE({"a": 0, "</s>": 1}, []))
+    backend.add_special_tokens(["<|endoftext|>"])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(str(tmp_path))
+    assert tokenizer.id_to_token(tokenizer.eos_id) == "<|endoftext|>"
+    assert tokenizer.ordinary.tolist() == [True, True, False]
 
 
 def test_a_space_is_written_where_it_stands(folders: dict[str, Path]) -> None:
