@@ -218,7 +218,7 @@ def test_specials_of_the_hub(bpe_folder: Path, monkeypatch: pytest.MonkeyPatch) 
             raise LocalEntryNotFoundError(file)
         return str(bpe_folder / file)
 
-    monkeypatch.setattr(loading.huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     found, expected = load_tokenizer("some/name"), load_tokenizer(str(bpe_folder))
     assert (found.pad_id, found.bos_id, found.eos_id) == (expected.pad_id, expected.bos_id, expected.eos_id)
 

@@ -23,7 +23,7 @@ from rlfl_envs import ConfigError, PromptError, Task, TokenizationError, TokenVe
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import Tokenizer, load_tokenizer
 from tests.core.zoo import ZOO
-from tests.settings import BRACKETS, IDS, LUDII, QUICK, SENTIMENT
+from tests.settings import BRACKETS, IDS, LUDII, QUICK, SENTIMENT, answer_to, has_references
 
 _SEEDS = (0, 1)
 _ARGUMENTS: dict[str, dict[str, Any]] = {**QUICK, SENTIMENT: {"corpus": "template"}}
@@ -75,35 +75,34 @@ def tokenizer(name: str, folders: dict[str, Path]) -> Tokenizer:
 def play(task: Task) -> None:
     """Plays references in tokens, alone and side by side, and expects full reward."""
     alone, together = TokenEnv(task), TokenVectorEnv(task, len(_SEEDS), autoreset_mode="Disabled")
-    observations, _ = together.reset(seed=_SEEDS[0])
+    first, _ = together.reset(seed=_SEEDS[0])
     episodes = []
-    for seed, observation in zip(_SEEDS, observations, strict=True):
+    for seed, observation in zip(_SEEDS, first, strict=True):
         assert np.array_equal(alone.reset(seed=seed)[0], observation)
         assert alone.prompt is not None
-        reference = task.reference_completion(alone.prompt, np.random.default_rng(seed))
-        if reference is None:
-            return
-        tokens = [*task.tokenizer.encode(reference), task.tokenizer.eos_ids[seed % len(task.tokenizer.eos_ids)]]
+        answer = answer_to(task, alone.prompt, np.random.default_rng(seed))
+        ends, written = task.tokenizer.eos_ids, task.tokenizer.encode(answer)[: alone.completion_length]
         steps = []
-        for token in tokens:
-            steps.append((token, *alone.step(token)))
-            if steps[-1][3]:
+        for token in [*written, ends[seed % len(ends)]]:
+            steps.append((token, alone.step(token)))
+            if steps[-1][1][2]:
                 break
-        *_, reward, terminated, _, info = steps[-1]
-        assert terminated
-        assert (info["completion"], info["finish_reason"] != "illegal") == (reference, True)
-        if task.references_succeed:
-            assert (reward, info["is_success"]) == (pytest.approx(task.reward_range[1]), True)
+        _, reward, is_over, _, info = steps[-1][1]
+        assert is_over
+        assert info["completion"] == task.tokenizer.decode(written)
+        assert info["finish_reason"] != "illegal"
+        if task.references_succeed and has_references(task):
+            assert reward == pytest.approx(task.reward_range[1])
+            assert info["is_success"]
         episodes.append(steps)
     for column in range(max(map(len, episodes))):
-        steps = [episode[min(column, len(episode) - 1)] for episode in episodes]
-        observations, rewards, terminated, _, infos = together.step(np.array([step[0] for step in steps]))
-        for row, (_, observation, reward, is_over, _, info) in enumerate(steps):
+        expected = [episode[min(column, len(episode) - 1)] for episode in episodes]
+        observations, rewards, terminated, _, infos = together.step(np.array([token for token, _ in expected]))
+        for row, (_, (observation, reward, is_over, _, info)) in enumerate(expected):
             assert np.array_equal(observations[row], observation)
             assert terminated[row] == is_over
             assert np.array_equal(infos["action_mask"][row], info["action_mask"])
-            if column < len(episodes[row]):
-                assert rewards[row] == reward
+            assert rewards[row] == (reward if column < len(episodes[row]) else 0)
 
 
 def refusal(id: str, vocabulary: str, mask: str) -> str:
@@ -207,7 +206,8 @@ def test_several_ends(folders: dict[str, Path], tmp_path: Path) -> None:
     (copy / "generation_config.json").unlink()
     assert load_tokenizer(str(copy)).eos_ids == (0, 3)
     ordinary = load_tokenizer(str(folder)).encode("a")[0]
-    for named in (ordinary, 10**6, None, []):  # what Transformers' defaults may say of a small vocabulary
+    nothing: list[object] = [ordinary, 10**6, None, []]
+    for named in nothing:  # what Transformers' defaults may say of a small vocabulary
         (copy / "config.json").write_text(json.dumps({"eos_token_id": named}))
         assert load_tokenizer(str(copy)).eos_ids == (0,)
 
