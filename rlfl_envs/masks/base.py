@@ -136,9 +136,8 @@ class TokenMask(ABC):
 
 
 def ordinary_row(tokenizer: Tokenizer) -> NDArray[np.int8]:
-    """All tokens but PAD and BOS; what ends a completion stays legal even where it doubles as one of them."""
-    row = np.ones(tokenizer.vocab_size, dtype=np.int8)
-    row[list(tokenizer.special_ids)] = 0
+    """The tokens that write something, and those that end a completion, even where they double as PAD or BOS."""
+    row = tokenizer.ordinary.astype(np.int8)
     row[list(tokenizer.eos_ids)] = 1
     return row
 

@@ -127,6 +127,8 @@ class GameSynthesis(Task):
         # What makes the problem: in "write" the header, which several games may share.
         self._headers = {game: self._header(game) for game in self._corpus if config.mode == "write"}
         self._longest = int(max((lengths[game] for game in self._corpus), default=0))
+        if min(lengths.values()) == math.inf:
+            raise ConfigError(f"vocabulary={config.vocabulary!r} can write none of the corpus's games.")
         if not self._games(config.split):
             raise ConfigError(
                 f"max_game_tokens={config.max_game_tokens} and split={config.split!r} leave no game; "
