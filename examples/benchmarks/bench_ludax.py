@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from rlfl_agents.run.results import append_result, read_results
-from rlfl_envs.judging.pool import Pool, Request
+from rlfl_envs.judging import Pool, Request
 from rlfl_envs.tasks.games.ludax import corpus as ludax_games
 from rlfl_envs.tasks.games.ludax import judge as ludax
 

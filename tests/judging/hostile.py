@@ -1,4 +1,4 @@
-"""A backend for the pool's tests: a request's text says what goes wrong."""
+"""A judge for the pool's tests: a request's text says what goes wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import time
 
 from rlfl_envs import ConfigError
-from rlfl_envs.judging.pool import Judgement, Request
+from rlfl_envs.judging import Judgement, Request
 
 
 def version(request: Request) -> str:
@@ -17,11 +17,7 @@ def version(request: Request) -> str:
 
 def screen(request: Request) -> Judgement | None:
     """Refuses "no"."""
-    return Judgement("no_parse", {}) if request.text == "no" else None
-
-
-def start() -> None:
-    """Nothing to prepare."""
+    return Judgement("no_parse") if request.text == "no" else None
 
 
 def normalise(text: str) -> str:
