@@ -22,15 +22,15 @@ class Request:
 
     Attributes:
         text: What was written, such as a game or a program.
-        context: What it is judged against, as a text, such as a program's test cases.
         settings: Sorted (name, value) pairs, such as ("max_turns", 200) and ("num_playouts", 100).
         seed: Of all that is random, 0 or more.
+        context: What it is judged against, as a text, such as a program's test cases.
     """
 
     text: str
-    context: str = ""
     settings: Settings = ()
     seed: int = 0
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)

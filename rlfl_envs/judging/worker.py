@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -60,7 +61,7 @@ def _judge(name: str, request: Request) -> Judgement | RLFLError:
     try:
         judgement = load_judge(name).judge(request)
         parts = {measure: float(value) for measure, value in judgement.parts.items()}
-        return Judgement(judgement.status, parts, judgement.data)
+        return Judgement(judgement.status, parts, json.loads(json.dumps(judgement.data)))  # as it would be kept
     except RLFLError as error:
         return error
     except (Exception, SystemExit):  # noqa: BLE001 (whatever a request provokes in a library is that request's result)

@@ -298,7 +298,7 @@ class GameSynthesis(Task):
         text = load_judge(self.backend).normalise(game)
         what = text, [pair for pair in settings if pair[0] != "jar"]  # wherever that lies
         seed = hashlib.blake2b(repr(what).encode(errors="replace"), digest_size=4).digest()
-        return Request(game, settings=settings, seed=int.from_bytes(seed, "little"))
+        return Request(game, settings, int.from_bytes(seed, "little"))
 
     @property
     def _pool(self) -> Pool:

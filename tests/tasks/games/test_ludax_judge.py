@@ -26,7 +26,7 @@ CROSSES = GAMES["tic_tac_toe"]
 @pytest.fixture(scope="module", autouse=True)
 def started() -> None:
     """As in a worker."""
-    ludax.start()
+    ludax.start({})
 
 
 @pytest.mark.parametrize("name", ["tic_tac_toe", "yavalath", "connect_four"])
