@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", type=int, default=52, help="how many besides the shipped games")
     count = parser.parse_args().mutants
-    ludax.start()
+    ludax.start({})
     for playouts in (our_playouts, stock_playouts):  # what is loaded and compiled once is no game's
         playouts(ludax_games.shipped()["tic_tac_toe"], PLAYOUTS, TURNS, SEED)
     shipped = [compare(name, game) for name, game in ludax_games.shipped().items()]

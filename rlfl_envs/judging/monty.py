@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import functools
 import json
 import os
@@ -22,7 +22,7 @@ __all__ = ["batch", "judge", "screen", "start", "version"]
 batch = 16  # a program takes about a millisecond
 
 _GRACE = 0.1  # seconds that Monty has to keep a time limit itself, before its process is killed
-_NOON = datetime.datetime(2000, 1, 1, 12, tzinfo=datetime.UTC)  # a program's result must not depend on the clock
+_NOON = dt.datetime(2000, 1, 1, 12, tzinfo=dt.UTC)  # a program's result must not depend on the clock
 _SPENT = ("timeout", "memory", "crash")  # after these Monty vouches for nothing in a session
 _Written = tuple[str, Any, str]  # a result's kind, content and what was printed
 
@@ -51,7 +51,10 @@ def version(request: Request) -> str:
 
 
 def start(settings: Mapping[str, int | float | str]) -> None:
-    """Starts Monty."""
+    """Starts Monty, and sees to it that nobody reads what its process says when it runs out of memory."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 2)
+    os.close(silence)
     _monty(os.getpid())
 
 
@@ -82,20 +85,22 @@ def judge(request: Request) -> Judgement:
     """
     limits, asked = dict(request.settings), json.loads(request.context)
     cases = [tuple(decode(case)) for case in asked["cases"]]
+    # None, so that no value crosses; a backslash at the end is wrong, and must not become right.
+    program = request.text if request.text.endswith("\\") else f"{request.text}\nNone"
     call = f"_rlfl_value = {asked['function']}(*_rlfl_arguments)\n_rlfl_value"
     ends = time.monotonic() + float(limits["total_seconds"])
-    results: list[_Written] = []
-    while True:
+    results: list[_Written] | None = None
+    while results is None or len(results) < len(cases):
         with _session(limits, request.seed) as session:
-            loaded, error, _ = _feed(session, f"{request.text}\nNone", {}, limits)
-            if loaded != "value":
-                if not results:
-                    return Judgement(loaded, data=error)
+            loaded, error, _ = _feed(session, program, {}, limits)
+            if loaded == "value":
+                results = results or []
+                results += _call(session, call, cases[len(results) :], limits, ends)
+            elif results is None:
+                return Judgement(loaded, data=error)
+            else:  # it loads differently the second time, perhaps because time was short
                 results.append((loaded, error, ""))
-                continue
-            results += _call(session, call, cases[len(results) :], limits, ends)
-        if len(results) == len(cases):
-            return Judgement("ran", data=results)
+    return Judgement("ran", data=results)
 
 
 def _session(limits: Mapping[str, Any], seed: int) -> MontySession:
@@ -121,8 +126,9 @@ def _call(
     for arguments in cases:
         if time.monotonic() > ends:
             return results + [("timeout", None, "")] * (len(cases) - len(results))
-        results.append(_feed(session, call, {"_rlfl_arguments": arguments}, limits))
-        if results[-1][0] in _SPENT:
+        kind, content, printed = _feed(session, call, {"_rlfl_arguments": arguments}, limits)
+        results.append(("error" if kind in ("no_parse", "unsupported") else kind, content, printed))
+        if kind in _SPENT:
             break
     return results
 
@@ -151,14 +157,15 @@ def _feed(session: MontySession, code: str, inputs: dict[str, Any], limits: Mapp
     try:
         value = session.feed_run(code, inputs=inputs, print_callback=printed)
         content = encode(value, int(limits["result"]))
-        is_plain = not _holds_text(content) or session.feed_run(_CHECK, inputs=_TYPES)
+        types = _TYPES | {"_rlfl_left": limits["result"]}
+        is_plain = not _holds_text(content) or session.feed_run(_CHECK, inputs=types)
         kind, content = ("value", content) if is_plain else ("type", None)
     except MontySyntaxError:
         kind, content = "no_parse", "SyntaxError"
     except MontyCrashedError as error:
         kind, content = "timeout" if error.timed_out else "crash", None
     except MontyRuntimeError as error:
-        kind, content = _raised(error.exception())
+        kind, content = _raised(error.display("type-msg"))
     except (TypeError, MontyConversionError):
         kind, content = "type", None
     except (OverflowError, ValueError):  # Monty's own ValueError: an integer of more than 4,300 digits
@@ -166,27 +173,30 @@ def _feed(session: MontySession, code: str, inputs: dict[str, Any], limits: Mapp
     return ("output", None, printed.text) if printed.is_full else (kind, content, printed.text)
 
 
-def _raised(error: BaseException) -> tuple[str, str | None]:
-    """The kind of an exception that a program raised, and its name where it is the program's own."""
-    name, message = type(error).__name__, str(error)
-    if isinstance(error, MemoryError):
+def _raised(line: str) -> tuple[str, str | None]:
+    """The kind of an exception by the last line of its traceback, and its name where it is the program's own."""
+    name, _, message = line.partition(": ")
+    name = name.rpartition(".")[2]
+    if name == "MemoryError":
         return "memory", None
-    if isinstance(error, TimeoutError) and "time limit exceeded" in message:
+    if name == "TimeoutError" and "time limit exceeded" in message:
         return "timeout", None
-    if isinstance(error, NotImplementedError) and message.startswith("The monty"):
+    if name == "NotImplementedError" and message.startswith("The monty"):
         return "unsupported", name
     return "error", name
 
 
 # --- texts that are none ---------------------------------------------------------------------------------------------
-# Monty hands out a function, a range or an iterator as a text that describes it. So where a value holds a text, the
-# sandbox is asked for the types. The program cannot meddle: types come in by inputs, and none of its code runs meanwhile.
+# Monty hands out a function, a range, an iterator or a list within itself as a text that describes it. So where a value
+# holds a text, the sandbox is asked for the types. The program cannot meddle: types come in by inputs, and none of its
+# code runs meanwhile.
 
 _PLAIN = (bool, int, float, str, bytes, list, tuple, set, frozenset, dict)
 _TYPES: dict[str, Any] = {f"_rlfl_{kind.__name__}": kind for kind in _PLAIN}
 _CHECK = """
-def _rlfl_check(todo):
-    while todo:
+def _rlfl_check(todo, left):
+    while todo and left:
+        left -= 1
         item = todo.pop()
         match item:
             case _rlfl_list() | _rlfl_tuple() | _rlfl_set() | _rlfl_frozenset():
@@ -198,8 +208,8 @@ def _rlfl_check(todo):
                 pass
             case _:
                 return False
-    return True
-_rlfl_check([_rlfl_value])
+    return not todo
+_rlfl_check([_rlfl_value], _rlfl_left)
 """
 
 

@@ -2,10 +2,10 @@
 
 The inner wall is Monty (https://github.com/pydantic/monty), an interpreter of a subset of Python that knows no files,
 no network and no clock but what it is given. The outer one is the pool: Monty runs in a process of its own below a
-worker, both limited, and what does not end is killed. Time, memory, recursion, output and size are always limited.
+worker, both limited, and what does not end is killed. Time, memory, recursion, output and size are always limited::
 
     with Sandbox(workers=2) as sandbox:
-        (run,) = sandbox.run([Program("def f(x):\n    return x + 3", "f", ((1,), (2,)))])
+        (run,) = sandbox.run([Program("def f(x): return x + 3", "f", ((1,), (2,)))])
         assert [result.value for result in run.results] == [4, 5]
 """
 
@@ -14,17 +14,16 @@ from __future__ import annotations
 import importlib.util
 import json
 import keyword
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.errors import ConfigError, MissingDependencyError
 from rlfl_envs.judging.judge import Judgement, Request
 from rlfl_envs.judging.plain import decode, encode
 from rlfl_envs.judging.pool import shared_pool
-from rlfl_envs.task import check_value
 
 __all__ = ["Kind", "Limits", "Program", "Result", "Run", "Sandbox"]
 
@@ -98,7 +97,7 @@ class Program:
         try:
             context = json.dumps({"function": self.function, "cases": [encode([*case]) for case in self.cases]})
         except (TypeError, OverflowError) as error:
-            raise ConfigError(f"cases={self.cases!r} is not allowed ({error}); allowed: tuples of plain data.") from error
+            raise ConfigError(f"A case of {self.function!r} is not allowed: {error}; allowed: plain data.") from error
         return Request(self.source, tuple(sorted(asdict(limits).items())), self.seed, context)
 
 
