@@ -109,7 +109,7 @@ def throughput(games: Sequence[str]) -> dict[str, float]:
             pool.evaluate([Request(game, SETTINGS, SEED) for game in games])
             rates[f"workers={workers}"] = len(games) / (time.perf_counter() - started)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=spawn, initializer=ludax.start) as processes:
+    with ProcessPoolExecutor(2, mp_context=spawn, initializer=ludax.start, initargs=({},)) as processes:
         stock = partial(stock_playouts, num_playouts=PLAYOUTS, max_turns=TURNS, seed=SEED)
         [*processes.map(stock, [small] * 4)]
         started = time.perf_counter()

@@ -58,7 +58,7 @@ def start(settings: Mapping[str, int | float | str]) -> None:
     _monty(os.getpid())
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache  # by process: a fork must neither use its parent's nor end it
 def _monty(process: int) -> Monty:
     """This process's Monty: one process below it, which Monty replaces where it dies or is killed."""
     from pydantic_monty import Monty
@@ -66,6 +66,7 @@ def _monty(process: int) -> Monty:
     monty = Monty(
         min_processes=1,
         max_processes=1,
+        max_checkouts_per_worker=1000,
         request_timeout=700.0,
         feed_duration_limit_grace=_GRACE,
         turn_duration_limit_grace=_GRACE,
@@ -153,12 +154,11 @@ def _feed(session: MontySession, code: str, inputs: dict[str, Any], limits: Mapp
     """What comes of a piece of code."""
     from pydantic_monty import MontyConversionError, MontyCrashedError, MontyRuntimeError, MontySyntaxError
 
-    printed = _Printed(int(limits["output"]))
+    printed, most = _Printed(int(limits["output"])), int(limits["result"])
     try:
         value = session.feed_run(code, inputs=inputs, print_callback=printed)
-        content = encode(value, int(limits["result"]))
-        types = _TYPES | {"_rlfl_left": limits["result"]}
-        is_plain = not _holds_text(content) or session.feed_run(_CHECK, inputs=types)
+        content = encode(value, most)
+        is_plain = not _holds_text(content) or session.feed_run(_CHECK, inputs=_TYPES | {"_rlfl_left": most})
         kind, content = ("value", content) if is_plain else ("type", None)
     except MontySyntaxError:
         kind, content = "no_parse", "SyntaxError"

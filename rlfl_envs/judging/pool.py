@@ -33,6 +33,10 @@ class Pool:
     remembered; a timeout or a crash, which may have been the machine's fault, for ten timeouts only. Threads may share
     a pool. It may be pickled and copied: a copy has the same settings, and workers of its own. A process that ends,
     however it ends, leaves no worker behind.
+
+    Attributes:
+        name: The judge's module.
+        judge: The judge.
     """
 
     def __init__(

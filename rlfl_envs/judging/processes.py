@@ -49,7 +49,7 @@ class Processes:
             from pebble import ProcessPool
         except ImportError as error:
             raise MissingDependencyError("workers need the package Pebble: pip install pebble") from error
-        self._name, self._workers = name, workers
+        self._name, self._count = name, workers
         self._owner = os.getpid()  # a fork has a copy of the workers that does not work
         context = _Context()
         self._pool: Any = ProcessPool(
@@ -76,7 +76,7 @@ class Processes:
         Returns:
             What came of each; those are missing that no worker came to before all had died, or were ended.
         """
-        size = max(1, min(batch, math.ceil(len(requests) / self._workers)))
+        size = max(1, min(batch, math.ceil(len(requests) / self._count)))
         batches = [requests[i : i + size] for i in range(0, len(requests), size)]
         found: dict[Request, Judgement | RLFLError] = {}
         for is_last in (False, True):

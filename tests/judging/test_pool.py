@@ -232,6 +232,7 @@ def test_a_module_with_a_judge_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_pa
 # --- no request pays for what is not its fault -----------------------------------------------------------------------
 
 
+@pytest.mark.timing
 def test_the_start_takes_no_time_of_the_first_request() -> None:
     """A judge that needs two seconds to start judges within one."""
     with Pool("hostile", timeout=1.0) as pool:

@@ -127,6 +127,7 @@ def test_a_case_that_meets_a_limit_costs_itself(sandbox: Sandbox) -> None:
     assert [result.value for result in run.results if result.kind == "value"] == ["", "aa", "aaaa", "aaaaa"]
 
 
+@pytest.mark.timing
 def test_the_time_of_all_cases_is_limited() -> None:
     """A hundred endless cases take nowhere near a hundred times the time of one."""
     limits = Limits(seconds=0.2, total_seconds=0.4)
@@ -202,6 +203,12 @@ def test_calls_are_made_in_order_in_one_session(sandbox: Sandbox) -> None:
     source = "seen = []\ndef f(x):\n    print('saw', x)\n    seen.append(x)\n    return seen"
     (run,) = sandbox.run([Program(source, "f", ((1,), (2,)))])
     assert run == Run("ran", (Result("value", [1], "", "saw 1\n"), Result("value", [1, 2], "", "saw 2\n")))
+
+
+def test_a_program_without_cases_is_loaded(sandbox: Sandbox) -> None:
+    """So it is known whether it can be."""
+    runs = sandbox.run([Program(source, "f", ()) for source in ("x = 1", "x = ", "x = 1 / 0", "x = 1\\")])
+    assert runs == [Run(status, ()) for status in ("ran", "no_parse", "error", "no_parse")]
 
 
 def test_no_clock_and_no_chance(sandbox: Sandbox) -> None:

@@ -63,6 +63,7 @@ def test_split_strings(text: str) -> None:
     assert split_strings(text) == re.split(f"({STRING})", text)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("end", ["", "\\\n", '"'], ids=["open", "broken", "closed"])
 def test_split_strings_in_linear_time(end: str) -> None:
     """A text of escaped quotes that is 16 times as long takes nowhere near 256 times as long."""
