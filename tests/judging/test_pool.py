@@ -482,7 +482,7 @@ def test_ray() -> None:
         num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(HERE)}}
     )
     try:
-        pool = Pool("hostile", workers=2, timeout=5.0, pool="ray")
+        pool = Pool("hostile", workers=2, timeout=20.0, pool="ray")
         found = pool.evaluate(requests("a", "sleep 60", "exit", "error", "b", "no"))
         assert [j.status for j in found] == ["playable", "timeout", "crash", "crash", "playable", "no_parse"]
         with pytest.raises(ConfigError):
