@@ -122,7 +122,7 @@ class TokenMask(ABC):
         """`next_state` for arrays of states and legal tokens, [n] each."""
 
     def keep(self, states: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Forgets all states but these, or those that take room, and clears the table where it is large.
+        """May forget all states but these, and clears the table where it is large.
 
         Called when episodes begin, with the states of the episodes that go on.
 
@@ -143,7 +143,7 @@ def ordinary_row(tokenizer: Tokenizer) -> NDArray[np.int8]:
 
 
 class OrdinaryTokenMask(TokenMask):
-    """Every token but PAD and BOS, and EOS only after `min_tokens`. A state counts the tokens, up to `min_tokens`."""
+    """Every ordinary token, and EOS only after `min_tokens`. A state counts the tokens, up to `min_tokens`."""
 
     reads_syntax = False
 

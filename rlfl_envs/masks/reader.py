@@ -100,7 +100,7 @@ class TokenReader:
         if begun in self._characters:
             target = self._automaton.advance(state, self._characters[begun])
             return None if target is None else (target, b"")
-        return next(((state, begun) for _ in self._goals(state, begun)), None)
+        return (state, begun) if next(self._goals(state, begun), None) else None
 
     def _goals(self, state: Hashable, begun: bytes) -> Iterator[tuple[bytes, Hashable]]:
         """The characters that begin so and that the automaton can read, each with the state that it leads to."""
