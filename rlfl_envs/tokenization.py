@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,12 @@ _KNOWN_SPECIALS = {
     "eos_token": (EOS, "</s>", "<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "[SEP]"),
     "bos_token": (BOS, "<s>", "<|endoftext|>", "<|begin_of_text|>", "<|im_start|>", "[CLS]"),
     "pad_token": (PAD, "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>"),
+}
+
+# Byte-level vocabularies spell each byte as a character: a visible one as itself, the others from 256 on.
+_VISIBLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+_BYTE_LEVEL = {chr(byte): byte for byte in _VISIBLE} | {
+    chr(256 + i): byte for i, byte in enumerate(byte for byte in range(256) if byte not in _VISIBLE)
 }
 
 
@@ -120,6 +127,22 @@ class Tokenizer:
         if self._symbols:
             texts = [text if text in self._symbols else f"{text} " for text in texts]
         return ["" if i in self.special_ids else text for i, text in enumerate(texts)]
+
+    @cached_property
+    def token_bytes(self) -> list[bytes]:
+        """What each token id adds to a text's UTF-8 bytes, [V]; a token may be a part of a character."""
+        decoder = json.loads(self.backend.to_str())["decoder"] or {"type": None}
+        kinds = {step["type"] for step in decoder.get("decoders", [decoder])}
+        found = [text.encode() for text in self.token_texts]
+        if self.closed or not kinds & {"ByteLevel", "ByteFallback"}:
+            return found
+        for i in set(range(self.vocab_size)) - self.special_ids:
+            token = self.id_to_token(i)
+            if "ByteLevel" in kinds and all(character in _BYTE_LEVEL for character in token):
+                found[i] = bytes([_BYTE_LEVEL[character] for character in token])
+            elif "ByteFallback" in kinds and (byte := re.fullmatch(r"<0x([0-9A-F]{2})>", token)):
+                found[i] = bytes([int(byte[1], 16)])
+        return found
 
     def id_to_token(self, token_id: int) -> str:
         """The token's own string, such as "<eos>" or "42"."""

@@ -166,13 +166,13 @@ def test_exactly_the_prefixes_are_legal(mask: GrammarMask) -> None:
             state = mask.next_state(state, token)
         expected = {character for character in "abcdx" if prefix + character in prefixes}
         assert legal(mask, state) == expected | ({""} if prefix in whole else set()), prefix
-        mask.forget(np.array([state], dtype=np.int32))
+        mask.keep(np.zeros(0, dtype=np.int64))
     assert len(mask._matchers) == 1  # each episode took the place of the one before
 
 
 def test_states_side_by_side(mask: GrammarMask) -> None:
     """Episodes do not disturb each other, and a pickled mask goes on from where it was."""
-    states = np.array([mask.start(Prompt(NESTED)) for _ in range(9)], dtype=np.int32)
+    states = np.array([mask.start(Prompt(NESTED)) for _ in range(9)], dtype=np.int64)
     tokens = np.array([mask._tokenizer.encode(character)[0] for character in "acdacdacd"])
     states = mask.next_states(states, tokens)
     for each in (mask, pickle.loads(pickle.dumps(mask))):
