@@ -1,4 +1,4 @@
-"""Train sb3-contrib's MaskablePPO on one of our ids (`pip install "rlfl-envs[sb3]"`).
+"""Train sb3-contrib's MaskablePPO on one of our ids (`pip install ".[sb3]"`).
 
 `python examples/sb3_maskable_ppo.py` solves Copy, `--id rlfl/Brackets-v0` Brackets; each takes a few minutes on one
 core. What matters for tokens: the policy embeds them (here with a small transformer), gamma is 1, as the only reward

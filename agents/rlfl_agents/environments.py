@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import gymnasium
 
-from rlfl_envs import TokenVectorEnv, list_ids, load_task
+from rlfl_envs import TokenVectorEnv, find_id
 
 __all__ = ["held_out_envs", "make_envs"]
 
@@ -18,8 +18,7 @@ def make_envs(env_id: str, num_envs: int, **env_kwargs: Any) -> TokenVectorEnv:
         UnknownIdError: No such id; the message suggests the nearest.
         ConfigError: An argument of the environment is wrong.
     """
-    if env_id not in list_ids():
-        load_task(env_id)  # raises, and says which id may have been meant
+    find_id(env_id)  # says which id may have been meant
     envs = gymnasium.make_vec(env_id, num_envs=num_envs, autoreset_mode="Disabled", **env_kwargs)
     return cast("TokenVectorEnv", envs)
 

@@ -132,6 +132,32 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+# A task of one's own, about which nothing is known: groups, so that no value has to be learned; batch entropy, so that
+# one answer to everything does not pay; enough samples to see within minutes whether it learns.
+_ANY: dict[str, Any] = _SMALL | {
+    "advantage": "rloo",
+    "group_size": 8,
+    "prompts": 64,
+    "epochs": 2,
+    "minibatches": 4,
+    "learning_rate": 2e-3,
+    "warmup": 0.02,
+    "entropy_coef": 0.01,
+    "entropy_coef_final": 0.0,
+    "batch_entropy_coef": 0.05,
+    "batch_entropy_coef_final": 0.02,
+    "total_samples": 120_000,
+}
+
+# The same from a model that can do something already: smaller steps, and held near itself, as for Sentiment.
+_ANY_WITH_MODEL: dict[str, Any] = _ANY | {
+    "learning_rate": 3e-4,
+    "kl": "adaptive",
+    "kl_coef": 0.05,
+    "entropy_coef": 0.0,
+    "entropy_coef_final": None,
+}
+
 # Whose preset goes on from what `rlfl sft` leaves; from random weights it learns next to nothing.
 AFTER_WARM_START = ("rlfl/ArithmeticSteps-v0", "rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0")
 
@@ -158,18 +184,20 @@ PAPER: dict[str, dict[str, Any]] = {
 
 
 def preset(env_id: str, recipe: Literal["ours", "paper"] = "ours", **changes: Any) -> PPOConfig:
-    """The settings that suit an id; the defaults of `PPOConfig` where nobody has tuned it.
+    """The settings that suit an id; ones that suit many tasks where nobody has tuned it.
 
     Args:
-        env_id: Such as "rlfl/Arithmetic-v0".
+        env_id: Such as "rlfl/Arithmetic-v0", or any other id, with its module or without.
         recipe: "paper" for those of Padula & Soemers 2024, where they have such a task.
         **changes: Settings of one's own on top; `env_kwargs` are added to the recipe's.
 
     Raises:
         ConfigError: There is no such recipe for this id.
     """
-    if recipe not in ("ours", "paper") or (recipe == "paper" and env_id not in PAPER):
+    name = env_id.rpartition(":")[2]
+    if recipe not in ("ours", "paper") or (recipe == "paper" and name not in PAPER):
         raise ConfigError(f"recipe={recipe!r} is not allowed; allowed: 'ours', and 'paper' for {', '.join(PAPER)}.")
-    settings = PRESETS.get(env_id, {}) if recipe == "ours" else PAPER[env_id]
+    untuned = _ANY if changes.get("model") is None else _ANY_WITH_MODEL
+    settings = PRESETS.get(name, untuned) if recipe == "ours" else PAPER[name]
     env_kwargs = settings.get("env_kwargs", {}) | changes.get("env_kwargs", {})
     return PPOConfig(**(settings | {"env_id": env_id} | changes | {"env_kwargs": env_kwargs}))

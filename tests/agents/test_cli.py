@@ -14,7 +14,6 @@ import pytest
 from rlfl_agents.cli import COMMANDS, main
 from rlfl_agents.cli.words import _name_and_value, named_folder
 from rlfl_agents.config import PPOConfig
-from rlfl_agents.presets import PRESETS, preset
 from rlfl_envs import how_to_install, list_ids
 from tests.settings import DATA
 
@@ -315,16 +314,6 @@ for command in (["train", "rlfl/Copy-v0"], ["sft", "rlfl/Copy-v0"], ["eval", "x"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(how_to_install("agent")) == 4
-
-
-def test_every_id_has_a_preset_that_is_valid() -> None:
-    """And flags of one's own go on top."""
-    assert set(PRESETS) == set(list_ids())
-    for env_id in PRESETS:
-        assert preset(env_id, seed=3).seed == 3
-        assert preset(env_id).env_id == env_id
-    steps = preset("rlfl/ArithmeticSteps-v0", env_kwargs={"max_value": 50})
-    assert steps.env_kwargs == {"reward": "strict", "mask": "syntax", "max_value": 50}
 
 
 def test_names_and_values() -> None:

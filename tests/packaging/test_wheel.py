@@ -74,7 +74,7 @@ def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
     """Both packages say that they are typed; tests and examples stay at home."""
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"rlfl_envs/py.typed", "rlfl_agents/py.typed", "rlfl_agents/cli.py"} <= set(names)
+    assert {"rlfl_envs/py.typed", "rlfl_agents/py.typed", "rlfl_agents/cli/__init__.py"} <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"rlfl_envs", "rlfl_agents"}
     assert not [name for name in names if "test" in name.lower() or "example" in name.lower()]
 

@@ -28,6 +28,7 @@ class _Start:
     run_dir: Path | None = None
     resume: bool = False
     seed: int = 0
+    model: str | None = None
 
     def folder(self, config: PPOConfig) -> Path:
         """Where the run is written."""
@@ -35,7 +36,7 @@ class _Start:
 
     def settings(self, env_id: str) -> PPOConfig:
         """The id's preset, or what the run was begun with that goes on."""
-        config = preset(env_id, self.recipe)
+        config = preset(env_id, self.recipe, **({"model": self.model} if self.model else {}))
         begun = self.folder(config) / "config.json"
         return PPOConfig.read(begun) if self.resume and begun.exists() else config
 
@@ -72,7 +73,7 @@ def train(
 
     import rlfl_agents
 
-    start = _Start(recipe, run_dir, resume, config.seed)
+    start = _Start(recipe, run_dir, resume, config.seed, config.model)
     folder = start.folder(config)
     config = dataclasses.replace(config, env_kwargs=start.settings(config.env_id).env_kwargs | config.env_kwargs)
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -86,8 +85,8 @@ def leading_id(words: Sequence[str], default: str) -> str:
         default: The id whose defaults are shown by `--help` without an id.
 
     Raises:
-        ConfigError: None comes first, or it names no module.
-        UnknownIdError: There is no such id.
+        ConfigError: None comes first, or it names a file.
+        UnknownIdError: There is no such id or module.
     """
     if words and not words[0].startswith("-"):
         return find(words[0])
@@ -97,17 +96,16 @@ def leading_id(words: Sequence[str], default: str) -> str:
 
 
 def named_folder(name: str, resume: bool = False) -> Path:
-    """Returns the first of runs/NAME, runs/NAME-2, runs/NAME-3, ... that is free; with `resume`, the last that is not.
+    """Returns the first of runs/NAME, runs/NAME-2, runs/NAME-3, ... that holds no run or model yet.
 
-    A folder is free that holds no run and no model. Where all are free, it is runs/NAME.
+    Args:
+        name: Of the folder, in runs/.
+        resume: Return the last that holds one instead, if any does.
     """
-    taken = None
-    for number in itertools.count(1):
-        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        if not (folder / "config.json").exists():
-            return taken if resume and taken else folder
-        taken = folder
-    raise AssertionError("counting never ends")
+    folders = [Path("runs") / name]
+    while (folders[-1] / "config.json").exists():
+        folders.append(Path("runs") / f"{name}-{len(folders) + 1}")
+    return folders[-2] if resume and len(folders) > 1 else folders[-1]
 
 
 def need_agent(command: str) -> None:
