@@ -21,7 +21,6 @@ import numpy as np
 import tyro
 
 from rlfl_agents.evaluate import Evaluation, Share, evaluate_policy
-from rlfl_agents.files import write_text
 from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import preset
