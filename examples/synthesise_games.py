@@ -117,7 +117,7 @@ def main(
     }
     minutes = (time.perf_counter() - began) / 60
     result = {"seed": seed, "held_out": held_out, "minutes": minutes, **found, **counts}
-    write_text(run / "result.json", json.dumps(result, indent=1) + "\n")
+    (run / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"\nGames: {folder} (all.csv lists all), learning curves: {run / 'ppo' / 'curves.png'}")
 
 
