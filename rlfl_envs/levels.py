@@ -25,16 +25,16 @@ class Levels:
     def __init__(self, task: Task) -> None:
         """Begins with the whole task."""
         self._task = task
-        self._of_environment: NDArray[np.int64] = np.full(1, WHOLE)
+        self._of_environment: NDArray[np.int64] | None = None
         self._weights: NDArray[np.float64] | None = None
 
     @property
     def are_whole(self) -> bool:
         """Whether every prompt is of the whole task."""
-        return self._weights is None and bool((self._of_environment == WHOLE).all())
+        return self._weights is None and self._of_environment is None
 
-    def choose(self, level: Any, weights: Any, leaders: NDArray[np.int64]) -> None:
-        """Takes the options of a reset.
+    def choose(self, level: Any, weights: Any, leaders: NDArray[np.int64]) -> bool:
+        """Takes the options of a reset; returns whether prompts drawn ahead may now be others.
 
         Args:
             level: None, a level, or a list of one (or None) for each environment.
@@ -44,6 +44,10 @@ class Levels:
         Raises:
             ConfigError: There is no such level, or the weights are not as many or all 0.
         """
+        were_whole = self.are_whole
+        if level is None and weights is None:
+            self._of_environment = self._weights = None
+            return not were_whole
         count = len(self._task.levels)
         num_envs = len(leaders)
         levels = [level] * num_envs if level is None or _is_integer(level) else level
@@ -55,6 +59,7 @@ class Levels:
         chosen = np.array([WHOLE if each is None else each for each in levels], dtype=np.int64)
         self._of_environment = chosen[leaders]
         self._weights = None if weights is None else _weights(weights, count)
+        return True
 
     def of(self, keys: Keys, environments: NDArray[np.int64]) -> NDArray[np.int64]:
         """The level of each key's prompt, int64 [n], WHOLE for the whole task.
@@ -65,10 +70,14 @@ class Levels:
         """
         if self._weights is not None:
             return weighted_integers(keys ^ _SALT, self._weights)
-        return self._of_environment[environments]
+        if self._of_environment is not None:
+            return self._of_environment[environments]
+        return np.full(len(keys), WHOLE)
 
     def prompts(self, keys: Keys, environments: NDArray[np.int64]) -> list[Prompt]:
         """The prompt of each key, at its level."""
+        if self.are_whole:
+            return self._task.prompts_from_keys(keys)
         levels = self.of(keys, environments)
         prompts: list[Prompt] = [Prompt("")] * len(keys)
         for level in np.unique(levels).tolist():

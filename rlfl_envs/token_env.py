@@ -23,6 +23,8 @@ from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream", "number_info", "stop_tokens", "stops"]
 
+_ALONE = np.zeros(1, dtype=np.int64)  # one environment, which leads itself
+
 
 class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
     """One episode is one prompt, its completion token by token, and the reward at the end.
@@ -115,9 +117,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         super().reset(seed=seed)
         if seed is not None or self._stream is None:
             self._stream, self._episode, self._drawn = new_stream(self.np_random), 0, []
-        were_whole = self._levels.are_whole
-        self._levels.choose(options.get("level"), options.get("level_weights"), np.zeros(1, dtype=np.int64))
-        if not (were_whole and self._levels.are_whole):
+        if self._levels.choose(options.get("level"), options.get("level_weights"), _ALONE):
             self._drawn = []
         if "prompt" in options:
             check_value("prompt", options["prompt"], isinstance(options["prompt"], str), "a string")
@@ -126,7 +126,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             if not self._drawn:
                 episodes = np.arange(self._episode, self._episode + self._lookahead)
                 keys = key_at(self._stream, episodes)
-                self._drawn = self._levels.prompts(keys, np.zeros(len(keys), dtype=np.int64))[::-1]
+                self._drawn = self._levels.prompts(keys, np.zeros_like(episodes))[::-1]
             prompt = self._drawn.pop()
             self._episode += 1
         self._columns[: self.prompt_length] = self.task.encode_prompt(prompt)

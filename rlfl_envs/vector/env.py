@@ -197,11 +197,9 @@ class TokenVectorEnv(EachEnv):
             check_value("group_size", group_size, bool(is_divisor), f"a divisor of num_envs={self.num_envs}")
             self._leaders = np.arange(self.num_envs) // group_size * group_size
             self._ahead = self._episodes[self._leaders] - self._episodes
-        if "reset_mask" not in options or {"level", "level_weights"} & set(options):
-            were_whole = self._levels.are_whole
-            self._levels.choose(options.get("level"), options.get("level_weights"), self._leaders)
-            if not (were_whole and self._levels.are_whole):
-                self._bank.forget()
+        chooses = "reset_mask" not in options or {"level", "level_weights"} & set(options)
+        if chooses and self._levels.choose(options.get("level"), options.get("level_weights"), self._leaders):
+            self._bank.forget()
         if "prompt" in options:
             self._begin(rows, *self._batch.arrays_from_prompts(self._given_prompts(options["prompt"], rows)))
         else:
