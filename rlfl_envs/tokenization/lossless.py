@@ -18,10 +18,9 @@ from rlfl_envs.errors import ConfigError
 
 __all__ = ["as_written", "bytes_of_tokens", "vocabulary_size"]
 
-_MOST_HOLES = 65536
-
 _Step = dict[str, Any]  # one step of a tokenizer.json's normalizer, pre_tokenizer or decoder
 
+_MOST_HOLES = 65536  # ids without a token
 _DECODERS = {"BPEDecoder", "ByteFallback", "ByteLevel", "Fuse", "Metaspace", "Replace", "Strip", "WordPiece"}
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -45,8 +44,8 @@ def vocabulary_size(backend: Backend, name: str) -> int:
 def as_written(backend: Backend, name: str) -> Backend:
     """Takes out of a vocabulary whatever changes a text: a completion goes on where its prompt ends, letter by letter.
 
-    Normalizers go, unless they only spell a space in another way; so do dropout, spaces that begin every text, and what
-    makes an added token take the spaces around it. Decoders join: none guesses a space.
+    Normalizers go, unless they only spell a space in another way. So do dropout, spaces that begin every text, and what
+    makes an added token take the spaces around it. The decoder joins, and guesses no space.
 
     Args:
         backend: The vocabulary as it was published.
@@ -111,10 +110,8 @@ def _joining(steps: list[_Step], model: _Step, name: str) -> list[_Step]:
             f"allowed: {', '.join(sorted(_DECODERS))}."
         )
     # "##ing" goes on with a word, and "ing" begins one: no space comes with it. So too where "ing</w>" ends a word.
-    prefix, suffix = model.get("continuing_subword_prefix"), model.get("end_of_word_suffix")
-    marks = [f"^{re.escape(mark)}" for mark in (prefix,) if mark] + [
-        f"{re.escape(mark)}$" for mark in (suffix,) if mark
-    ]
+    prefix, suffix = (re.escape(model.get(mark) or "") for mark in ("continuing_subword_prefix", "end_of_word_suffix"))
+    marks = [pattern for pattern, mark in ((f"^{prefix}", prefix), (f"{suffix}$", suffix)) if mark]
     joined = [{"type": "Replace", "pattern": {"Regex": mark}, "content": ""} for mark in marks]
     for step in steps:
         if step["type"] == "Metaspace":

@@ -104,6 +104,8 @@ def _vocabulary(model: str) -> str:
             raise error from None
         with tempfile.TemporaryDirectory() as made:
             tokenizer.save_pretrained(made)
+            if len(tokenizer) == len(tokenizer.all_special_ids):
+                raise error  # Transformers has made one up, of special tokens alone
             files = sorted(path for path in Path(made).rglob("*") if path.is_file())
             texts = (path.read_text(encoding="utf-8", errors="replace") for path in files)
             folder = cache_folder() / "vocabularies" / digest(texts)
