@@ -26,7 +26,7 @@ from rlfl_agents.ppo import train
 from rlfl_agents.presets import preset
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_envs import ConfigError, Outcome, load_task
-from rlfl_envs.judging.pool import kept
+from rlfl_envs.judging import kept
 from rlfl_envs.tasks.games.task import GameSynthesis
 
 PLAYOUTS = 100

@@ -40,7 +40,7 @@ from typing import Any
 
 from rlfl_agents.run.results import append_result
 from rlfl_envs.cache import cache_folder, keep
-from rlfl_envs.judging.pool import Pool, Request
+from rlfl_envs.judging import Pool, Request
 from rlfl_envs.tasks.games.bracketed import forms
 from rlfl_envs.tasks.games.ludii import judge as ludii
 from rlfl_envs.tasks.games.ludii.language import corpus

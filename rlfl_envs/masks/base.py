@@ -122,7 +122,7 @@ class TokenMask(ABC):
         """`next_state` for arrays of states and legal tokens, [n] each."""
 
     def keep(self, states: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Forgets all states but these, or those that take room, and clears the table where it is large.
+        """May forget all states but these, and clears the table where it is large.
 
         Called when episodes begin, with the states of the episodes that go on.
 
@@ -136,15 +136,14 @@ class TokenMask(ABC):
 
 
 def ordinary_row(tokenizer: Tokenizer) -> NDArray[np.int8]:
-    """All tokens but PAD and BOS; what ends a completion stays legal even where it doubles as one of them."""
-    row = np.ones(tokenizer.vocab_size, dtype=np.int8)
-    row[list(tokenizer.special_ids)] = 0
+    """The tokens that write something, and those that end a completion, even where they double as PAD or BOS."""
+    row = tokenizer.ordinary.astype(np.int8)
     row[list(tokenizer.eos_ids)] = 1
     return row
 
 
 class OrdinaryTokenMask(TokenMask):
-    """Every token but PAD and BOS, and EOS only after `min_tokens`. A state counts the tokens, up to `min_tokens`."""
+    """Every ordinary token, and EOS only after `min_tokens`. A state counts the tokens, up to `min_tokens`."""
 
     reads_syntax = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class _Buffer:
 
     masks: NDArray[np.int8]
     numbers: NDArray[np.int32]
-    lent: weakref.ref[NDArray[np.int8]] | None = field(default=None)
+    lent: weakref.ref[NDArray[np.int8]] | None = None
 
     @property
     def is_free(self) -> bool:

@@ -165,10 +165,8 @@ def llguidance_vocabulary(tokenizer: Tokenizer | Sequence[str]) -> LLTokenizer:
         eos_id = len(tokens) - 1
         wrapped = _Tokens(tokens, eos_id, [eos_id], lambda text: [*text.encode(errors="replace")])
         return LLTokenizer(TokenizerWrapper(wrapped))
-    if not tokenizer.closed:
-        return LLTokenizer(tokenizer.backend.to_str(), eos_token=tokenizer.eos_id)
-    special = sorted(tokenizer.special_ids)
-    tokens = [_SPECIAL if i in special else text.encode() for i, text in enumerate(tokenizer.token_texts)]
+    special = np.flatnonzero(~tokenizer.ordinary).tolist()
+    tokens = [each or _SPECIAL for each in tokenizer.token_bytes]
     return LLTokenizer(TokenizerWrapper(_Tokens(tokens, tokenizer.eos_id, special, tokenizer.encode)))
 
 

@@ -52,10 +52,10 @@ class TokenReader:
                 self._begun.setdefault(whole[:length], []).append(whole)
         ordinary = ordinary_row(tokenizer)
         ordinary[list(tokenizer.eos_ids)] = 0
-        readable = self._readable({self._bytes[token] for token in np.flatnonzero(ordinary).tolist()})
-        self.tokens = np.array(
-            [token for token in np.flatnonzero(ordinary).tolist() if self._bytes[token] in readable], dtype=np.int64
-        )
+        letters = frozenset(b"".join(self._characters))  # few of a large vocabulary's tokens have no other bytes
+        likely = [token for token in np.flatnonzero(ordinary).tolist() if letters.issuperset(self._bytes[token])]
+        readable = self._readable({self._bytes[token] for token in likely})
+        self.tokens = np.array([token for token in likely if self._bytes[token] in readable], dtype=np.int64)
         self._root = _Node()
         for column, token in enumerate(self.tokens.tolist()):
             node = self._root
@@ -100,7 +100,7 @@ class TokenReader:
         if begun in self._characters:
             target = self._automaton.advance(state, self._characters[begun])
             return None if target is None else (target, b"")
-        return next(((state, begun) for _ in self._goals(state, begun)), None)
+        return (state, begun) if next(self._goals(state, begun), None) else None
 
     def _goals(self, state: Hashable, begun: bytes) -> Iterator[tuple[bytes, Hashable]]:
         """The characters that begin so and that the automaton can read, each with the state that it leads to."""

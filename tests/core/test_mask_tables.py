@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tokenizers import Tokenizer as Backend
 
-from rlfl_envs import Prompt, TokenEnv, Tokenizer, TokenVectorEnv, load_task
+from rlfl_envs import Prompt, TokenEnv, TokenVectorEnv, load_task
 from rlfl_envs.masks import MaskTable, OrdinaryTokenMask, SyntaxMask, make_mask
 from rlfl_envs.masks.dense import NO_ROW, DenseMasks
 from rlfl_envs.protocols import Grammar
 from rlfl_envs.tasks.brackets import Brackets
 from rlfl_envs.tasks.copy import Copy
-from tests.settings import BRACKETS, COPY, STEPS
+from tests.settings import BRACKETS, COPY, STEPS, save_vocabulary
 
 
 class CopyByGrammar(Copy):
@@ -238,24 +240,28 @@ def test_alike_masks_are_one_row() -> None:
 
 
 @pytest.fixture
-def two_ends(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """Tokenizers have two tokens that end a text: EOS, and the last of the alphabet."""
-    monkeypatch.setattr(Tokenizer, "eos_ids", (2, 10))
-    return 2, 10
+def two_ends(tmp_path: Path) -> str:
+    """A vocabulary of a..h in which tokens 2 and 11 end a text."""
+    backend = Backend.from_file(save_vocabulary(tmp_path, [*"abcdefgh"]))
+    backend.add_special_tokens(["<end>"])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [2, 11]}')
+    return str(tmp_path)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"mask": "syntax"}, {"min_completion_tokens": 4}])
-def test_each_end_ends(two_ends: tuple[int, int], arguments: dict[str, Any]) -> None:
+def test_each_end_ends(two_ends: str, arguments: dict[str, Any]) -> None:
     """Each is legal where a text may end, and there alone, and ends the episode without being a part of it."""
-    for end in two_ends:
-        task = load_task(COPY, alphabet="abcdefgh", max_completion_tokens=6, **arguments)
+    task = load_task(COPY, vocabulary=two_ends, max_completion_tokens=6, **arguments)
+    assert task.tokenizer.eos_ids == (2, 11)
+    for end in task.tokenizer.eos_ids:
         env, envs = TokenEnv(task), TokenVectorEnv(task, 1)
         (_, info), _ = env.reset(options={"prompt": "abba"}), envs.reset(options={"prompt": "abba"})
         for token in (3, 4, 4, 3):
-            assert info["action_mask"][list(two_ends)].tolist() == [1 - bool(arguments)] * 2
+            assert info["action_mask"][[2, 11]].tolist() == [1 - bool(arguments)] * 2
             *_, info = env.step(token)
             envs.step(np.array([token]))
-        assert info["action_mask"][list(two_ends)].tolist() == [1, 1]
+        assert info["action_mask"][[2, 11]].tolist() == [1, 1]
         _, reward, terminated, _, info = env.step(end)
         observations, rewards, ends, _, infos = envs.step(np.array([end]))
         assert (reward, terminated, info["finish_reason"], info["completion"]) == (1, True, "eos", "abba")
@@ -263,8 +269,8 @@ def test_each_end_ends(two_ends: tuple[int, int], arguments: dict[str, Any]) -> 
         assert observations[0, 5:10].tolist() == [3, 4, 4, 3, end]
 
 
-def test_only_the_ends_of_a_mask_depend_on_the_least_length(two_ends: tuple[int, int]) -> None:
+def test_only_the_ends_of_a_mask_depend_on_the_least_length(two_ends: str) -> None:
     """The two rows of mask="none" differ in what ends."""
-    mask = make_mask(load_task(COPY, min_completion_tokens=3))
+    mask = make_mask(load_task(COPY, vocabulary=two_ends, min_completion_tokens=3))
     assert isinstance(mask, OrdinaryTokenMask)
-    assert np.flatnonzero(mask.table.rows[0] != mask.table.rows[1]).tolist() == [*two_ends]
+    assert np.flatnonzero(mask.table.rows[0] != mask.table.rows[1]).tolist() == [2, 11]

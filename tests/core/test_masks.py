@@ -363,7 +363,7 @@ def test_eos_that_is_pad_stays_legal(gpt2_like_folder: Path) -> None:
 
 
 def test_other_special_tokens(tmp_path: Path) -> None:
-    """Any other special token of a vocabulary writes nothing: ordinary under "none", never legal under "syntax"."""
+    """Any other special token of a vocabulary writes nothing, and is never legal."""
     path = save_vocabulary(tmp_path, [*"abcdefgh"])
     backend = Backend.from_file(path)
     backend.add_special_tokens(["<sep>"])
@@ -371,9 +371,9 @@ def test_other_special_tokens(tmp_path: Path) -> None:
     separator = backend.token_to_id("<sep>")
     env = TokenEnv(load_task(COPY, vocabulary=path))
     _, info = env.reset(options={"prompt": "abba"})
-    assert info["action_mask"][separator]
-    env.step(separator)
-    assert env.completion == ""
+    assert not info["action_mask"][separator]
+    *_, info = env.step(separator)
+    assert info["finish_reason"] == "illegal"
     _, info = TokenEnv(load_task(COPY, vocabulary=path, mask="syntax")).reset(seed=0)
     assert np.flatnonzero(info["action_mask"]).tolist() == [3, 4, 5, 6, 7, 8, 9, 10]
 

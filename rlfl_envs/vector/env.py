@@ -18,7 +18,6 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_type, check_value
-from rlfl_envs.each_env import EachEnv
 from rlfl_envs.env_arguments import (
     check_actions,
     check_autoreset_mode,
@@ -28,8 +27,7 @@ from rlfl_envs.env_arguments import (
     check_seeds,
 )
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
-from rlfl_envs.keys import Keys, key_at
-from rlfl_envs.levels import WHOLE, Levels
+from rlfl_envs.levels import Levels
 from rlfl_envs.masks import BatchMasks, TokenMask, make_mask
 from rlfl_envs.protocols import ArrayStarts, ArrayTask
 from rlfl_envs.task import Task, make_task
@@ -40,7 +38,8 @@ from rlfl_envs.token_env import (
     stop_tokens,
     stops,
 )
-from rlfl_envs.tokenization import Tokenizer
+from rlfl_envs.vector.bank import PromptBank, TextBatch, decoded
+from rlfl_envs.vector.each_env import EachEnv
 
 __all__ = ["TokenVectorEnv"]
 
@@ -122,7 +121,7 @@ class TokenVectorEnv(EachEnv):
         self._stop_tokens = stop_tokens(self.task)
         self._is_eos = np.zeros(vocab_size, dtype=np.bool_)
         self._is_eos[list(self.tokenizer.eos_ids)] = True
-        self._batch: ArrayTask = self.task if isinstance(self.task, ArrayTask) else _TextBatch(self.task)
+        self._batch: ArrayTask = self.task if isinstance(self.task, ArrayTask) else TextBatch(self.task)
 
         n = self.num_envs
         self._streams = np.zeros(n, dtype=np.uint64)
@@ -131,7 +130,7 @@ class TokenVectorEnv(EachEnv):
         self._leaders = np.arange(n)  # whose stream each environment reads
         self._ahead = np.zeros(n, dtype=np.int64)  # by how many prompts its leader's stream was ahead at that reset
         self._levels = Levels(self.task)
-        self._bank = _PromptBank(self._batch, self._levels, n, 1 if isinstance(self._batch, _TextBatch) else 8)
+        self._bank = PromptBank(self._batch, self._levels, n, 1 if isinstance(self._batch, TextBatch) else 8)
         self._columns = np.full((n, columns), self.tokenizer.pad_id, dtype=np.int64)
         self._data = np.zeros(n, dtype=self._bank.data.dtype)
         self._lengths = np.zeros(n, dtype=np.int64)  # completion tokens without EOS
@@ -350,7 +349,7 @@ class TokenVectorEnv(EachEnv):
             for name, values in outcome.parts.items():
                 parts[name], parts[f"_{name}"] = spread(values), present.copy()
             completions = np.empty(len(ended), dtype=object)
-            completions[:] = _texts(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
+            completions[:] = decoded(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
             infos |= {
                 "reward_parts": parts,
                 "completion": spread(completions),
@@ -478,78 +477,3 @@ class TokenVectorEnv(EachEnv):
     def _print_if_human(self) -> None:
         if self.render_mode == "human":
             print("\n".join(self._description(row) for row in range(self.num_envs)))
-
-
-class _PromptBank:
-    """Draws prompts a few episodes ahead, so that the handful that a step starts costs a share of one large draw."""
-
-    def __init__(self, batch: ArrayTask, levels: Levels, num_envs: int, lookahead: int) -> None:
-        self._batch = batch
-        self._levels = levels
-        self._room = self._lookahead = lookahead
-        columns, data = batch.arrays_from_keys(np.zeros(1, dtype=np.uint64))
-        self._columns = np.zeros((num_envs, lookahead, columns.shape[1]), dtype=np.int64)
-        self.data = np.zeros((num_envs, lookahead), dtype=data.dtype)
-        self._streams = np.zeros(num_envs, dtype=np.uint64)
-        self._first = np.full(num_envs, -lookahead)  # the episode in slot 0 of each row
-
-    def forget(self) -> None:
-        """Says that the levels have changed: other prompts are wanted than those drawn ahead."""
-        self._lookahead = self._room if self._levels.are_whole else 1  # levels may change with every reset
-        self._first[:] = -self._room
-
-    def take(
-        self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Returns the prompts of rows: each row's stream at its episode number (both given for all environments)."""
-        offset = episodes - self._first
-        is_missing = (offset < 0) | (offset >= self._lookahead) | (streams != self._streams)
-        if is_missing[rows].any():
-            # While at it, all rows that have used up half of theirs.
-            self._fill(
-                np.flatnonzero(is_missing | (offset > self._lookahead // 2)) if self._lookahead > 1 else rows,
-                streams,
-                episodes,
-            )
-        slots = (episodes - self._first)[rows]
-        return self._columns[rows, slots], self.data[rows, slots]
-
-    def _fill(self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]) -> None:
-        keys = key_at(streams[rows, None], episodes[rows, None] + np.arange(self._lookahead))
-        unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)  # a group shares its prompts
-        environments = rows[first // self._lookahead]
-        if (self._levels.of(unique, environments) == WHOLE).all():
-            columns, data = self._batch.arrays_from_keys(unique)
-        else:
-            columns, data = self._batch.arrays_from_prompts(self._levels.prompts(unique, environments))
-        inverse = inverse.reshape(keys.shape)
-        ahead = np.s_[rows, : self._lookahead]
-        self._columns[ahead], self.data[ahead] = columns[inverse], data[inverse]
-        self._streams[rows], self._first[rows] = streams[rows], episodes[rows]
-
-
-class _TextBatch:
-    """The array interface for a task that has no arrays: one object per prompt."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    def arrays_from_keys(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        return self.arrays_from_prompts(self._task.prompts_from_keys(keys))
-
-    def arrays_from_prompts(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        data = np.empty(len(prompts), dtype=object)
-        data[:] = prompts
-        return np.stack([self._task.encode_prompt(prompt) for prompt in prompts]), data
-
-    def evaluate_arrays(
-        self, data: NDArray[Any], completions: NDArray[np.int64], lengths: NDArray[np.int64]
-    ) -> OutcomeArrays:
-        outcomes = self._task.evaluate(data.tolist(), _texts(self._task.tokenizer, completions, lengths))
-        return OutcomeArrays.of(outcomes, self._task.part_names)
-
-
-def _texts(tokenizer: Tokenizer, completions: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
-    """Decodes rows of tokens, [n, C], up to their lengths, [n]."""
-    rows = zip(completions.tolist(), lengths.tolist(), strict=True)
-    return tokenizer.decode_batch([row[:length] for row, length in rows])
