@@ -1,1 +1,1 @@
-"""The run directory and what is kept of runs: files, state, checkpoints, metrics, log, pictures, results."""
+"""What a run leaves: its state, checkpoints, exports, metrics, log, pictures and results."""
