@@ -133,8 +133,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 # A task of one's own, about which nothing is known: groups, so that no value has to be learned; batch entropy, so that
-# one answer to everything does not pay; enough samples to see within minutes whether it learns. Half the batch entropy
-# left a choice among four letters at 0.82 that this answers at 0.99; a second pass over each rollout learned slower.
+# one answer to everything does not pay; enough samples to see within minutes whether it learns. Tried on two tasks, one
+# seed each: held-out success of 0.98 at sorting five letters, and of 1.00 at naming the most frequent of four.
 _ANY: dict[str, Any] = _SMALL | {
     "advantage": "rloo",
     "group_size": 8,
