@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align test test-libraries lint types imports check-results docs docs-pages clean
-.PHONY: bench-envs bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii bench-games
+.PHONY: bench-envs bench-masks bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii bench-games
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,11 +20,11 @@ demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random wei
 align: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Teach a small language model to write kind reviews; samples before and after, pictures.
 	$(BIN)/python examples/align_sentiment.py
 
-test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process), those with a clock first and alone.
+test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-sb3 $(VENV)/.stamp-vocabularies $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process), those with a clock first and alone.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m timing tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not timing" -n $(JOBS) --dist loadfile
 
-LIBRARIES := $(VENV)/.stamp-trl $(VENV)/.stamp-torchrl $(VENV)/.stamp-tianshou
+LIBRARIES := $(VENV)/.stamp-trl $(VENV)/.stamp-torchrl $(VENV)/.stamp-tianshou $(VENV)/.stamp-minari
 
 test-libraries: $(VENV)/.stamp-agent $(VENV)/.stamp-test $(LIBRARIES)  ## Install other libraries too (550 MB), and run what uses them.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/integrations tests/packaging/test_docs.py
@@ -33,7 +33,7 @@ lint: $(VENV)/.stamp-lint  ## Check style and format.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-lint  ## Check types.
+types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-sb3 $(VENV)/.stamp-lint  ## Check types.
 	$(BIN)/mypy
 
 imports: $(VENV)/.stamp-lint  ## Check who imports whom.
@@ -42,7 +42,7 @@ imports: $(VENV)/.stamp-lint  ## Check who imports whom.
 check-results: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Check the results of experiments, and whether the pages show them.
 	$(BIN)/python docs/_scripts/fill_tables.py --check
 
-docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-sb3 $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
+docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-sb3 $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
 	$(BIN)/python docs/_scripts/gen_envs.py --check
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
@@ -52,6 +52,9 @@ docs-pages: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $
 
 bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
 	$(BIN)/python examples/benchmarks/bench_envs.py
+
+bench-masks: $(VENV)/.stamp-test  ## Measure what masks cost in GPT-2's vocabulary.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_masks.py
 
 bench-sb3: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3  ## Measure token steps per second under Stable-Baselines3.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_sb3.py

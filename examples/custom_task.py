@@ -78,7 +78,7 @@ class SortLetters(Task):
         for prompt, completion in zip(prompts, completions, strict=True):
             found = (Counter(prompt.data) & Counter(completion)).total()
             letters = found / max(len(prompt.data), len(completion))
-            order = np.mean([a <= b for a, b in pairwise(completion)] or [1.0])
+            order = np.mean([a <= b for a, b in pairwise(completion)] or [True])
             parts = {"letters": letters, "order": float(order)}
             outcomes.append(Outcome(letters * float(order), completion == prompt.data, parts))
         return outcomes

@@ -8,6 +8,7 @@ comes at the end, and many environments play at once.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
@@ -48,7 +49,7 @@ def main() -> None:
     model.learn(options.steps, callback=MaskableEvalCallback(held_out, n_eval_episodes=500, eval_freq=100))
 
     few = make_sb3(options.id, 5, seed=2, split="test")
-    observations = few.reset()
+    observations: Any = few.reset()
     unfinished = {i: prompt.text for i, prompt in enumerate(few.get_attr("prompt"))}
     while unfinished:
         actions, _ = model.predict(observations, deterministic=True, action_masks=get_action_masks(few))

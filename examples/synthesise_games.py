@@ -15,19 +15,19 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 
 from rlfl_agents.evaluate import Evaluation, Share, evaluate_policy
-from rlfl_agents.files import write_text
 from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import preset
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_envs import ConfigError, Outcome, load_task
-from rlfl_envs.judging.pool import kept
-from rlfl_envs.tasks.games import GameSynthesis
+from rlfl_envs.judging import kept
+from rlfl_envs.tasks.games.task import GameSynthesis
 
 PLAYOUTS = 100
 
@@ -61,7 +61,7 @@ def main(
     if total_samples is not None:
         config = dataclasses.replace(config, total_samples=total_samples)
     if not (run / "warm" / "config.json").exists():
-        size = {"layers": config.layers, "width": config.width, "heads": config.heads}
+        size: dict[str, Any] = {"layers": config.layers, "width": config.width, "heads": config.heads}
         warm = SFTConfig(
             env_id, config.env_kwargs, seed, examples, epochs, eval_prompts=1, learning_rate=2e-3, threads=1, **size
         )
@@ -117,7 +117,7 @@ def main(
     }
     minutes = (time.perf_counter() - began) / 60
     result = {"seed": seed, "held_out": held_out, "minutes": minutes, **found, **counts}
-    write_text(run / "result.json", json.dumps(result, indent=1) + "\n")
+    (run / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"\nGames: {folder} (all.csv lists all), learning curves: {run / 'ppo' / 'curves.png'}")
 
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 import rlfl_envs  # noqa: F401 - registers the ids
 
-ID, KWARGS = "rlfl/Copy-v0", {"alphabet": "ab", "length": 2}
+ID = "rlfl/Copy-v0"
+KWARGS: dict[str, Any] = {"alphabet": "ab", "length": 2}
 NUM_ENVS = 16
 
 
@@ -32,6 +33,7 @@ class MaskInObservation(gymnasium.Wrapper[dict[str, Any], int, np.ndarray, int])
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         """Takes an environment whose infos have an `action_mask`."""
         super().__init__(env)
+        assert isinstance(env.action_space, spaces.Discrete)
         mask = spaces.MultiBinary(int(env.action_space.n))
         self.observation_space = spaces.Dict({"obs": env.observation_space, "mask": mask})
 
@@ -57,15 +59,21 @@ class Network(nn.Module):
 
     def forward(self, obs: Any) -> Tensor:
         """Reads the tokens of a batch of observations."""
-        return self.layers(torch.as_tensor(obs.obs))
+        values: Tensor = self.layers(torch.as_tensor(obs.obs))
+        return values
 
 
-class Actor(Network):
+class Actor(nn.Module):
     """The policy's: logits, of which the illegal ones are as good as minus infinity."""
+
+    def __init__(self, columns: int, vocab_size: int) -> None:
+        """Takes P + C and V."""
+        super().__init__()
+        self.network = Network(columns, vocab_size, vocab_size)
 
     def forward(self, obs: Any, state: Any = None, info: Any = None) -> tuple[Tensor, Any]:
         """Tianshou's signature: the state is for recurrent networks."""
-        return super().forward(obs).masked_fill(~torch.as_tensor(obs.mask), -1e9), state
+        return self.network(obs).masked_fill(~torch.as_tensor(obs.mask), -1e9), state
 
 
 def make() -> gymnasium.Env[Any, Any]:
@@ -77,8 +85,11 @@ def main(epochs: int = 10) -> float:
     """Trains and returns the mean reward of the best test, which here is 1 only if all is right."""
     torch.manual_seed(0)
     env = make()
+    assert isinstance(env.observation_space, spaces.Dict)
+    assert isinstance(env.observation_space["obs"], spaces.MultiDiscrete)
+    assert isinstance(env.action_space, spaces.Discrete)
     columns, vocab_size = env.observation_space["obs"].shape[0], int(env.action_space.n)
-    actor = Actor(columns, vocab_size, vocab_size)
+    actor = Actor(columns, vocab_size)
     algorithm = PPO(
         policy=DiscreteActorPolicy(
             actor=actor,

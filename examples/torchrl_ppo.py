@@ -6,6 +6,8 @@ infos, so a reader puts it where TorchRL looks for observations. Needs the extra
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import torch
 from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
@@ -19,7 +21,8 @@ from torchrl.objectives.value import GAE
 
 import rlfl_envs  # noqa: F401 - registers the ids
 
-ID, KWARGS = "rlfl/Copy-v0", {"alphabet": "ab", "length": 2}
+ID = "rlfl/Copy-v0"
+KWARGS: dict[str, Any] = {"alphabet": "ab", "length": 2}
 NUM_ENVS, STEPS, EPOCHS = 64, 8, 4
 
 
@@ -42,6 +45,8 @@ def main(total_steps: int = 100_000) -> float:
     """Trains and returns the share of solved episodes in the last batch."""
     torch.manual_seed(0)
     envs = gymnasium.make_vec(ID, num_envs=NUM_ENVS, autoreset_mode="Disabled", **KWARGS)  # TorchRL resets by itself
+    assert isinstance(envs.single_observation_space, gymnasium.spaces.MultiDiscrete)
+    assert isinstance(envs.single_action_space, gymnasium.spaces.Discrete)
     columns, vocab_size = envs.single_observation_space.shape[0], int(envs.single_action_space.n)
     mask = Composite(action_mask=Binary(vocab_size, shape=(NUM_ENVS, vocab_size), dtype=torch.int8), shape=(NUM_ENVS,))
     env = GymWrapper(envs, categorical_action_encoding=True)

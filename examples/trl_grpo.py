@@ -8,6 +8,7 @@ Needs the extra `trl`.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from transformers import GPT2Config, GPT2LMHeadModel
 from trl import GRPOConfig, GRPOTrainer
@@ -22,9 +23,15 @@ def main(updates: int = 400, prompts: int = 16, group_size: int = 16) -> float:
     """Trains and returns the last share of exact answers that TRL logged."""
     task = rlfl_envs.load_task(ID)
     tokenizer = task_tokenizer(ID)
-    specials = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    specials: dict[str, Any] = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     columns = task.max_prompt_tokens + task.max_completion_tokens
-    size = {"vocab_size": len(tokenizer), "n_positions": columns, "n_layer": 2, "n_embd": 64, "n_head": 4}
+    size: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "n_positions": columns,
+        "n_layer": 2,
+        "n_embd": 64,
+        "n_head": 4,
+    }
     config = GRPOConfig(
         output_dir="runs/trl",
         max_steps=updates,

@@ -32,7 +32,7 @@ from rlfl_envs.errors import (
     suggest,
 )
 from rlfl_envs.hub import check_hub
-from rlfl_envs.protocols import ArrayTask, Automaton, Grammar, IllustratedTask, SlowTask, StoppingTask
+from rlfl_envs.protocols import ArrayStarts, ArrayTask, Automaton, Grammar, IllustratedTask, SlowTask, StoppingTask
 from rlfl_envs.registration import find_id, list_ids, load_task, register_all, register_task
 from rlfl_envs.task import Task, TaskConfig, task_class
 from rlfl_envs.token_env import TokenEnv
@@ -51,6 +51,7 @@ __all__ = [
     "ActionError",
     "AnswerTask",
     "ArgumentError",
+    "ArrayStarts",
     "ArrayTask",
     "Automaton",
     "Baseline",

@@ -15,6 +15,7 @@ from rlfl_envs.masks import make_mask
 from rlfl_envs.protocols import ArrayTask
 from rlfl_envs.task import Task
 from rlfl_envs.token_env import stops
+from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["check_task"]
 
@@ -36,28 +37,44 @@ _GARBAGE = [
 ]
 
 
-def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0) -> None:
+def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0, vocabularies: Sequence[str] = ()) -> None:
     """Checks that a task keeps the contract that the environments and the agent rely on.
 
     Prompts are the same for the same seed, do not depend on how many are drawn at once, fit into P tokens, can be
     parsed back from their text, and those of "train" and "test" share no problem. Prompts of every level are the whole
-    task's too, in the same columns, and earn the same. References fit the budget, are legal
-    under the mask and, unless the task says that they need not, succeed and earn the upper end of `reward_range`. Any
-    completion, garbage included, gets an outcome: reward in range, the declared parts, the same twice. An array path
-    gives what the text path gives. The task can be pickled.
+    task's too, in the same columns, and earn the same. References fit the budget, are legal under the mask and, unless
+    the task says that they need not, succeed and earn the upper end of `reward_range`. Prompts and references, and the
+    one after the other, can be read back from their tokens. Any completion, garbage included, gets an outcome: reward
+    in range, the declared parts, the same twice. An array path gives what the text path gives. The task can be pickled.
 
     Args:
         task: The task to check.
         num_prompts: How many prompts to draw.
         seed: Of the prompts.
+        vocabularies: What else to check it with, made anew with each as its argument `vocabulary`.
 
     Raises:
         AssertionError: The contract is broken; the message says what and where.
     """
+    _check_in_one_vocabulary(task, num_prompts, seed)
+    for vocabulary in vocabularies:
+        with _no_error(f"the task cannot be made with vocabulary={vocabulary!r}"):
+            other = task.changed(vocabulary=vocabulary)
+            ours, theirs = (each.tokenizer for each in (task, other))
+        differs = (ours.name, ours.token_bytes) != (theirs.name, theirs.token_bytes)
+        assert differs or vocabulary == task.config.vocabulary, f"vocabulary={vocabulary!r} is ignored."
+        try:
+            _check_in_one_vocabulary(other, num_prompts, seed)
+        except AssertionError as error:
+            raise AssertionError(f"with vocabulary={vocabulary!r}: {error}") from error
+
+
+def _check_in_one_vocabulary(task: Task, num_prompts: int, seed: int) -> None:
     low, high = task.reward_range
     assert -math.inf < low < high < math.inf, f"reward_range={task.reward_range} is no range."
     prompts = task.sample_prompts(np.random.default_rng(seed), num_prompts)
     _check_prompts(task, prompts, seed)
+    _check_tokens(task, prompts, seed)
     _check_splits(task, num_prompts, seed)
     _check_references(task, prompts, seed)
     _check_levels(task, seed)
@@ -96,12 +113,42 @@ def _check_prompts(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
         assert parsed == prompt, f"parse_prompt({prompt.text!r}) gives {parsed}, not the prompt that was drawn."
 
 
+def _check_tokens(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
+    """Writes prompts and references in tokens and reads them back, alone and the one after the other."""
+    rng, tokenizer = np.random.default_rng(seed), task.tokenizer
+    texts: dict[bytes, str] = {}
+    for prompt in prompts:
+        where = f"prompt {prompt.text!r}"
+        tokens = _read_back(tokenizer, prompt.text, where)
+        other = texts.setdefault(task.encode_prompt(prompt).tobytes(), prompt.text)
+        assert other == prompt.text, f"{where} has the tokens of prompt {other!r}."
+        reference = task.reference_completion(prompt, rng)
+        if reference is not None:
+            tokens += _read_back(tokenizer, reference, f"the reference {reference!r} of {where}")
+            both = tokenizer.decode(tokens)
+            assert both == prompt.text + reference, (
+                f"{where} and its reference {reference!r} are read back as {both!r}."
+            )
+
+
+def _read_back(tokenizer: Tokenizer, text: str, where: str) -> list[int]:
+    """The tokens of a text: ordinary ones, that say it and nothing else."""
+    with _no_error(f"{where} cannot be encoded"):
+        tokens = tokenizer.encode(text)
+    assert set(tokens) <= set(range(tokenizer.vocab_size)), (
+        f"{where} has token ids outside 0..{tokenizer.vocab_size - 1}."
+    )
+    assert tokenizer.ordinary[tokens].all(), f"{where} has tokens that write nothing: {tokens}."
+    found = tokenizer.decode(tokens)
+    assert found == text, f"{where} is read back from its tokens as {found!r}."
+    return tokens
+
+
 def _check_splits(task: Task, num_prompts: int, seed: int) -> None:
     keys = {}
     for split in ("train", "test"):
-        arguments = {name: getattr(task.config, name) for name in task.config.__dataclass_fields__}
         try:
-            part = type(task)(**{**arguments, "split": split})
+            part = task.changed(split=split)
         except RLFLError:
             return  # too few problems for two splits
         try:
@@ -150,6 +197,9 @@ def _check_references(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
             f"{where} has {len(tokens)} tokens; C is {task.max_completion_tokens}."
         )
         state = mask.start(prompt)
+        silent = ~tokenizer.ordinary
+        silent[[*tokenizer.eos_ids]] = False
+        assert not mask.row(state)[silent].any(), f"{where}: the mask allows tokens that write nothing."
         for token in tokens:
             assert mask.row(state)[token], (
                 f"{where} has the token {tokenizer.id_to_token(token)!r}, which the mask forbids."
@@ -185,7 +235,7 @@ def _check_arrays(task: Task, seed: int, num_prompts: int) -> None:
     columns, data = task.arrays_from_keys(keys)
     expected = np.stack([task.encode_prompt(prompt) for prompt in prompts])
     assert np.array_equal(columns, expected), "arrays_from_keys gives other columns than prompts_from_keys."
-    ordinary = np.setdiff1d(np.arange(tokenizer.vocab_size), [*task.tokenizer.special_ids])
+    ordinary = np.flatnonzero(tokenizer.ordinary)
     completions = rng.choice(ordinary, size=(num_prompts, budget))
     lengths = rng.integers(budget + 1, size=num_prompts)
     for row in range(0, num_prompts, 2):

@@ -51,8 +51,8 @@ def load_corpus(name: str, min_characters: int = 0, others: tuple[str, ...] = ()
     """Loads texts, once per process.
 
     Args:
-        name: A text file with one text per line, or a dataset's name on the Hugging Face hub, whose training texts are
-            taken.
+        name: A text file with one text per line (newlines alone end one), or a dataset's name on the Hugging Face hub,
+            whose training texts are taken.
         min_characters: Texts must be longer than this.
         others: Names that the caller has texts for; they are allowed too, the error says.
 
@@ -95,7 +95,8 @@ _Found = Iterator[tuple[str, int | None]]
 
 def _lines(path: Path) -> _Found:
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        # Neither splitlines nor read_text: a carriage return alone, "\x85" or "\u2028" ends no line.
+        for line in path.read_bytes().decode("utf-8").split("\n"):
             yield line, None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"corpus={str(path)!r} cannot be read as UTF-8 text: {error}") from error

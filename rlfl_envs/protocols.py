@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rlfl_envs.episode import OutcomeArrays, Prompt
 from rlfl_envs.keys import Keys
 
-__all__ = ["ArrayTask", "Automaton", "Grammar", "IllustratedTask", "SlowTask", "StoppingTask"]
+__all__ = ["ArrayStarts", "ArrayTask", "Automaton", "Grammar", "IllustratedTask", "SlowTask", "StoppingTask"]
 
 
 class Automaton(Protocol):
@@ -56,9 +56,6 @@ class ArrayTask(Protocol):
     def arrays_from_prompts(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.int64], NDArray[np.void]]:
         """The same for prompts that exist already."""
 
-    def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
-        """`syntax.start` for each row of the structured array."""
-
     def evaluate_arrays(
         self, data: NDArray[np.void], completions: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> OutcomeArrays:
@@ -69,6 +66,14 @@ class ArrayTask(Protocol):
             completions: int64 [n, C]; columns from `lengths` on are to be ignored.
             lengths: int64 [n], tokens without EOS.
         """
+
+
+@runtime_checkable
+class ArrayStarts(Protocol):
+    """What an `ArrayTask` with a syntax may add, so that its prompts need not be read back to start their masks."""
+
+    def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
+        """`syntax.start` of the prompt of each row of the structured array."""
 
 
 @runtime_checkable

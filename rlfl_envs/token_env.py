@@ -130,11 +130,10 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             prompt = self._drawn.pop()
             self._episode += 1
         self._columns[: self.prompt_length] = self.task.encode_prompt(prompt)
-        if self.prompt is not None:
-            self._mask.forget(np.array([self._state], dtype=np.int32))
         self.prompt = prompt
         self._columns[self.prompt_length :] = self.tokenizer.pad_id
         self._completion = []
+        self._mask.keep(np.zeros(0, dtype=np.int64))
         self._state = self._mask.start(prompt)
         self._outcome, self._finish_reason = None, ""
         self._print_if_human()
@@ -153,7 +152,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """
         if self.prompt is None or self._outcome is not None:
             raise ResetNeeded("The episode is over, or none was begun: call reset() before step().")
-        if isinstance(action, bool) or not self.action_space.contains(action):
+        if not self._is_token(action):
             raise ActionError(
                 f"action={action!r} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}."
             )
@@ -162,7 +161,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             self._finish("illegal")
         else:
             self._columns[self.prompt_length + len(self._completion)] = token
-            if token == self.tokenizer.eos_id:
+            if token in self.tokenizer.eos_ids:
                 self._finish("eos")
             else:
                 self._completion.append(token)
@@ -174,6 +173,11 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         reward = 0.0 if self._outcome is None else float(self._outcome.reward)
         self._print_if_human()
         return self._columns.copy(), reward, self._outcome is not None, False, self._info()
+
+    def _is_token(self, action: Any) -> bool:
+        if isinstance(action, int):  # Gymnasium's own check overflows before 1.4
+            return not isinstance(action, bool) and 0 <= action < self.tokenizer.vocab_size
+        return bool(self.action_space.contains(action))
 
     def _info(self) -> dict[str, Any]:
         info: dict[str, Any] = {"action_mask": self._mask.row(self._state).copy()}

@@ -14,7 +14,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -27,6 +27,12 @@ from numpy.typing import NDArray
 from rlfl_envs.arguments import check_value
 
 __all__ = ["OneHot", "TokenIds", "VectorOneHot", "VectorTokenIds"]
+
+
+if TYPE_CHECKING:
+    _VectorWrapper = VectorWrapper[NDArray[Any], Any, NDArray[np.int64], Any, Any]
+else:
+    _VectorWrapper = VectorWrapper  # generic from Gymnasium 1.4 on
 
 
 class _Ids:
@@ -91,7 +97,7 @@ class OneHot(TokenIds):
     _form = _Flat
 
 
-class VectorTokenIds(VectorWrapper[NDArray[Any], Any, NDArray[np.int64], Any, Any]):
+class VectorTokenIds(_VectorWrapper):
     """`TokenIds` of vector environments: int64 [N, P + C]; `final_obs` too."""
 
     _form: ClassVar[type[_Ids]] = _Ids

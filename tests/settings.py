@@ -102,7 +102,7 @@ class MadeUpPool:
         return [self._screen(request) or self._made_up(request) for request in requests]
 
     def _made_up(self, request: Any) -> Any:
-        from rlfl_envs.judging.pool import Judgement
+        from rlfl_envs.judging import Judgement
 
         rng = np.random.default_rng(request.seed)
         status = str(rng.choice(["playable", "unplayable", "no_compile"], p=[0.2, 0.4, 0.4]))

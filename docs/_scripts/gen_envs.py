@@ -172,7 +172,7 @@ def main() -> None:
     if not skipped:
         pages["index.md"] = index(tasks)
 
-    drift = []
+    drift: list[str] = []
     for name, text in pages.items():
         path = FOLDER / name
         if not check:

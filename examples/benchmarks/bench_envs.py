@@ -107,16 +107,19 @@ VARIANTS = [
 
 def record(id: str, num_envs: int, steps: int) -> Tape:
     """Plays references once and keeps the actions."""
-    envs = gymnasium.make_vec(id, num_envs=num_envs)
-    task, tokenizer = envs.unwrapped.task, envs.unwrapped.tokenizer
+    envs = gymnasium.make_vec(id, num_envs=num_envs).unwrapped
+    assert isinstance(envs, rlfl_envs.TokenVectorEnv)
+    task, tokenizer = envs.task, envs.tokenizer
     envs.reset(seed=SEED)
     rng = np.random.default_rng(SEED)
     actions = np.full((steps, num_envs), tokenizer.eos_id)
     counts = np.ones((steps, num_envs), dtype=np.bool_)
     starts, finished = np.zeros(num_envs, dtype=int), np.zeros(num_envs, dtype=np.bool_)
     for step in range(steps):
-        for i in np.flatnonzero(starts == step):
-            tokens = tokenizer.encode(task.reference_completion(envs.unwrapped.prompt(i), rng))[: steps - step]
+        for i in np.flatnonzero(starts == step).tolist():
+            reference = task.reference_completion(envs.prompt(i), rng)
+            assert reference is not None
+            tokens = tokenizer.encode(reference)[: steps - step]
             actions[step : step + len(tokens), i] = tokens  # then EOS, if there is time for it
         _, _, now, _, _ = envs.step(actions[step])
         counts[step] = ~finished

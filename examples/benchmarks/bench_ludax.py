@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from rlfl_agents.run.results import append_result, read_results
-from rlfl_envs.judging.pool import Pool, Request
+from rlfl_envs.judging import Pool, Request
 from rlfl_envs.tasks.games.ludax import corpus as ludax_games
 from rlfl_envs.tasks.games.ludax import judge as ludax
 
@@ -109,7 +109,7 @@ def throughput(games: Sequence[str]) -> dict[str, float]:
             pool.evaluate([Request(game, SETTINGS, SEED) for game in games])
             rates[f"workers={workers}"] = len(games) / (time.perf_counter() - started)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=spawn, initializer=ludax.start) as processes:
+    with ProcessPoolExecutor(2, mp_context=spawn, initializer=ludax.start, initargs=({},)) as processes:
         stock = partial(stock_playouts, num_playouts=PLAYOUTS, max_turns=TURNS, seed=SEED)
         [*processes.map(stock, [small] * 4)]
         started = time.perf_counter()
@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", type=int, default=52, help="how many besides the shipped games")
     count = parser.parse_args().mutants
-    ludax.start()
+    ludax.start({})
     for playouts in (our_playouts, stock_playouts):  # what is loaded and compiled once is no game's
         playouts(ludax_games.shipped()["tic_tac_toe"], PLAYOUTS, TURNS, SEED)
     shipped = [compare(name, game) for name, game in ludax_games.shipped().items()]

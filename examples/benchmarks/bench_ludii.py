@@ -40,7 +40,7 @@ from typing import Any
 
 from rlfl_agents.run.results import append_result
 from rlfl_envs.cache import cache_folder, keep
-from rlfl_envs.judging.pool import Pool, Request
+from rlfl_envs.judging import Pool, Request
 from rlfl_envs.tasks.games.bracketed import forms
 from rlfl_envs.tasks.games.ludii import judge as ludii
 from rlfl_envs.tasks.games.ludii.language import corpus
@@ -150,27 +150,31 @@ class PapersProcess:
 
     def __init__(self, jar: str, folder: str) -> None:
         """Starts it; it writes a log into the folder."""
-        command = ["java", "-cp", jar, PAPERS_CLASS]
-        self._pipe: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._start = lambda: subprocess.Popen(command, text=True, cwd=folder, **self._pipe)
+        self._command = ["java", "-cp", jar, PAPERS_CLASS]
+        self._folder = folder
         self._process = self._ready()
 
     def _ready(self) -> subprocess.Popen[str]:
-        process = self._start()
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(self._command, text=True, cwd=self._folder, **pipes)
+        assert process.stdout is not None
         while "Ready" not in process.stdout.readline():
             assert process.poll() is None
         return process
 
     def judge(self, game: str) -> dict[str, Any]:
         """Judges a game: its status, and how many turns its playouts had on average."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        answers = self._process.stdout
         self._process.stdin.write(f"Random|{PLAYOUTS}|0.1|{MOVES // 2}|{game}\n")
         self._process.stdin.flush()
-        ready, _, _ = select.select([self._process.stdout], [], [], TIMEOUT)
+        ready, _, _ = select.select([answers], [], [], TIMEOUT)
         if not ready:
             self.close()
             self._process = self._ready()
             return {"status": "timeout"}
-        line = self._process.stdout.readline().strip()
+        line = answers.readline().strip()
         if line in ("-1", "-2"):
             return {"status": "no_compile" if line == "-1" else "unplayable"}
         return {"status": "playable", "parts": {"mean_turns": float(line.split("|")[3])}}

@@ -38,7 +38,7 @@ def rate(envs: Any, tape: np.ndarray) -> float:
         envs.step(tape[steps % len(tape)])
         envs.env_method("action_masks")
         steps += 1
-    return steps * envs.num_envs / seconds
+    return float(steps * envs.num_envs / seconds)
 
 
 def main() -> None:
@@ -48,11 +48,9 @@ def main() -> None:
     print(f"{'id':<26}{'envs':>6}{'DummyVecEnv':>14}{'TokenVecEnv':>12}{'ratio':>8}")
     for id in [id for id in rlfl_envs.list_ids() if not id.endswith("Game-v0")]:  # judging games takes seconds
         for num_envs in NUM_ENVS:
-            contenders = {
-                "DummyVecEnv": DummyVecEnv([partial(gymnasium.make, id)] * num_envs),
-                "TokenVecEnv": make_sb3(id, num_envs).unwrapped,
-            }
-            vocab_size = contenders["TokenVecEnv"].action_space.n
+            native = make_sb3(id, num_envs).unwrapped
+            contenders = {"DummyVecEnv": DummyVecEnv([partial(gymnasium.make, id)] * num_envs), "TokenVecEnv": native}
+            vocab_size = rlfl_envs.load_task(id).tokenizer.vocab_size
             tape = rng.integers(2, vocab_size, size=(64, num_envs))  # no PAD, no BOS
             rates: dict[str, list[float]] = {name: [] for name in contenders}
             for _ in range(REPEATS):

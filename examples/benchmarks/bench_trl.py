@@ -49,7 +49,7 @@ from rlfl_envs.integrations.trl import prompt_dataset, reward_function, task_tok
 
 RESULTS = Path(__file__).parent / "results" / "trl.jsonl"
 MICRO_BATCH = 512
-MODEL = {"layers": 2, "width": 64, "heads": 4}
+MODEL: dict[str, Any] = {"layers": 2, "width": 64, "heads": 4}
 GOAL = 0.9
 EVAL_PROMPTS = 512
 GRPO: dict[str, Any] = {

@@ -144,7 +144,9 @@ def train(args: Args) -> float:
     torch.manual_seed(args.seed)
     envs = make(args, args.num_envs)
     steps, n = args.num_steps, args.num_envs
-    columns, vocab_size = envs.single_observation_space.shape[0], envs.single_action_space.n
+    assert isinstance(envs.single_observation_space, gymnasium.spaces.MultiDiscrete)
+    assert isinstance(envs.single_action_space, gymnasium.spaces.Discrete)
+    columns, vocab_size = envs.single_observation_space.shape[0], int(envs.single_action_space.n)
     agent = Agent(columns, vocab_size, args.width)
     optimizer = torch.optim.Adam(agent.parameters(), lr=args.learning_rate, eps=1e-5)
 

@@ -91,7 +91,7 @@ def make_model(algorithm: str, id: str, seed: int = 0) -> BaseAlgorithm:
     settings = ALGORITHMS[algorithm]
     network = settings.get("network", NETWORKS[id])
     cls = getattr(stable_baselines3, algorithm, None) or getattr(sb3_contrib, algorithm)
-    return cls(
+    model: BaseAlgorithm = cls(
         settings.get("policy", "MlpPolicy"),
         make_sb3(id, settings["num_envs"], seed=seed),
         policy_kwargs={
@@ -106,12 +106,13 @@ def make_model(algorithm: str, id: str, seed: int = 0) -> BaseAlgorithm:
         device="cpu",
         **settings["arguments"],
     )
+    return model
 
 
 def success(model: BaseAlgorithm, held_out: VecEnv) -> float:
     """Plays one episode in each environment, greedy, always the same prompts; returns the share that succeeds."""
     held_out.seed(HELD_OUT_SEED)
-    observations = held_out.reset()
+    observations: Any = held_out.reset()
     has_ended, succeeds = np.zeros((2, held_out.num_envs), dtype=bool)
     masks: dict[str, Any] = {}
     memory: Any = None  # of RecurrentPPO; each episode is the environment's first, so that it need not be cleared

@@ -169,7 +169,7 @@ _REMEDIES: dict[str, dict[str, Any]] = {
 }
 # GPT-2's width over this one's is 6: Adam's step in a narrower model may be longer in proportion, for as much of a
 # change.
-_SMALLER = {"layers": 2, "width": 128, "heads": 4}
+_SMALLER: dict[str, Any] = {"layers": 2, "width": 128, "heads": 4}
 _PAPER_TABLE = (
     *("exact before", "exact", "sampled", "reward", "entropy", "batch entropy"),
     *("largest p̄", "different answers", "minutes"),

@@ -111,7 +111,7 @@ def reference_dataset(id: str, *, num_prompts: int, seed: int = 0, **kwargs: Any
     prompts = _draw(task, num_prompts, seed)
     rng = np.random.default_rng(seed)
     references = [task.reference_completion(prompt, rng) for prompt in prompts]
-    check_value("id", id, None not in references, "an id whose task has reference completions")
+    check_value("id", id, None not in references, "an id whose task has references")
     return _dataset({"prompt": [prompt.text for prompt in prompts], "completion": references})
 
 

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from rlfl_envs.errors import ConfigError
 from rlfl_envs.masks.automaton import SyntaxMask
-from rlfl_envs.masks.base import OrdinaryTokenMask, TokenMask
+from rlfl_envs.masks.base import MaskTable, OrdinaryTokenMask, TokenMask
+from rlfl_envs.masks.batch import BatchMasks
 from rlfl_envs.masks.grammar import GrammarMask, llguidance_vocabulary
 from rlfl_envs.protocols import Grammar
 from rlfl_envs.task import Task
 
-__all__ = ["GrammarMask", "OrdinaryTokenMask", "SyntaxMask", "TokenMask", "llguidance_vocabulary", "make_mask"]
+__all__ = [
+    "BatchMasks",
+    "GrammarMask",
+    "MaskTable",
+    "OrdinaryTokenMask",
+    "SyntaxMask",
+    "TokenMask",
+    "llguidance_vocabulary",
+    "make_mask",
+]
 
 
 def make_mask(task: Task) -> TokenMask:

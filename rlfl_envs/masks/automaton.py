@@ -3,148 +3,119 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlfl_envs.episode import Prompt
-from rlfl_envs.masks.base import TokenMask, ordinary_row
+from rlfl_envs.masks.base import MaskTable, TokenMask
+from rlfl_envs.masks.reader import NEVER, Place, TokenReader
 from rlfl_envs.protocols import Automaton
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["SyntaxMask"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Moves:
-    """What may follow a state, budget aside: tokens [m], where they lead, and what is then still needed [m]."""
-
-    tokens: NDArray[np.int64]
-    targets: dict[int, Hashable]
-    needed: NDArray[np.int64]
-
-
 class SyntaxMask(TokenMask):
     """Only tokens that keep the completion a prefix of something well-formed that still fits the budget.
 
-    Works for any vocabulary: a token is legal where the automaton can read its whole text. What is still needed is
-    counted in characters, an upper bound of tokens, so the budget rule may be stricter than necessary for vocabularies
+    Works for any vocabulary: a token is legal where the automaton can read the characters that it ends, and one that
+    begins as it does. What is still needed is counted in characters, each as costly as the one that takes the most
+    tokens alone. That is an upper bound of tokens, so the budget rule may be stricter than necessary for vocabularies
     with longer tokens, and it is dropped in a state where it would leave nothing. EOS is legal in final states once
-    there are `min_tokens`, and wherever nothing else is. A state is one of the automaton's with the number of tokens
-    used, so that what is legal depends on the completion alone, never on what was met before; few of them differ in
-    their row.
+    there are `min_tokens`, and wherever nothing else is.
+
+    A state is a place in the text with the number of tokens used, so that what is legal depends on the completion
+    alone, never on what was met before. Its number is that of the place, then as many bits as the budget takes for the
+    tokens used. What may follow a place is found when it is first met.
     """
 
-    _MAX_TABLE = 4096  # vocabularies up to this size keep their transitions in an array, larger ones in a dictionary
+    _LARGE = 2**26  # bytes
 
     def __init__(self, automaton: Automaton, tokenizer: Tokenizer, budget: int, min_tokens: int) -> None:
         """Prepares the empty tables; states are added when they are met."""
         self._automaton = automaton
+        self._reader = TokenReader(automaton, tokenizer)
         self._budget = budget
+        self._bits = budget.bit_length()
         self._min_tokens = min_tokens
-        self._eos_id = tokenizer.eos_id
-        self._vocab_size = tokenizer.vocab_size
-        ordinary = ordinary_row(tokenizer)
-        alphabet = set(automaton.alphabet)
-        self._texts = {
-            token: text
-            for token, text in enumerate(tokenizer.token_texts)
-            if text and ordinary[token] and token != tokenizer.eos_id and alphabet.issuperset(text)
-        }
-        self._moves: dict[Hashable, _Moves] = {}
-        self._numbers: dict[tuple[Hashable, int], int] = {}
-        self._states: list[tuple[Hashable, int]] = []  # by number: the automaton's state and the tokens used
-        self._row_numbers: dict[tuple[Hashable, int, bool], int] = {}
-        self.row_of = np.zeros(16, dtype=np.int32)
-        self._storage = np.zeros((16, self._vocab_size), dtype=np.int8)
-        self._has_table = self._vocab_size <= self._MAX_TABLE
-        self._table = np.full((16, self._vocab_size if self._has_table else 0), -1, dtype=np.int32)
-        self._followers: list[dict[int, int]] = []
+        self._eos_ids = list(tokenizer.eos_ids)
+        self._columns = np.zeros(tokenizer.vocab_size, dtype=np.int64)
+        self._columns[self._reader.tokens] = np.arange(len(self._reader.tokens))
+        self.table = MaskTable(tokenizer.vocab_size)
+        self._clear()
 
-    @property
-    def rows(self) -> NDArray[np.int8]:  # type: ignore[override]
-        """int8 [R, V], the rows of the states met so far."""
-        return self._storage[: len(self._row_numbers)]
+    def _clear(self) -> None:
+        self._numbers: dict[Place, int] = {}
+        self._places: list[Place] = []
+        self.row_of = np.full(1 << self._bits, -1, dtype=np.int32)
+        self._needed = np.zeros((1, len(self._reader.tokens)), dtype=np.int32)  # tokens, after each of the reader's
+        self._moves = np.zeros(self._needed.shape, dtype=np.int64)  # what each adds to a state; 0 where not yet known
 
     def start(self, prompt: Prompt) -> int:
         """Starts the automaton."""
         return self.start_at(self._automaton.start(prompt))
 
-    def start_at(self, state: Hashable) -> int:
-        """The number of an automaton's state with no token used."""
-        return self._number(state, 0)
+    def start_at(self, beginning: Hashable) -> int:
+        """The automaton's state with no token used."""
+        return self._number((beginning, b"")) << self._bits
 
     def next_state(self, state: int, token: int) -> int:
         """Follows a legal token."""
-        follower = self._followers[state].get(token)
-        if follower is None:
-            origin, used = self._states[state]
-            follower = self._number(self._moves[origin].targets[token], used + 1)
-            self._followers[state][token] = follower
-            if self._has_table:
-                self._table[state, token] = follower
-        return follower
+        move = int(self._moves[state >> self._bits, self._columns[token]])
+        return state + (move or self._find_move(state >> self._bits, token))
 
-    def next_states(self, states: NDArray[np.int32], tokens: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Follows legal tokens, by table where it has them already."""
-        if not self._has_table:
-            return np.array(
-                [self.next_state(s, t) for s, t in zip(states.tolist(), tokens.tolist(), strict=True)], dtype=np.int32
-            )
-        followers = self._table[states, tokens]
-        for i in np.flatnonzero(followers < 0).tolist():
-            followers[i] = self.next_state(int(states[i]), int(tokens[i]))
-        return followers
+    def next_states(self, states: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Follows legal tokens."""
+        moves = self._moves[states >> self._bits, self._columns[tokens]]
+        for i in np.flatnonzero(moves == 0).tolist():
+            moves[i] = self._find_move(int(states[i]) >> self._bits, int(tokens[i]))
+        following: NDArray[np.int64] = states + moves
+        return following
 
-    def _number(self, state: Hashable, used: int) -> int:
-        number = self._numbers.get((state, used))
+    def keep(self, states: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Begins anew with the places of these states where there are many others."""
+        room = self.row_of.nbytes + self._needed.nbytes + self._moves.nbytes
+        if room > self._LARGE and len(self._places) > 2 * len(states):
+            places = [self._places[number] for number in (states >> self._bits).tolist()]
+            self._clear()
+            used = states & ((1 << self._bits) - 1)
+            states = (np.array([*map(self._number, places)], dtype=np.int64) << self._bits) + used
+        return super().keep(states)
+
+    def _number(self, place: Place) -> int:
+        number = self._numbers.get(place)
         if number is None:
-            number = self._numbers[state, used] = len(self._states)
-            if number == len(self.row_of):
-                self.row_of = np.concatenate([self.row_of, np.zeros_like(self.row_of)])
-                self._table = np.concatenate([self._table, np.full_like(self._table, -1)])
-            self._states.append((state, used))
-            self._followers.append({})
-            self.row_of[number] = self._row_number(state, used)
+            number = self._numbers[place] = len(self._places)
+            if number == len(self._needed):
+                self.row_of = np.concatenate([self.row_of, np.full_like(self.row_of, -1)])
+                self._needed = np.concatenate([self._needed, np.zeros_like(self._needed)])
+                self._moves = np.concatenate([self._moves, np.zeros_like(self._moves)])
+            self._places.append(place)
+            self._needed[number] = self._reader.needed(place)
         return number
 
-    def _row_number(self, state: Hashable, used: int) -> int:
-        moves = self._moves.get(state)
-        if moves is None:
-            moves = self._moves[state] = self._find_moves(state)
-        fits = moves.needed <= self._budget - used - 1
-        may_end = used >= self._min_tokens
-        key = (state, int(fits.sum()), may_end)  # how many fit says which
-        number = self._row_numbers.get(key)
-        if number is None:
-            number = self._row_numbers[key] = len(self._row_numbers)
-            if number == len(self._storage):
-                self._storage = np.concatenate([self._storage, np.zeros_like(self._storage)])
-            self._storage[number] = self._row(state, moves, fits, may_end)
-        return number
+    def _find_move(self, number: int, token: int) -> int:
+        """What a legal token adds to a state of a place: the way to another place, and one token used."""
+        target = self._number(self._reader.after(self._places[number], token))
+        move = ((target - number) << self._bits) + 1
+        self._moves[number, self._columns[token]] = move
+        return move
 
-    def _find_moves(self, state: Hashable) -> _Moves:
-        targets = {}
-        for token, text in self._texts.items():
-            target: Hashable | None = state
-            for character in text:
-                target = self._automaton.advance(target, character)
-                if target is None:
-                    break
-            if target is not None:
-                targets[token] = target
-        needed = np.array([self._automaton.characters_left(target) for target in targets.values()], dtype=np.int64)
-        return _Moves(np.array([*targets], dtype=np.int64), targets, needed)
+    def _find_row(self, state: int) -> int:
+        number, used = state >> self._bits, state & ((1 << self._bits) - 1)
+        needed = self._needed[number]
+        legal = needed <= self._budget - used - 1
+        may_end = self._reader.is_final(self._places[number]) and used >= self._min_tokens
+        if not may_end and not legal.any():  # an end comes before tokens that lead nowhere
+            legal = needed < NEVER
+        may_end = may_end or not legal.any()
+        key = np.packbits(legal).tobytes() + bytes([may_end])
+        self.row_of[state] = row_number = self.table.number(key, lambda: self._row(legal, may_end))
+        return row_number
 
-    def _row(self, state: Hashable, moves: _Moves, fits: NDArray[np.bool_], may_end: bool) -> NDArray[np.int8]:
-        row = np.zeros(self._vocab_size, dtype=np.int8)
-        row[moves.tokens[fits] if fits.any() else moves.tokens] = 1
-        if self._automaton.is_final(state) and may_end:
-            # A final state that only dead ends could follow is an end.
-            if not fits.any():
-                row[:] = 0
-            row[self._eos_id] = 1
-        if not row.any():
-            row[self._eos_id] = 1
+    def _row(self, legal: NDArray[np.bool_], may_end: bool) -> NDArray[np.int8]:
+        row = np.zeros(len(self._columns), dtype=np.int8)
+        row[self._reader.tokens[legal]] = 1
+        row[self._eos_ids] = may_end
         return row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
-from rlfl_envs.masks.base import TokenMask, ordinary_row
+from rlfl_envs.masks.base import MaskTable, TokenMask, ordinary_row
 from rlfl_envs.protocols import Grammar
 from rlfl_envs.tokenization import Tokenizer
 
@@ -26,12 +26,10 @@ class GrammarMask(TokenMask):
     """Only tokens that keep the completion a prefix of a text that a context-free grammar derives, by llguidance.
 
     A state of an Earley parser is too large to be numbered and kept: each episode has a matcher, which is moved on, and
-    a state is the matcher's place in a list, with a row of its own. EOS is legal where the text is derived and there
-    are `min_tokens`, and wherever nothing else is. The budget is not kept in mind, for llguidance does not say how much
-    is still needed; a completion may be cut off.
+    a state is the matcher's place in a list. EOS is legal where the text is derived and there are `min_tokens`, and
+    wherever nothing else is. The budget is not kept in mind, for llguidance does not say how much is still needed; a
+    completion may be cut off.
     """
-
-    rows_change = True
 
     def __init__(self, syntax: Grammar, tokenizer: Tokenizer, min_tokens: int) -> None:
         """Prepares the vocabulary for llguidance.
@@ -42,18 +40,25 @@ class GrammarMask(TokenMask):
         self._syntax = syntax
         self._tokenizer = tokenizer
         self._min_tokens = min_tokens
-        self._ordinary = ordinary_row(tokenizer)
+        self._eos_ids = list(tokenizer.eos_ids)
+        ordinary = ordinary_row(tokenizer)
+        ordinary[self._eos_ids] = 0
+        self._ordinary = np.packbits(ordinary, bitorder="little")
         self._vocabulary = llguidance_vocabulary(tokenizer)
         self._beginnings: dict[str, LLMatcher] = {}  # by grammar
         self._matchers: list[LLMatcher] = []  # by place
         self._histories: list[tuple[str, list[int]]] = []  # the grammar and the tokens since: what matchers come from
         self._free: list[int] = []
-        self.rows = np.zeros((4, tokenizer.vocab_size), dtype=np.int8)
-        self.row_of = np.arange(4, dtype=np.int32)
+        self.table = MaskTable(tokenizer.vocab_size)
+        self.row_of = np.full(4, -1, dtype=np.int32)
 
     def start(self, prompt: Prompt) -> int:
+        """Begins an episode with the prompt's grammar."""
+        return self.start_at(self._syntax.start(prompt))
+
+    def start_at(self, beginning: Hashable) -> int:
         """Begins an episode at a free place."""
-        grammar = self._syntax.start(prompt)
+        grammar = str(beginning)
         matcher = self._matcher(grammar)
         if self._free:
             place = self._free.pop()
@@ -62,48 +67,48 @@ class GrammarMask(TokenMask):
             place = len(self._matchers)
             self._matchers.append(matcher)
             self._histories.append((grammar, []))
-            if place == len(self.rows):
-                self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
-                self.row_of = np.arange(len(self.rows), dtype=np.int32)
-        self._fill([place])
+            if place == len(self.row_of):
+                self.row_of = np.concatenate([self.row_of, np.full_like(self.row_of, -1)])
+        self.row_of[place] = -1
         return place
 
     def next_state(self, state: int, token: int) -> int:
         """Moves the episode's matcher on."""
-        self._consume(state, token)
-        self._fill([state])
+        self._matchers[state].consume_token(token)
+        self._histories[state][1].append(token)
+        self.row_of[state] = -1
         return state
 
-    def next_states(self, states: NDArray[np.int32], tokens: NDArray[np.int64]) -> NDArray[np.int32]:
+    def next_states(self, states: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """Moves matchers on."""
         for state, token in zip(states.tolist(), tokens.tolist(), strict=True):
-            self._consume(state, token)
-        self._fill(states.tolist())
+            self.next_state(state, token)
         return states
 
-    def forget(self, states: NDArray[np.int32]) -> None:
-        """Frees places for other episodes."""
-        self._free += states.tolist()
+    def keep(self, states: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Frees the places of all others."""
+        is_free = np.ones(len(self._matchers), dtype=np.bool_)
+        is_free[states] = False
+        self._free = np.flatnonzero(is_free).tolist()
+        return super().keep(states)
 
-    def _consume(self, place: int, token: int) -> None:
-        self._matchers[place].consume_token(token)
-        self._histories[place][1].append(token)
+    def _find_row(self, state: int) -> int:
+        matcher = self._matchers[state]
+        words = np.zeros(-(-self._tokenizer.vocab_size // 32), dtype=np.int32)
+        if not matcher.is_stopped():
+            matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
+        bits = words.view(np.uint8)[: len(self._ordinary)] & self._ordinary
+        is_end = matcher.is_accepting() and len(self._histories[state][1]) >= self._min_tokens
+        may_end = bool(is_end or not bits.any())
+        self.row_of[state] = number = self.table.number(
+            bits.tobytes() + bytes([may_end]), lambda: self._row(bits, may_end)
+        )
+        return number
 
-    def _fill(self, places: list[int]) -> None:
-        """Writes the rows of these places anew."""
-        words = np.zeros((len(places), -(-self._ordinary.size // 32)), dtype=np.int32)
-        for words_of_one, place in zip(words, places, strict=True):
-            if not self._matchers[place].is_stopped():
-                self._matchers[place].unsafe_compute_mask_ptr(words_of_one.ctypes.data, words_of_one.nbytes)
-        bits = np.unpackbits(words.view(np.uint8), axis=1, count=self._ordinary.size, bitorder="little")
-        rows = bits.view(np.int8) & self._ordinary
-        may_end = [
-            self._matchers[place].is_accepting() and len(self._histories[place][1]) >= self._min_tokens
-            for place in places
-        ]
-        rows[:, self._tokenizer.eos_id] = 0
-        rows[:, self._tokenizer.eos_id] = np.logical_or(may_end, ~rows.any(axis=1))
-        self.rows[places] = rows
+    def _row(self, bits: NDArray[np.uint8], may_end: bool) -> NDArray[np.int8]:
+        row = np.unpackbits(bits, count=self._tokenizer.vocab_size, bitorder="little").view(np.int8)
+        row[self._eos_ids] = may_end
+        return row
 
     def _matcher(self, grammar: str) -> LLMatcher:
         """A matcher at the beginning of what a grammar derives."""
@@ -160,10 +165,8 @@ def llguidance_vocabulary(tokenizer: Tokenizer | Sequence[str]) -> LLTokenizer:
         eos_id = len(tokens) - 1
         wrapped = _Tokens(tokens, eos_id, [eos_id], lambda text: [*text.encode(errors="replace")])
         return LLTokenizer(TokenizerWrapper(wrapped))
-    if not tokenizer.closed:
-        return LLTokenizer(tokenizer.backend.to_str(), eos_token=tokenizer.eos_id)
-    special = sorted(tokenizer.special_ids)
-    tokens = [_SPECIAL if i in special else text.encode() for i, text in enumerate(tokenizer.token_texts)]
+    special = np.flatnonzero(~tokenizer.ordinary).tolist()
+    tokens = [each or _SPECIAL for each in tokenizer.token_bytes]
     return LLTokenizer(TokenizerWrapper(_Tokens(tokens, tokenizer.eos_id, special, tokenizer.encode)))
 
 

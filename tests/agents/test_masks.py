@@ -68,14 +68,14 @@ class Watched:
 
     def reset(self, **arguments: object) -> tuple[np.ndarray, dict[str, object]]:
         """As the environment's own."""
-        observation, infos = self._envs.reset(**arguments)  # type: ignore[arg-type]
-        self.shown.append(infos["action_mask"].astype(bool))
-        return observation, infos
+        result = self._envs.reset(**arguments)  # type: ignore[arg-type]
+        self.shown.append(self._envs.action_masks())
+        return result
 
     def step(self, actions: np.ndarray) -> tuple[object, ...]:
         """As the environment's own."""
         result = self._envs.step(actions)
-        self.shown.append(result[-1]["action_mask"].astype(bool))
+        self.shown.append(self._envs.action_masks())
         return result
 
 

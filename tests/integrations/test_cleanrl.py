@@ -1,9 +1,13 @@
-"""The PPO in one file learns."""
+"""Algorithms in one file, in the manner of CleanRL: our PPO, and a DQN that reads one-hot observations."""
 
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
+
+from rlfl_envs.wrappers import OneHot
 
 
 def test_example_learns(example: Callable[[str], Any]) -> None:
@@ -24,3 +28,43 @@ def test_advantages(example: Callable[[str], Any], ended: bool) -> None:
     found = script.generalised_advantages(rewards, values, ends, torch.tensor([4.0]), gamma=1.0, gae_lambda=1.0)
     after = 0.0 if ended else 4.0
     assert found.flatten().tolist() == [1.0 + after - 0.25, 1.0 + after - 0.5]
+
+
+def test_dqn_reads_one_hot_observations() -> None:
+    """A plain DQN of linear layers, which knows neither tokens nor masks, learns to copy one letter."""
+    torch = pytest.importorskip("torch", reason="needs the extra agent")
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+
+    def make() -> gymnasium.Env[Any, Any]:
+        env = gymnasium.make("rlfl/Copy-v0", alphabet="abc", length=1, split="all")
+        return gymnasium.wrappers.RecordEpisodeStatistics(OneHot(env))
+
+    envs = gymnasium.vector.SyncVectorEnv([make])
+    size, actions = envs.single_observation_space.shape[0], int(envs.single_action_space.n)
+    network = torch.nn.Sequential(torch.nn.Linear(size, 64), torch.nn.ReLU(), torch.nn.Linear(64, actions))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    replay: list[tuple[Any, ...]] = []
+    returns: list[float] = []
+    observation, _ = envs.reset(seed=0)
+    resets = False  # a step that begins an episode has no action of its own
+    for step in range(4000):
+        greedy = int(network(torch.as_tensor(observation)).argmax())
+        action = int(rng.integers(actions)) if rng.random() < max(0.02, 1 - step / 2000) else greedy
+        following, reward, ended, _, infos = envs.step(np.array([action]))
+        if not resets:
+            replay.append((observation[0], action, reward[0], following[0], ended[0]))
+        returns += infos["episode"]["r"].tolist() if "episode" in infos else []
+        observation, resets = following, bool(ended[0])
+        if step >= 500 and step % 4 == 0:
+            batch = [replay[i] for i in rng.integers(len(replay), size=64)]
+            seen, chosen, earned, after, over = (
+                torch.as_tensor(np.array(column)) for column in zip(*batch, strict=True)
+            )
+            with torch.no_grad():
+                target = earned.float() + network(after).amax(dim=1) * ~over
+            value = network(seen).gather(1, chosen[:, None])[:, 0]
+            optimizer.zero_grad()
+            torch.nn.functional.mse_loss(value, target).backward()
+            optimizer.step()
+    assert np.mean(returns[-200:]) > 0.9

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlfl_envs import ConfigError, MissingDependencyError, PromptError, UnknownIdError, list_ids, load_task
-from rlfl_envs.integrations.trl import prompt_dataset, reward_function, task_tokenizer
+from rlfl_envs.integrations.trl import prompt_dataset, reference_dataset, reward_function, task_tokenizer
 
 # Sentiment asks for min_completion_tokens=4, which TRL cannot keep: there the bridge wants min_completion_tokens=0.
 SLOW = ("rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0", "rlfl/Sentiment-v0")
@@ -258,6 +258,60 @@ def test_trains(algorithm: str, tmp_path: Path) -> None:
     first = trainer.state.log_history[0]
     assert {"success", "part/right_characters", "rewards/Copy-v0/mean"} <= set(first)
     assert 0.0 <= first["reward"] <= 1.0
+
+
+@pytest.mark.filterwarnings("default")  # TRL and Transformers warn of each other
+def test_warm_start(tmp_path: Path) -> None:
+    """SFTTrainer takes vocabulary and references: the labels are the answer and EOS, and the model learns them."""
+    trl = pytest.importorskip("trl", reason="needs the extra trl")
+    torch = pytest.importorskip("torch", reason="needs the extra trl")
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    id, arguments = "rlfl/Copy-v0", {"alphabet": "abcd", "length": 2}
+    tokenizer, task = task_tokenizer(id, **arguments), load_task(id, **arguments)
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    shape = GPT2Config(vocab_size=len(tokenizer), n_positions=8, n_embd=32, n_layer=1, n_head=2, **ids)
+    model = GPT2LMHeadModel(shape)
+    trainer = trl.SFTTrainer(
+        model=model,
+        train_dataset=reference_dataset(id, num_prompts=256, **arguments),
+        processing_class=tokenizer,
+        args=trl.SFTConfig(
+            output_dir=str(tmp_path),
+            max_steps=100,
+            per_device_train_batch_size=32,
+            learning_rate=3e-3,
+            bf16=False,
+            use_cpu=True,
+            report_to=[],
+            disable_tqdm=True,
+            save_strategy="no",
+        ),
+    )
+    row = trainer.train_dataset[0]
+    answer = [*task.tokenizer.encode(row["prompt"]), task.tokenizer.eos_id]
+    assert [label for label in row["labels"] if label != -100] == answer
+    assert row["input_ids"] == [*tokenizer(row["prompt"])["input_ids"], *answer]
+    trainer.train()
+    prompts = prompt_dataset(id, num_prompts=32, seed=1, **arguments)["prompt"]
+    given = tokenizer(list(prompts), return_tensors="pt", padding=True)
+    model.eval()
+    written = model.generate(given["input_ids"], attention_mask=given["attention_mask"], max_new_tokens=3)
+    completions = tokenizer.batch_decode(written[:, given["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert np.mean(reward_function(id, **arguments)(prompts=prompts, completions=completions)) > 0.9
+
+
+def test_references_are_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each completion earns full reward for its prompt; a task without references is refused."""
+    pytest.importorskip("datasets", reason="needs the extra trl")
+    data = reference_dataset("rlfl/ArithmeticSteps-v0", num_prompts=32)
+    reward = reward_function("rlfl/ArithmeticSteps-v0")
+    assert reward(prompts=data["prompt"], completions=data["completion"]) == [1.0] * 32
+    assert data["prompt"] == prompt_dataset("rlfl/ArithmeticSteps-v0", num_prompts=32)["prompt"]
+    monkeypatch.setattr("rlfl_envs.tasks.copy.Copy.reference_completion", lambda *_: None)
+    with pytest.raises(ConfigError, match="id='rlfl/Copy-v0' is not allowed; allowed: an id whose task has references"):
+        reference_dataset("rlfl/Copy-v0", num_prompts=1)
 
 
 @pytest.mark.filterwarnings("default")  # TRL and Transformers warn of each other

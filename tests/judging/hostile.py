@@ -1,13 +1,16 @@
-"""A backend for the pool's tests: a request's text says what goes wrong."""
+"""A judge for the pool's tests: a request's text says what goes wrong."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from rlfl_envs import ConfigError
-from rlfl_envs.judging.pool import Judgement, Request
+from rlfl_envs.judging import Judgement, Request
 
 
 def version(request: Request) -> str:
@@ -17,11 +20,18 @@ def version(request: Request) -> str:
 
 def screen(request: Request) -> Judgement | None:
     """Refuses "no"."""
-    return Judgement("no_parse", {}) if request.text == "no" else None
+    return Judgement("no_parse") if request.text == "no" else None
 
 
-def start() -> None:
-    """Nothing to prepare."""
+def start(settings: Mapping[str, int | float | str]) -> None:
+    """Does what the settings say."""
+    match settings.get("start"):
+        case "slow":
+            time.sleep(2.0)
+        case "fail":
+            raise ImportError("no such library")
+        case "exit":
+            os._exit(3)
 
 
 def normalise(text: str) -> str:
@@ -47,6 +57,19 @@ def judge(request: Request) -> Judgement:
             return Judgement("playable", {"size": float(len(hoard))})
         case "exit":
             os._exit(3)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "once":  # dies the first time
+            if not Path(words[1]).exists():
+                Path(words[1]).touch()
+                os._exit(3)
+        case "tell":
+            Path(words[1]).write_text(str(os.getpid()))
+            time.sleep(1.0)
+        case "data":
+            return Judgement("told", {}, {"results": [1, 1.0, None, "é"], "context": request.context})
+        case "set":
+            return Judgement("told", {}, {1, 2})
         case "crash":
             os.abort()
         case "error":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -20,9 +22,9 @@ from typing import Any
 
 import pytest
 
-from rlfl_envs import ConfigError
+from rlfl_envs import ConfigError, RLFLError
 from rlfl_envs.cache import write
-from rlfl_envs.judging.pool import Judgement, Pool, Request, kept
+from rlfl_envs.judging import Judgement, Pool, Request, kept, shared_pool
 
 pytest.importorskip("pebble", reason="needs the extra ludax or ludii")
 
@@ -78,6 +80,8 @@ def test_what_goes_wrong_costs_one_result(pool: Pool) -> None:
         "quit": "crash",
         "garbage": "crash",
         "unpicklable": "crash",
+        "kill": "crash",
+        "set": "crash",
         "no": "no_parse",
     }
     texts = [text for i, name in enumerate(hostile) for text in (name, f"fine {i}")]
@@ -116,6 +120,37 @@ def test_judgements_are_kept_on_disk(tmp_path: Path) -> None:
     assert json.loads(file.read_text())["judgement"]["status"] == "playable"
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["", "[]", "{}", "7", '{"request": 3}', "[" * 100_000, "\xff", "half", "other"],
+    ids=lambda damage: damage[:9],
+)
+def test_a_damaged_file_is_made_anew(damage: str, tmp_path: Path) -> None:
+    """Whatever is in it, be it the whole entry of another request."""
+    with Pool("hostile", cache=tmp_path) as pool:
+        (right,) = pool.evaluate([Request("data", context="a case")])
+    (file,) = tmp_path.iterdir()
+    whole = file.read_text()
+    damages = {"half": whole[: len(whole) // 2], "other": whole.replace('"data"', '"fine"')}
+    file.write_text(damages.get(damage, damage), encoding="latin-1")
+    if damage != "other":
+        assert kept(tmp_path) == []
+    with Pool("hostile", cache=tmp_path) as pool:
+        assert pool.evaluate([Request("data", context="a case")]) == [right]
+    assert file.read_text() == whole
+
+
+def test_judgements_may_hold_data(pool: Pool, tmp_path: Path) -> None:
+    """Data for which numbers do not do cross over as they are, types included, and so do they from the disk."""
+    request = Request("data", context="a case")
+    (found,) = pool.evaluate([request])
+    assert found == Judgement("told", {}, {"results": [1, 1.0, None, "é"], "context": "a case"})
+    assert [type(value) for value in found.data["results"]] == [int, float, type(None), str]
+    with Pool("hostile", cache=tmp_path) as keeping:
+        keeping.evaluate([request])
+    assert kept(tmp_path) == [(request, found)]
+
+
 def test_a_full_disk_costs_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A judgement that cannot be kept is still given."""
 
@@ -131,7 +166,7 @@ def test_another_version_judges_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     """What another engine said is not kept for this one."""
     pool = Pool("hostile", workers=0, cache=tmp_path)
     pool.evaluate(requests("fine"))
-    monkeypatch.setattr(pool.backend, "version", lambda _: "2")
+    monkeypatch.setattr(sys.modules["hostile"], "version", lambda _: "2")
     Pool("hostile", workers=0, cache=tmp_path).evaluate(requests("fine"))
     assert len(list(tmp_path.glob("*.json"))) == 2
 
@@ -158,7 +193,7 @@ def test_a_pool_may_be_garbage_while_another_starts(monkeypatch: pytest.MonkeyPa
 
     def use_two_pools() -> None:
         old: Any = Pool("hostile")
-        old._start()
+        old.evaluate(requests("fine"))
         old.itself = old  # a cycle, which only the garbage collector finds
         del old
         with Pool("hostile") as pool:
@@ -178,6 +213,121 @@ def test_inline() -> None:
     assert pool.evaluate(requests("fine"))[0].parts["process"] == os.getpid()
     with pytest.raises(ValueError, match="of the game"):
         pool.evaluate(requests("error"))
+
+
+def test_a_module_with_a_judge_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All other functions have defaults: nothing is refused, prepared or normalised. Without a judge it is refused."""
+    (tmp_path / "shortest.py").write_text(
+        "from rlfl_envs.judging import Judgement\ndef judge(request):\n    return Judgement(request.text)\n"
+    )
+    (tmp_path / "empty.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Pool("shortest") as pool:
+        assert [judgement.status for judgement in pool.evaluate(requests("a", " a", "a"))] == ["a", " a", "a"]
+    with pytest.raises(ConfigError) as error:
+        Pool("empty")
+    assert str(error.value) == "judge='empty' is not allowed; allowed: a module with a function `judge`."
+
+
+# --- no request pays for what is not its fault -----------------------------------------------------------------------
+
+
+@pytest.mark.timing
+def test_the_start_takes_no_time_of_the_first_request() -> None:
+    """A judge that needs two seconds to start judges within one."""
+    with Pool("hostile", timeout=1.0) as pool:
+        (found,) = pool.evaluate([Request("fine", settings=(("start", "slow"),))])
+    assert found.status == "playable"
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("fail", "the judge hostile cannot be started: ImportError: no such library"),
+        ("exit", "judge='hostile': its workers died 3 times before they judged anything"),
+    ],
+)
+def test_a_judge_that_cannot_start_says_so(start: str, message: str) -> None:
+    """It would be the result of every request; so it is the user's to mend, and nobody waits for ever."""
+    with Pool("hostile") as pool, pytest.raises(RLFLError, match=re.escape(message)):
+        pool.evaluate([Request("fine", settings=(("start", start),))])
+
+
+def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
+    """Neither the request that it was at, nor the next where it had nothing to do."""
+    told = tmp_path / "process"
+
+    def kill() -> None:
+        while not (told.exists() and told.read_text()):
+            time.sleep(0.01)
+        os.kill(int(told.read_text()), signal.SIGKILL)
+
+    with Pool("hostile") as pool:
+        killing = threading.Thread(target=kill)
+        killing.start()
+        (found,) = pool.evaluate(requests(f"tell {told}"))
+        killing.join()
+        assert found.status == "playable"
+        assert int(told.read_text()) == found.parts["process"]
+        os.kill(int(found.parts["process"]), signal.SIGKILL)
+        assert_gone({int(found.parts["process"])})
+        assert pool.evaluate(requests("fine"))[0].status == "playable"
+
+
+def test_a_failure_is_not_believed_for_ever(tmp_path: Path) -> None:
+    """For ten times the timeout it is, so that trying again takes a tenth of the time at most; then it is tried."""
+    request = Request(f"once {tmp_path / 'tried'}")
+    with Pool("hostile", timeout=0.5) as pool:
+        assert [pool.evaluate([request])[0].status for _ in range(3)] == ["crash"] * 3
+        until = time.monotonic() + 5.0
+        while pool.evaluate([request])[0].status == "crash":
+            assert time.monotonic() < until + 5.0
+            time.sleep(0.1)
+        assert time.monotonic() > until - 1.0
+        assert pool.evaluate([request])[0].status == "playable"
+
+
+def test_a_batch_that_fails_is_taken_apart(pool: Pool) -> None:
+    """Where requests travel together, one that hangs or kills its worker still costs its own result only."""
+    pool.judge.batch = 8
+    texts = ["fine 1", "exit", *(f"fine {i}" for i in range(2, 9)), "loop", *(f"fine {i}" for i in range(9, 16)), "no"]
+    found = pool.evaluate(requests(*texts))
+    wrong = {"exit": "crash", "loop": "timeout", "no": "no_parse"}
+    assert [judgement.status for judgement in found] == [wrong.get(text, "playable") for text in texts]
+
+
+def test_threads_share_the_workers_of_a_pool() -> None:
+    """Four threads at its first use start one worker, and none is left behind; an error of ours is its thread's own."""
+    barrier = threading.Barrier(4)
+
+    def use(number: int) -> list[Judgement]:
+        barrier.wait()
+        return pool.evaluate(requests(*(f"fine {number} {i}" for i in range(20)), *(["ours"] if number == 3 else [])))
+
+    with Pool("hostile", workers=1) as pool, ThreadPoolExecutor(4) as threads:
+        *using, wrong = [threads.submit(use, number) for number in range(4)]
+        processes = {judgement.parts["process"] for future in using for judgement in future.result(timeout=60)}
+        with pytest.raises(ConfigError, match="jar='x' is no file"):
+            wrong.result(timeout=60)
+        assert processes == {float(child.pid or 0) for child in multiprocessing.active_children()}
+        assert len(processes) == 1
+    assert_gone({int(process) for process in processes})
+
+
+def test_closing_while_another_thread_waits() -> None:
+    """What that thread waits for is judged by the next workers; it does not wait for ever."""
+    with Pool("hostile") as pool, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(pool.evaluate, requests("sleep 2"))
+        while not multiprocessing.active_children():
+            time.sleep(0.01)
+        pool.close()
+        assert waiting.result(timeout=60)[0].status == "playable"
+
+
+def test_tasks_share_a_pool() -> None:
+    """Of the same settings there is one pool in a process."""
+    assert shared_pool("hostile", workers=2) is shared_pool("hostile", workers=2)
+    assert shared_pool("hostile", workers=2) is not shared_pool("hostile", workers=1)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +361,7 @@ def test_copies_have_workers_of_their_own(pool: Pool) -> None:
     (found,) = pool.evaluate(requests("a"))
     for twin in (copy.deepcopy(pool), pickle.loads(pickle.dumps(pool))):
         with twin:
-            assert twin.evaluate(requests("sleep 9"))[0] == Judgement("timeout", {})
+            assert twin.evaluate(requests("sleep 9"))[0] == Judgement("timeout")
             (other,) = twin.evaluate(requests("a"))
             assert other.parts["process"] != found.parts["process"]
 
@@ -248,7 +398,7 @@ def test_two_workers_use_two_cores() -> None:
 SCRIPT = """
 import multiprocessing, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-from rlfl_envs.judging.pool import Pool, Request
+from rlfl_envs.judging import Pool, Request
 pool = Pool("hostile", workers=2, timeout=60)
 pool.evaluate([Request("sleep 0.3"), Request("sleep 0.31")])
 print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
@@ -332,7 +482,7 @@ def test_ray() -> None:
         num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(HERE)}}
     )
     try:
-        pool = Pool("hostile", workers=2, timeout=5.0, pool="ray")
+        pool = Pool("hostile", workers=2, timeout=20.0, pool="ray")
         found = pool.evaluate(requests("a", "sleep 60", "exit", "error", "b", "no"))
         assert [j.status for j in found] == ["playable", "timeout", "crash", "crash", "playable", "no_parse"]
         with pytest.raises(ConfigError):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rlfl_agents.learn.losses import gather_log_probs
@@ -52,7 +51,7 @@ def collect(
     rows, width, length = envs.num_envs, envs.prompt_length, envs.completion_length
     clock = _Clock()
     options: dict[str, Any] = {"group_size": group_size} if prompts is None else {"prompt": prompts}
-    observation, _ = envs.reset(seed=seed, options=options | {"judge_together": True})
+    observation, _ = envs.reset(seed=seed, options=options | {"judge_together": True, "action_mask": False})
     clock.env()
     shared = torch.as_tensor(observation[::group_size, :width]).to(device)
     state = policy.start(shared, rows, keep_cache=length > 1)
@@ -145,34 +144,27 @@ class _MaskTable:
     """The different masks of a rollout on the policy's device: each is sent there once, and gets a number of its own.
 
     Attributes:
-        table: Bool [R, V]; no two rows are equal, though the environment's may be.
+        table: Bool [R, V].
     """
 
     def __init__(self, envs: TokenVectorEnv, device: torch.device) -> None:
         self.table = torch.zeros(0, envs.tokenizer.vocab_size, dtype=torch.bool, device=device)
         self._envs = envs
         self._rows: list[Tensor] = []
-        self._by_number: dict[int, int] = {}  # from the environment's number of a row to ours
-        self._by_content: dict[bytes, int] = {}
+        self._numbers: dict[int, int] = {}  # from the environment's number of a row to ours
 
     def step(self) -> Tensor:
         """The masks of this step, bool [B, V], or [1, V] where all episodes have the same."""
         theirs, inverse = np.unique(self._envs.mask_rows, return_inverse=True)
-        for number in theirs.tolist():
-            if number not in self._by_number:
-                self._by_number[number] = self._add(self._envs.mask_table[number] != 0)
-        ours = np.array([self._by_number[number] for number in theirs.tolist()], dtype=np.int32)
+        new = [number for number in theirs.tolist() if number not in self._numbers]
+        if new:
+            self._numbers |= {number: len(self._numbers) + i for i, number in enumerate(new)}
+            rows = torch.from_numpy(self._envs.mask_table[new] != 0)
+            self.table = torch.cat([self.table, rows.to(self.table.device)])
+        ours = np.array([self._numbers[number] for number in theirs.tolist()], dtype=np.int32)
         numbers = torch.from_numpy(ours[inverse]).to(self.table.device)
         self._rows.append(numbers)
-        return self.table[numbers[:1] if (ours == ours[0]).all() else numbers]
-
-    def _add(self, row: NDArray[np.bool_]) -> int:
-        """Our number of a row, bool [V]."""
-        content = np.packbits(row).tobytes()
-        if content not in self._by_content:
-            self._by_content[content] = len(self.table)
-            self.table = torch.cat([self.table, torch.from_numpy(row)[None].to(self.table.device)])
-        return self._by_content[content]
+        return self.table[numbers[:1] if len(ours) == 1 else numbers]
 
     def rows(self) -> Tensor:
         """The numbers of all steps so far, int32 [B, T] or as far as they differ."""

@@ -22,9 +22,19 @@ from rlfl_envs.tokenization import BOS, EOS, PAD, Tokenizer
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-__all__ = ["STRING", "FormGrammar", "end_of_form", "forms", "indented", "ludeme_tokenizer", "rules_of_forms"]
+__all__ = [
+    "STRING",
+    "FormGrammar",
+    "end_of_form",
+    "forms",
+    "indented",
+    "ludeme_tokenizer",
+    "rules_of_forms",
+    "split_strings",
+]
 
 STRING = r'"(?:[^"\\]|\\.)*"'
+_OPENED = re.compile(r'"(?:[^"\\]|\\.)*+("?)')
 _MARKS = re.compile(STRING + "?|[(){}]")  # a string hides the brackets in it; one left open hides the rest
 
 
@@ -42,6 +52,21 @@ def end_of_form(text: str) -> int | None:
             if depth <= 0:
                 return mark.end()
     return None
+
+
+def split_strings(text: str) -> list[str]:
+    """Splits a text at its strings, in linear time: outside, string, outside, ..., outside.
+
+    A quote that nothing closes is no string. Nor are the quotes before the place where the search for its closing one
+    gave up: their searches would end there, too.
+    """
+    pieces, place, done = [], 0, 0
+    while opened := _OPENED.search(text, place):
+        place = opened.end()
+        if opened[1]:
+            pieces += [text[done : opened.start()], opened[0]]
+            done = place
+    return [*pieces, text[done:]]
 
 
 def forms(text: str) -> list[tuple[int, int]]:

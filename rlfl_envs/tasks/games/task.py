@@ -8,7 +8,6 @@ with a probability in proportion to its length.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import math
 import re
@@ -26,7 +25,7 @@ from rlfl_envs.arguments import check_value
 from rlfl_envs.corpora import Corpus, corpus_tokenizer
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, TokenizationError, how_to_install
-from rlfl_envs.judging.pool import Judgement, Pool, Request
+from rlfl_envs.judging import Judgement, Pool, Request, load_judge, shared_pool
 from rlfl_envs.keys import text_in_split
 from rlfl_envs.task import Split, Task, TaskConfig
 from rlfl_envs.tasks.games.bracketed import STRING, end_of_form, forms, indented, ludeme_tokenizer
@@ -127,6 +126,8 @@ class GameSynthesis(Task):
         # What makes the problem: in "write" the header, which several games may share.
         self._headers = {game: self._header(game) for game in self._corpus if config.mode == "write"}
         self._longest = int(max((lengths[game] for game in self._corpus), default=0))
+        if min(lengths.values()) == math.inf:
+            raise ConfigError(f"vocabulary={config.vocabulary!r} can write none of the corpus's games.")
         if not self._games(config.split):
             raise ConfigError(
                 f"max_game_tokens={config.max_game_tokens} and split={config.split!r} leave no game; "
@@ -296,7 +297,7 @@ class GameSynthesis(Task):
     def _request(self, game: str) -> Request:
         """A game with all that its judgement depends on: the playouts' seed is a function of the rest."""
         settings = tuple(sorted(self._settings().items()))
-        text = importlib.import_module(self.backend).normalise(game)
+        text = load_judge(self.backend).normalise(game)
         what = text, [pair for pair in settings if pair[0] != "jar"]  # wherever that lies
         seed = hashlib.blake2b(repr(what).encode(errors="replace"), digest_size=4).digest()
         return Request(game, settings, int.from_bytes(seed, "little"))
@@ -305,7 +306,8 @@ class GameSynthesis(Task):
     def _pool(self) -> Pool:
         """Shared by all tasks that ask for the same, and not pickled with any."""
         config = self.config
-        return _shared_pool(self.backend, config.workers, config.timeout, config.pool, config.cache)
+        settings = {name: getattr(config, name) for name in ("workers", "timeout", "pool", "cache")}
+        return shared_pool(self.backend, **settings)
 
     def _refused(self) -> Outcome:
         return Outcome(0.0, False, dict.fromkeys(self.part_names, 0.0), "no_parse")
@@ -332,7 +334,7 @@ class GameSynthesis(Task):
         from rapidfuzz.distance import Levenshtein
         from rapidfuzz.process import extractOne
 
-        text = importlib.import_module(self.backend).normalise(game)
+        text = load_judge(self.backend).normalise(game)
         return float(extractOne(text, self._corpus, scorer=Levenshtein.normalized_distance)[1])
 
 
@@ -358,10 +360,3 @@ def _lengths(tokenizer: Tokenizer, texts: tuple[str, ...]) -> list[float]:
             return math.inf
 
     return [length(text) for text in texts]
-
-
-@lru_cache(maxsize=8)
-def _shared_pool(
-    backend: str, workers: int, timeout: float, kind: Literal["processes", "ray"], cache: str | None
-) -> Pool:
-    return Pool(backend, workers=workers, timeout=timeout, pool=kind, cache=cache)

@@ -23,7 +23,7 @@ from tests.settings import LUDAX, REAL_POOL, SMALL_GAMES, missing
 pytestmark = pytest.mark.skipif(bool(missing(LUDAX)), reason=f"needs {', '.join(missing(LUDAX))}")
 
 if not missing(LUDAX):
-    from rlfl_envs.judging.pool import Judgement, Request
+    from rlfl_envs.judging import Judgement, Request
 
 GAME = (
     '(game "Row" (players 2) (equipment (board (square 3)) (pieces ("dot" both))) (rules (play (repeat (P1 P2) '

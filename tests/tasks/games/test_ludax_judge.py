@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("ludax", reason="needs the extra ludax")
 pytest.importorskip("pebble", reason="needs the extra ludax")
 
-from rlfl_envs.judging.pool import Judgement, Pool, Request
+from rlfl_envs.judging import Judgement, Pool, Request
 from rlfl_envs.tasks.games.ludax import corpus as ludax_games
 from rlfl_envs.tasks.games.ludax import judge as ludax
 from tests.settings import EXAMPLES
@@ -26,7 +26,7 @@ CROSSES = GAMES["tic_tac_toe"]
 @pytest.fixture(scope="module", autouse=True)
 def started() -> None:
     """As in a worker."""
-    ludax.start()
+    ludax.start({})
 
 
 @pytest.mark.parametrize("name", ["tic_tac_toe", "yavalath", "connect_four"])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rlfl_envs.errors import ConfigError, MissingDependencyError
-from rlfl_envs.judging.pool import Pool, Request
+from rlfl_envs.judging import Pool, Request
 from rlfl_envs.tasks.games.ludii import judge as ludii
 from rlfl_envs.tasks.games.ludii.language import corpus, grammar, lark, words
 

@@ -19,16 +19,17 @@ from __future__ import annotations
 import importlib.util
 import re
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from rlfl_envs.errors import MissingDependencyError, how_to_install
-from rlfl_envs.tasks.games.bracketed import STRING
+from rlfl_envs.tasks.games.bracketed import STRING, split_strings
 
 __all__ = ["mutants", "normalise", "rules", "shipped", "words"]
 
-_LEXEMES = re.compile(rf'{STRING}|[()"]|[^\s()"]+')
+_ATOMS = re.compile(r'[()"]|[^\s()"]+')
 _NAME = re.compile(rf"^\(game {STRING}")
 _PIECES = ("stone", "pebble", "disc", "bead", "knight", "tower", "guard", "scout", "hare", "fox", "crow", "lion")
 _WORDS = (
@@ -110,7 +111,9 @@ def words() -> list[str]:
 @lru_cache(maxsize=1024)  # a request's text is asked for several times
 def normalise(text: str) -> str:
     """One line, single spaces between two atoms or forms, and none elsewhere. Means the same to Ludax."""
-    line = " ".join(_LEXEMES.findall(text))
+    pieces = split_strings(text)
+    lexemes = [[piece] if i % 2 else _ATOMS.findall(piece) for i, piece in enumerate(pieces)]
+    line = " ".join(chain.from_iterable(lexemes))
     return line.replace("( ", "(").replace(" )", ")").replace(": (", ":(")
 
 

@@ -17,15 +17,15 @@ import os
 import re
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.judging.pool import Judgement, Request
-from rlfl_envs.tasks.games.bracketed import STRING, end_of_form
+from rlfl_envs.judging import Judgement, Request
+from rlfl_envs.tasks.games.bracketed import end_of_form, split_strings
 from rlfl_envs.tasks.games.ludax.corpus import normalise
 from rlfl_envs.tasks.games.playouts import measures
 
@@ -37,7 +37,6 @@ _MAX_NUMBER = 9_999
 _MAX_CELLS = 400  # a table of adjacency has directions x cells x cells entries: 200 x 200 cells ask for 12 GB
 _MAX_CONNECTED = 126
 _GAME = re.compile(r"\(\s*game\b")
-_BRACKETS = re.compile(rf"{STRING}|([()])")
 
 # --- before a worker is asked ----------------------------------------------------------------------------------------
 
@@ -50,16 +49,17 @@ def screen(request: Request) -> Judgement | None:
     """
     text = request.text
     if len(text) > _MAX_CHARACTERS:
-        return Judgement("no_compile", {})
+        return Judgement("no_compile")
     text = text.strip()
     if not _GAME.match(text) or end_of_form(text) != len(text):
-        return Judgement("no_parse", {})
+        return Judgement("no_parse")
+    bare = "".join(split_strings(text)[::2])
     depth = deepest = 0
-    for mark in _BRACKETS.finditer(text):
-        depth += {"(": 1, ")": -1}.get(mark[1], 0)
+    for mark in re.findall(r"[()]", bare):
+        depth += 1 if mark == "(" else -1
         deepest = max(deepest, depth)
-    is_sane = deepest <= _MAX_DEPTH and not re.search(r"\d{5}", re.sub(STRING, "", text))
-    return None if is_sane else Judgement("no_compile", {})
+    is_sane = deepest <= _MAX_DEPTH and not re.search(r"\d{5}", bare)
+    return None if is_sane else Judgement("no_compile")
 
 
 def version(request: Request) -> str:
@@ -95,8 +95,8 @@ class Playouts(NamedTuple):
     choices: NDArray[np.int64]
 
 
-def start() -> None:
-    """Keeps JAX on the CPU and on one thread; before it is first imported."""
+def start(settings: Mapping[str, int | float | str]) -> None:
+    """Keeps JAX on the CPU and on one thread, before it is first imported; and imports it."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
     _parser()
@@ -114,17 +114,17 @@ def judge(request: Request) -> Judgement:
     try:
         tree = _parser().parse(request.text)
     except LarkError:
-        return Judgement("no_parse", {})
+        return Judgement("no_parse")
     try:
         game = Game(tree, num_playouts)
     except Exception:  # noqa: BLE001 (Ludax raises whatever Python happens to raise)
-        return Judgement("no_compile", {})
+        return Judgement("no_compile")
     try:
         played = game.play(max_turns, request.seed)
     except Exception:  # noqa: BLE001
-        return Judgement("unplayable", {})
+        return Judgement("unplayable")
     if not played.turns.any():
-        return Judgement("unplayable", {})
+        return Judgement("unplayable")
     parts = measures(
         played.winners.tolist(),
         played.turns.tolist(),

@@ -17,11 +17,12 @@ import os
 import re
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
-from rlfl_envs.judging.pool import Judgement, Request
+from rlfl_envs.judging import Judgement, Request
 from rlfl_envs.tasks.games.playouts import measures
 
 __all__ = ["digest_of", "ebnf", "expand", "find_jar", "judge", "normalise", "screen", "start", "version"]
@@ -141,7 +142,7 @@ def screen(request: Request) -> Judgement | None:
     """
     text = request.text
     if len(text) > _MAX_CHARACTERS:
-        return Judgement("no_compile", {})
+        return Judgement("no_compile")
     opened: list[str] = []
     is_sane = True
     last = ""
@@ -152,17 +153,17 @@ def screen(request: Request) -> Judgement | None:
             is_sane &= len(opened) <= _MAX_DEPTH
         elif part in ")}":
             if not opened or opened.pop() != _CLOSING[part]:
-                return Judgement("no_parse", {})
+                return Judgement("no_parse")
         elif part in "[]" or (part == ".." and last.startswith('"')):  # a search for games, a range of sites
-            return Judgement("no_parse", {})
+            return Judgement("no_parse")
         elif part.isdigit():
             is_sane &= _number(part) <= _MAX_NUMBER
         elif part.startswith('"') and not (len(part) > 1 and part.endswith('"')):
-            return Judgement("no_parse", {})
+            return Judgement("no_parse")
         last = part
     if opened or re.search(r"\(game\s", text) is None:
-        return Judgement("no_parse", {})
-    return None if is_sane and all(map(_is_small, _BOARD.finditer(text))) else Judgement("no_compile", {})
+        return Judgement("no_parse")
+    return None if is_sane and all(map(_is_small, _BOARD.finditer(text))) else Judgement("no_compile")
 
 
 def _is_small(board: re.Match[str]) -> bool:
@@ -191,8 +192,9 @@ def normalise(text: str) -> str:
 # --- in the worker ---------------------------------------------------------------------------------------------------
 
 
-def start() -> None:
-    """Nothing yet: which jar to start Java with is said by the first request."""
+def start(settings: Mapping[str, int | float | str]) -> None:
+    """Starts Java with the jar that the settings name."""
+    _ludii(str(settings.get("jar", "")))
 
 
 def judge(request: Request) -> Judgement:
@@ -210,11 +212,11 @@ def judge(request: Request) -> Judgement:
     try:
         game = ludii.compile(request.text)
     except jpype.JException:  # any java.lang.Throwable, such as an overflow of the stack
-        return Judgement("no_compile", {})
+        return Judgement("no_compile")
     try:
         parts = ludii.play(game, num_playouts, max_turns, request.seed)
     except jpype.JException:
-        return Judgement("unplayable", {})
+        return Judgement("unplayable")
     return Judgement("playable" if parts.get("mean_turns", 0) >= 2 else "unplayable", parts)
 
 

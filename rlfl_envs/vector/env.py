@@ -1,13 +1,13 @@
 """TokenVectorEnv: the same tasks, natively batched.
 
 Equal to Gymnasium's SyncVectorEnv over scalar environments (observations, rewards, endings, infos, masks), but every
-step is a handful of NumPy calls: prompts are recomputed from (stream, episode number), masks are gathered by state,
+step is a handful of NumPy calls: prompts are recomputed from (stream, episode number), masks are numbers of rows,
 and the episodes that end in a step are judged together, through the task's array path where it has one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import gymnasium
@@ -18,7 +18,6 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_type, check_value
-from rlfl_envs.each_env import EachEnv
 from rlfl_envs.env_arguments import (
     check_actions,
     check_autoreset_mode,
@@ -28,10 +27,9 @@ from rlfl_envs.env_arguments import (
     check_seeds,
 )
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
-from rlfl_envs.keys import Keys, key_at
-from rlfl_envs.levels import WHOLE, Levels
-from rlfl_envs.masks import SyntaxMask, make_mask
-from rlfl_envs.protocols import ArrayTask
+from rlfl_envs.levels import Levels
+from rlfl_envs.masks import BatchMasks, TokenMask, make_mask
+from rlfl_envs.protocols import ArrayStarts, ArrayTask
 from rlfl_envs.task import Task, make_task
 from rlfl_envs.token_env import (
     TokenEnv,
@@ -40,11 +38,12 @@ from rlfl_envs.token_env import (
     stop_tokens,
     stops,
 )
-from rlfl_envs.tokenization import Tokenizer
+from rlfl_envs.vector.bank import PromptBank, TextBatch, decoded
+from rlfl_envs.vector.each_env import EachEnv
 
 __all__ = ["TokenVectorEnv"]
 
-_OPTIONS = ("reset_mask", "group_size", "level", "level_weights", "prompt", "judge_together")
+_OPTIONS = ("reset_mask", "group_size", "level", "level_weights", "prompt", "judge_together", "action_mask")
 _REASONS = np.array(["", "eos", "stop", "length", "illegal"], dtype=object)
 _PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL = range(len(_REASONS))
 
@@ -54,9 +53,12 @@ class TokenVectorEnv(EachEnv):
 
     Observations are int64 [N, P + C], actions [N] token ids, rewards float64 [N], endings bool [N]. Seeded with s,
     environment i plays what a `TokenEnv` seeded s + i plays. Infos follow Gymnasium's layout: `action_mask` int8 [N,
-    V] at every step (a read-only view of one row where all rows are alike) and, for the episodes that end,
-    `is_success` bool [N], `reward_parts` (a dictionary of float64 [N]), `completion`, `finish_reason` and `status`,
-    object [N] of str; each key has a bool [N] mask under `_key`.
+    V] at every step (to be read only; it never changes) and, for the episodes that end, `is_success` bool [N],
+    `reward_parts` (a dictionary of float64 [N]), `completion`, `finish_reason` and `status`, object [N] of str; each
+    key has a bool [N] mask under `_key`.
+
+    Masks are kept as rows of a table, `mask_table`, and a number for each environment, `mask_rows`. Code that stores
+    many masks stores the numbers.
 
     Attributes:
         task: The task.
@@ -110,14 +112,16 @@ class TokenVectorEnv(EachEnv):
         self.tokenizer = self.task.tokenizer
         self.prompt_length = self.task.max_prompt_tokens
         self.completion_length = self.task.max_completion_tokens
-        self._mask = make_mask(self.task)
+        self._masks = BatchMasks(make_mask(self.task), self.num_envs)
         columns, vocab_size = self.prompt_length + self.completion_length, self.tokenizer.vocab_size
         self.single_action_space = gymnasium.spaces.Discrete(vocab_size)
         self.single_observation_space = gymnasium.spaces.MultiDiscrete([vocab_size] * columns)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._stop_tokens = stop_tokens(self.task)
-        self._batch: ArrayTask = self.task if isinstance(self.task, ArrayTask) else _TextBatch(self.task)
+        self._is_eos = np.zeros(vocab_size, dtype=np.bool_)
+        self._is_eos[list(self.tokenizer.eos_ids)] = True
+        self._batch: ArrayTask = self.task if isinstance(self.task, ArrayTask) else TextBatch(self.task)
 
         n = self.num_envs
         self._streams = np.zeros(n, dtype=np.uint64)
@@ -126,11 +130,11 @@ class TokenVectorEnv(EachEnv):
         self._leaders = np.arange(n)  # whose stream each environment reads
         self._ahead = np.zeros(n, dtype=np.int64)  # by how many prompts its leader's stream was ahead at that reset
         self._levels = Levels(self.task)
-        self._bank = _PromptBank(self._batch, self._levels, n, 1 if isinstance(self._batch, _TextBatch) else 8)
+        self._bank = PromptBank(self._batch, self._levels, n, 1 if isinstance(self._batch, TextBatch) else 8)
         self._columns = np.full((n, columns), self.tokenizer.pad_id, dtype=np.int64)
         self._data = np.zeros(n, dtype=self._bank.data.dtype)
         self._lengths = np.zeros(n, dtype=np.int64)  # completion tokens without EOS
-        self._states = np.zeros(n, dtype=np.int32)  # of the mask
+        self._shows_masks = True
         self._finished = np.ones(n, dtype=np.bool_)
         self._has_begun = np.zeros(n, dtype=np.bool_)
         self._judges_together = False
@@ -162,6 +166,8 @@ class TokenVectorEnv(EachEnv):
                 * `judge_together`: whether to judge all episodes of this reset at once, under "Disabled": the step in
                   which the last one ends returns the rewards and infos of all, and the steps before it return none.
                   For rewards that are computed in parallel.
+                * `action_mask`: False leaves masks out of infos until the next reset of all environments, for code that
+                  reads `mask_table` and `mask_rows`; True by default.
 
         Returns:
             Observations, int64 [N, P + C], and infos with `action_mask`, 0 for environments that are not reset.
@@ -177,6 +183,9 @@ class TokenVectorEnv(EachEnv):
         can_wait = self.autoreset_mode is AutoresetMode.DISABLED and bool(chosen.all())
         is_allowed = together is False or (together is True and can_wait)
         check_value("judge_together", together, is_allowed, "a bool; True under 'Disabled', without a reset_mask")
+        shows_masks = options.get("action_mask", self._shows_masks if "reset_mask" in options else True)
+        check_value("action_mask", shows_masks, isinstance(shows_masks, bool), "a bool")
+        self._shows_masks = shows_masks
         seeds = check_seeds(seed, self.num_envs)
         self._judges_together = together
         self._unjudged[:] = 0
@@ -225,7 +234,8 @@ class TokenVectorEnv(EachEnv):
         self._episodes[rows] += 1
 
     def _begin(self, rows: NDArray[np.intp], columns: NDArray[np.int64], data: NDArray[Any]) -> None:
-        self._mask.forget(self._states[rows[self._has_begun[rows]]])
+        goes_on = self._has_begun.copy()
+        goes_on[rows] = False
         self._columns[rows, : self.prompt_length] = columns
         self._columns[rows, self.prompt_length :] = self.tokenizer.pad_id
         self._data[rows] = data
@@ -235,12 +245,13 @@ class TokenVectorEnv(EachEnv):
         if self.render_mode is not None:
             for row in rows.tolist():
                 self._endings[row] = (None, "")
-        if isinstance(self._mask, SyntaxMask) and isinstance(self.task, ArrayTask):
-            self._states[rows] = [self._mask.start_at(state) for state in self.task.start_states(data)]
-        elif self.task.config.mask == "syntax":
-            self._states[rows] = [self._mask.start(prompt) for prompt in data.tolist()]
-        else:
-            self._states[rows] = 0
+        self._masks.begin(rows, np.flatnonzero(goes_on), lambda mask: self._mask_starts(mask, rows))
+
+    def _mask_starts(self, mask: TokenMask, rows: NDArray[np.intp]) -> list[int]:
+        """Where the mask begins for each row's prompt."""
+        if isinstance(self.task, ArrayStarts):
+            return [*map(mask.start_at, self.task.start_states(self._data[rows]))]
+        return [mask.start(self.prompt(row)) for row in rows.tolist()]
 
     # --- step ------------------------------------------------------------------------------------------------------
 
@@ -294,14 +305,13 @@ class TokenVectorEnv(EachEnv):
 
     def _write(self, actions: NDArray[np.int64], playing: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Appends the legal tokens and says why episodes end: a code for each row, 0 where it plays on or rests."""
-        legal = self._mask.rows[self._mask.row_of[self._states], actions] != 0
-        is_eos = actions == self.tokenizer.eos_id
+        legal = self._masks.are_legal(actions)
+        is_eos = self._is_eos[actions]
         written = np.flatnonzero(playing & legal)
         self._columns[written, self.prompt_length + self._lengths[written]] = actions[written]
         grown = np.flatnonzero(playing & legal & ~is_eos)
         self._lengths[grown] += 1
-        if not self._mask.is_constant:
-            self._states[grown] = self._mask.next_states(self._states[grown], actions[grown])
+        self._masks.follow(grown, actions[grown])
         reasons = np.zeros(self.num_envs, dtype=np.int64)
         reasons[grown] = np.where(self._lengths[grown] == self.completion_length, _LENGTH, _PLAYING)
         for row in grown[self._stop_tokens[actions[grown]]].tolist():
@@ -339,7 +349,7 @@ class TokenVectorEnv(EachEnv):
             for name, values in outcome.parts.items():
                 parts[name], parts[f"_{name}"] = spread(values), present.copy()
             completions = np.empty(len(ended), dtype=object)
-            completions[:] = _texts(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
+            completions[:] = decoded(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
             infos |= {
                 "reward_parts": parts,
                 "completion": spread(completions),
@@ -377,34 +387,37 @@ class TokenVectorEnv(EachEnv):
         }
 
     def _mask_info(self, present: NDArray[np.bool_] | None = None) -> dict[str, Any]:
-        """The masks of all environments, or of those that are present: a view of one row where they are alike.
-
-        Else they are a copy each, and 0 where not present.
-        """
-        if present is not None and not present.all():
-            masks = np.zeros((self.num_envs, self.tokenizer.vocab_size), dtype=np.int8)  # memory only where written to
-            masks[present] = self._mask.rows[self._mask.row_of[self._states[present]]]
-            return {"action_mask": masks, "_action_mask": present.copy()}
-        numbers = self._mask.row_of[self._states]
-        if self._mask.is_constant or ((numbers == numbers[0]).all() and not self._mask.rows_change):
-            masks = np.broadcast_to(self._mask.rows[numbers[0]], (self.num_envs, self.tokenizer.vocab_size))
-        else:
-            masks = self._mask.rows[numbers]
-        return {"action_mask": masks, "_action_mask": self._always}
+        """The masks of all environments, or of those that are present, and 0 elsewhere."""
+        if not self._shows_masks:
+            return {}
+        return {
+            "action_mask": self._masks.dense(present),
+            "_action_mask": self._always if present is None else present.copy(),
+        }
 
     @property
     def mask_table(self) -> NDArray[np.int8]:
-        """Every row of masks met so far, int8 [R, V]; it grows, and rows stay until all environments are reset."""
-        return self._mask.rows
+        """Every row of masks met so far, each different one once: int8 [R, V], read-only.
+
+        It grows, and its rows keep their numbers while the episodes of a reset of all environments are played. When
+        other episodes begin (autoreset, or a reset of some environments), a table of more than 8 MiB may be cleared of
+        rows that no environment needs any more; `mask_epoch` then grows.
+        """
+        return self._masks.table.rows
 
     @property
     def mask_rows(self) -> NDArray[np.int32]:
         """Which row of `mask_table` each environment's mask is, int32 [N]."""
-        return self._mask.row_of[self._states]
+        return self._masks.rows.copy()
+
+    @property
+    def mask_epoch(self) -> int:
+        """Which table `mask_rows` are numbers of: how often it was cleared."""
+        return self._masks.table.epoch
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens may come next, bool [N, V]."""
-        return self._mask.rows[self._mask.row_of[self._states]].astype(np.bool_)
+        return self.mask_table[self._masks.rows].astype(np.bool_)
 
     # --- what is in play -------------------------------------------------------------------------------------------
 
@@ -464,82 +477,3 @@ class TokenVectorEnv(EachEnv):
     def _print_if_human(self) -> None:
         if self.render_mode == "human":
             print("\n".join(self._description(row) for row in range(self.num_envs)))
-
-
-class _PromptBank:
-    """Draws prompts a few episodes ahead, so that the handful that a step starts costs a share of one large draw."""
-
-    def __init__(self, batch: ArrayTask, levels: Levels, num_envs: int, lookahead: int) -> None:
-        self._batch = batch
-        self._levels = levels
-        self._room = self._lookahead = lookahead
-        columns, data = batch.arrays_from_keys(np.zeros(1, dtype=np.uint64))
-        self._columns = np.zeros((num_envs, lookahead, columns.shape[1]), dtype=np.int64)
-        self.data = np.zeros((num_envs, lookahead), dtype=data.dtype)
-        self._streams = np.zeros(num_envs, dtype=np.uint64)
-        self._first = np.full(num_envs, -lookahead)  # the episode in slot 0 of each row
-
-    def forget(self) -> None:
-        """Says that the levels have changed: other prompts are wanted than those drawn ahead."""
-        self._lookahead = self._room if self._levels.are_whole else 1  # levels may change with every reset
-        self._first[:] = -self._room
-
-    def take(
-        self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Returns the prompts of rows: each row's stream at its episode number (both given for all environments)."""
-        offset = episodes - self._first
-        is_missing = (offset < 0) | (offset >= self._lookahead) | (streams != self._streams)
-        if is_missing[rows].any():
-            # While at it, all rows that have used up half of theirs.
-            self._fill(
-                np.flatnonzero(is_missing | (offset > self._lookahead // 2)) if self._lookahead > 1 else rows,
-                streams,
-                episodes,
-            )
-        slots = (episodes - self._first)[rows]
-        return self._columns[rows, slots], self.data[rows, slots]
-
-    def _fill(self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]) -> None:
-        keys = key_at(streams[rows, None], episodes[rows, None] + np.arange(self._lookahead))
-        unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)  # a group shares its prompts
-        environments = rows[first // self._lookahead]
-        if (self._levels.of(unique, environments) == WHOLE).all():
-            columns, data = self._batch.arrays_from_keys(unique)
-        else:
-            columns, data = self._batch.arrays_from_prompts(self._levels.prompts(unique, environments))
-        inverse = inverse.reshape(keys.shape)
-        ahead = np.s_[rows, : self._lookahead]
-        self._columns[ahead], self.data[ahead] = columns[inverse], data[inverse]
-        self._streams[rows], self._first[rows] = streams[rows], episodes[rows]
-
-
-class _TextBatch:
-    """The array interface for a task that has no arrays: one object per prompt."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    def arrays_from_keys(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        return self.arrays_from_prompts(self._task.prompts_from_keys(keys))
-
-    def arrays_from_prompts(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        data = np.empty(len(prompts), dtype=object)
-        data[:] = prompts
-        return np.stack([self._task.encode_prompt(prompt) for prompt in prompts]), data
-
-    def start_states(self, data: NDArray[Any]) -> list[Hashable]:
-        """Not asked: masks start from prompts here."""
-        raise NotImplementedError
-
-    def evaluate_arrays(
-        self, data: NDArray[Any], completions: NDArray[np.int64], lengths: NDArray[np.int64]
-    ) -> OutcomeArrays:
-        outcomes = self._task.evaluate(data.tolist(), _texts(self._task.tokenizer, completions, lengths))
-        return OutcomeArrays.of(outcomes, self._task.part_names)
-
-
-def _texts(tokenizer: Tokenizer, completions: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
-    """Decodes rows of tokens, [n, C], up to their lengths, [n]."""
-    rows = zip(completions.tolist(), lengths.tolist(), strict=True)
-    return tokenizer.decode_batch([row[:length] for row, length in rows])

@@ -1,0 +1,79 @@
+"""Vocabularies that this library makes: characters, integers, and a byte-level BPE trained on texts.
+
+All start with PAD = 0, BOS = 1, EOS = 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
+
+from rlfl_envs.errors import ConfigError
+from rlfl_envs.tokenization.tokenizer import BOS, EOS, PAD, Tokenizer
+
+__all__ = ["character_tokenizer", "number_tokenizer", "train_tokenizer"]
+
+
+def character_tokenizer(alphabet: str) -> Tokenizer:
+    """One token per character of `alphabet`, in its order, from id 3 on.
+
+    Raises:
+        ConfigError: The alphabet is empty or names a character twice.
+    """
+    if not alphabet or len(set(alphabet)) != len(alphabet):
+        raise ConfigError(f"alphabet={alphabet!r} must name at least one character, and none twice.")
+    backend = _word_level([*alphabet])
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("(?m:.)"), "isolated")
+    backend.decoder = decoders.Fuse()
+    return Tokenizer(backend, pad=PAD, eos=EOS, bos=BOS, closed=True)
+
+
+def number_tokenizer(symbols: Sequence[str] = ("+", "*", "="), largest: int = 99) -> Tokenizer:
+    """One token per integer 0..largest (ids 3..largest+3), then one per symbol: the paper's "complete" vocabulary.
+
+    Two adjacent integer tokens are written with a space between them ("1 2"), so that decoding loses nothing.
+    """
+    backend = _word_level([*map(str, range(largest + 1)), *symbols])
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(" "), "removed"), pre_tokenizers.Split(Regex("[^0-9]"), "isolated")]
+    )
+    # A space before every token but the first, then none around a symbol: what is left stands between two integers.
+    spaces = [decoders.Replace(f" {symbol}", symbol) for symbol in symbols]
+    fused = [decoders.Replace(f"{symbol} ", symbol) for symbol in symbols]
+    backend.decoder = decoders.Sequence([decoders.WordPiece("##", cleanup=False), *spaces, decoders.Fuse(), *fused])
+    return Tokenizer(backend, pad=PAD, eos=EOS, bos=BOS, closed=True, symbols=symbols)
+
+
+def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
+    """Trains a byte-level BPE, GPT-2's kind: any text can be written. The same texts give the same vocabulary.
+
+    Args:
+        texts: What it should write in few tokens.
+        size: V at most; fewer where the texts have no more pairs to merge. At least 259: the bytes and the specials.
+
+    Raises:
+        ConfigError: `size` is too small.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if size < len(alphabet) + 3:
+        raise ConfigError(
+            f"size={size} is not allowed; allowed: {len(alphabet) + 3} (the bytes and PAD, BOS, EOS) or more."
+        )
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=[PAD, BOS, EOS], initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    return Tokenizer(backend, pad=PAD, eos=EOS, bos=BOS)
+
+
+def _word_level(tokens: list[str]) -> Backend:
+    backend = Backend(
+        models.WordLevel({token: i for i, token in enumerate([PAD, BOS, EOS, *tokens])}, unk_token="<unk>")
+    )
+    backend.add_special_tokens([PAD, BOS, EOS])
+    return backend

@@ -1,0 +1,186 @@
+"""Tokenizer: a vocabulary with its special tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer as Backend
+
+from rlfl_envs.errors import ConfigError, TokenizationError
+from rlfl_envs.tokenization.lossless import bytes_of_tokens, vocabulary_size
+
+__all__ = ["BOS", "EOS", "PAD", "Tokenizer"]
+
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+
+
+class Tokenizer:
+    """A vocabulary with its special tokens.
+
+    Attributes:
+        backend: The `tokenizers.Tokenizer` behind it; `PreTrainedTokenizerFast(tokenizer_object=...)` takes it.
+        name: What the user calls it; empty for those that this library makes.
+        vocab_size: V, the largest token id and one. Not every id below need be a token (see `ordinary`).
+        pad_id: Fills unused columns. Equal to `eos_id` where the vocabulary has no padding token of its own (GPT-2).
+        eos_id: Ends a completion.
+        eos_ids: Every token that ends a completion, `eos_id` first; some models have several.
+        bos_id: Starts a prompt, or None where the vocabulary has no such token.
+        closed: Whether every token stands for a fixed text, its own, and no other text can be written.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        pad: str,
+        eos: str,
+        bos: str | None,
+        closed: bool = False,
+        symbols: Sequence[str] = (),
+        name: str = "",
+        other_eos_ids: Iterable[int] = (),
+    ) -> None:
+        """Wraps a backend.
+
+        Args:
+            backend: The tokenizer proper. Its decoder joins what its tokens stand for.
+            pad: The padding token's string.
+            eos: The end-of-sequence token's string.
+            bos: The beginning-of-sequence token's string, or None.
+            closed: True where every token stands for a fixed text, so that decoding is joining (see `token_texts`).
+            symbols: In a closed vocabulary of integers, the tokens that are none.
+            name: What the user calls it, for messages.
+            other_eos_ids: More tokens that end a completion. Those that are not special, PAD and BOS do not.
+
+        Raises:
+            ConfigError: A special token is not in the vocabulary, no other token is, or its ids have too many holes.
+        """
+        self.backend = backend
+        self.backend.encode_special_tokens = True  # a text that spells "<eos>" is text, never the token
+        self.backend.no_padding()
+        self.backend.no_truncation()
+        self.name = name
+        self.pad_id = self._id_of("pad", pad)
+        self.eos_id = self._id_of("eos", eos)
+        self.bos_id = None if bos is None else self._id_of("bos", bos)
+        self.closed = closed
+        self._symbols = tuple(symbols)
+        self.vocab_size = vocabulary_size(backend, name)
+        others = set(other_eos_ids) & self._marked_special - {self.eos_id, self.pad_id, self.bos_id}
+        self.eos_ids = (self.eos_id, *sorted(others))
+        if len(self._marked_special) == backend.get_vocab_size(with_added_tokens=True):
+            raise ConfigError(f"vocabulary={name!r} has special tokens only; allowed: one that can write a text.")
+
+    def _id_of(self, role: str, token: str) -> int:
+        token_id = self.backend.token_to_id(token)
+        if token_id is None:
+            raise ConfigError(f"{role}={token!r} is not a token of this vocabulary.")
+        return token_id
+
+    @cached_property
+    def _marked_special(self) -> frozenset[int]:
+        """PAD, BOS, EOS, and whatever else the vocabulary marks as special."""
+        marked = {i for i, token in self.backend.get_added_tokens_decoder().items() if token.special}
+        return frozenset(i for i in (*marked, self.pad_id, self.eos_id, self.bos_id) if i is not None)
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of PAD and BOS, and those that end a text."""
+        return frozenset(i for i in (self.pad_id, self.bos_id, *self.eos_ids) if i is not None)
+
+    @cached_property
+    def token_bytes(self) -> list[bytes]:
+        """What each token id adds to a text's UTF-8 bytes, [V]; special tokens, and ids without a token, add nothing.
+
+        In the number vocabulary an integer's text ends with a space, which shows where one integer ends and the next
+        begins.
+        """
+        if self.closed:
+            return [text.encode() for text in self.token_texts]
+        tokens = [self.backend.id_to_token(i) for i in range(self.vocab_size)]
+        found = bytes_of_tokens(self.backend, [token or "" for token in tokens])
+        return [b"" if i in self._marked_special else each for i, each in enumerate(found)]
+
+    @cached_property
+    def token_texts(self) -> list[str]:
+        """`token_bytes` as text, [V]; "�" stands for part of a character."""
+        if not self.closed:
+            return [each.decode(errors="replace") for each in self.token_bytes]
+        texts = [self.id_to_token(i) for i in range(self.vocab_size)]
+        if self._symbols:
+            texts = [text if text in self._symbols else f"{text} " for text in texts]
+        return ["" if i in self._marked_special else text for i, text in enumerate(texts)]
+
+    @cached_property
+    def ordinary(self) -> NDArray[np.bool_]:
+        """Which tokens write something, bool [V]: no special token, and no id without a token, does."""
+        found = np.array([len(each) > 0 for each in self.token_bytes])
+        found.flags.writeable = False
+        return found
+
+    def id_to_token(self, token_id: int) -> str:
+        """The token's own string, such as "<eos>" or "42"."""
+        token = self.backend.id_to_token(token_id)
+        if token is None:
+            raise TokenizationError(f"token_id={token_id} is not allowed; allowed: 0..{self.vocab_size - 1}.")
+        return token
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the text's token ids, without special tokens; `decode` gives the text back.
+
+        In the number vocabulary spaces around integers and symbols are not written.
+
+        Raises:
+            TokenizationError: The vocabulary cannot write the text.
+        """
+        try:
+            ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # the backend raises plain Exception for a word outside a closed vocabulary
+            raise TokenizationError(f"text={text!r} cannot be written in {self._called} ({error}).") from error
+        if not self.closed and b"".join([self.token_bytes[i] for i in ids]) != text.encode():
+            found = self.decode(ids)
+            differing = (i for i, pair in enumerate(zip(text, found, strict=False)) if pair[0] != pair[1])
+            start = max(0, next(differing, min(len(text), len(found))) - 20)
+            raise TokenizationError(
+                f"text={text[start : start + 60]!r} cannot be written in {self._called}: "
+                f"its tokens say {found[start : start + 60]!r}."
+            )
+        return ids
+
+    @property
+    def _called(self) -> str:
+        return f"vocabulary={self.name!r}" if self.name else "this vocabulary"
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Returns the text of token ids; special tokens are skipped. Two adjacent integers stay apart: "1 2"."""
+        if not self.closed:
+            return b"".join([self.token_bytes[i] for i in ids]).decode(errors="replace")
+        texts = self.token_texts
+        text = "".join([texts[i] for i in ids])
+        for symbol in self._symbols:
+            text = text.replace(f" {symbol}", symbol)
+        return text.rstrip(" ") if self._symbols else text
+
+    def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """`decode` for many at once."""
+        alone = self._alone
+        return [alone[row[0]] if len(row) == 1 else self.decode(row) for row in rows]
+
+    @cached_property
+    def _alone(self) -> list[str]:
+        return [self.decode([i]) for i in range(self.vocab_size)]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restores a pickled tokenizer; the backend forgets this one setting."""
+        self.__dict__.update(state)
+        self.backend.encode_special_tokens = True
+
+    def __repr__(self) -> str:
+        """Names the size and the special tokens."""
+        return (
+            f"Tokenizer(vocab_size={self.vocab_size}, pad_id={self.pad_id}, bos_id={self.bos_id}, eos_id={self.eos_id})"
+        )

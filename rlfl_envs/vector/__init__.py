@@ -1,0 +1,5 @@
+"""The same tasks, natively batched."""
+
+from rlfl_envs.vector.env import TokenVectorEnv
+
+__all__ = ["TokenVectorEnv"]
