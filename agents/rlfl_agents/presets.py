@@ -133,20 +133,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 # A task of one's own, about which nothing is known: groups, so that no value has to be learned; batch entropy, so that
-# one answer to everything does not pay; enough samples to see within minutes whether it learns.
+# one answer to everything does not pay; enough samples to see within minutes whether it learns. Tried on two tasks, one
+# seed each: held-out success of 0.98 at sorting five letters, and of 1.00 at naming the most frequent of four.
 _ANY: dict[str, Any] = _SMALL | {
     "advantage": "rloo",
     "group_size": 8,
     "prompts": 64,
-    "epochs": 2,
-    "minibatches": 4,
-    "learning_rate": 2e-3,
+    "minibatches": 2,
+    "learning_rate": 3e-3,
     "warmup": 0.02,
     "entropy_coef": 0.01,
     "entropy_coef_final": 0.0,
-    "batch_entropy_coef": 0.05,
+    "batch_entropy_coef": 0.1,
     "batch_entropy_coef_final": 0.02,
-    "total_samples": 120_000,
+    "total_samples": 100_000,
 }
 
 # The same from a model that can do something already: smaller steps, and held near itself, as for Sentiment.
