@@ -202,7 +202,7 @@ def test_wrong_vector_options() -> None:
         (
             {"options": {"groupsize": 2}},
             "options='groupsize' is not allowed. Did you mean 'group_size'? "
-            "Allowed: reset_mask, group_size, level, level_weights, prompt, judge_together.",
+            "Allowed: reset_mask, group_size, level, level_weights, prompt, judge_together, action_mask.",
         ),
         ({"options": {"group_size": 3}}, "group_size=3 is not allowed; allowed: a divisor of num_envs=4."),
         ({"options": {"group_size": 0}}, "group_size=0 is not allowed; allowed: a divisor of num_envs=4."),
