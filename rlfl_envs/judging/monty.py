@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rlfl_envs.errors import MissingDependencyError
+from rlfl_envs.errors import MissingDependencyError, how_to_install
 from rlfl_envs.judging.judge import Judgement, Request
 from rlfl_envs.judging.plain import decode, encode
 
@@ -74,7 +74,7 @@ def _monty(process: int) -> Monty:
     try:
         monty.__enter__()
     except (OSError, RuntimeError) as error:
-        raise MissingDependencyError(f"Monty cannot be started ({error}): pip install pydantic-monty") from error
+        raise MissingDependencyError(f"Monty cannot be started ({error}): {how_to_install('programs')}") from error
     return monty
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rlfl_envs.arguments import check_value
-from rlfl_envs.errors import ConfigError, MissingDependencyError
+from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
 from rlfl_envs.judging.judge import Judgement, Request
 from rlfl_envs.judging.plain import decode, encode
 from rlfl_envs.judging.pool import shared_pool
@@ -160,8 +160,8 @@ class Sandbox:
         for package in ("pydantic_monty", "pebble"):
             if importlib.util.find_spec(package) is None:
                 raise MissingDependencyError(
-                    f"Programs need the package {package}: pip install pydantic-monty pebble (pydantic-monty has "
-                    "wheels for Linux, macOS and Windows on x86-64 and ARM; elsewhere programs cannot be run)."
+                    f"Programs need the package {package}, which has wheels for Linux, macOS and Windows; elsewhere "
+                    f"programs cannot be run: {how_to_install('programs')}"
                 )
         self.limits = limits or Limits()
         # Monty keeps the limits itself, and its process is killed where it cannot; a worker is only where both fail.

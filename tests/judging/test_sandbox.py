@@ -268,5 +268,5 @@ def test_wrong_limits() -> None:
 def test_without_monty(monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence says what to install, and where there is nothing to install."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"pip install pydantic-monty pebble .* Linux, macOS and Windows"):
+    with pytest.raises(MissingDependencyError, match=r"pydantic_monty, .* Linux, macOS and Windows.*programs"):
         Sandbox()
