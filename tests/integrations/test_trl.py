@@ -89,7 +89,19 @@ def test_a_prompt_that_is_no_text(prompt: Any) -> None:
 @pytest.mark.parametrize("id", IDS)
 def test_garbage_is_judged(id: str) -> None:
     """No completion raises, be it no text at all; all earn something within the range."""
-    garbage = ["", "\x00", "9" * 10_000, "é\ud800", None, 7, [], [None], [{}], [{"content": None}], [{"content": [3]}]]
+    garbage: list[Any] = [
+        "",
+        "\x00",
+        "9" * 10_000,
+        "é\ud800",
+        None,
+        7,
+        [],
+        [None],
+        [{}],
+        [{"content": None}],
+        [{"content": [3]}],
+    ]
     task = load_task(id)
     prompt = task.sample_prompts(np.random.default_rng(0), 1)[0].text
     rewards = reward_function(id)(prompts=[prompt] * len(garbage), completions=garbage)
