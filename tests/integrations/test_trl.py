@@ -308,8 +308,8 @@ def test_warm_start(tmp_path: Path) -> None:
     trainer.train()
     prompts = prompt_dataset(id, num_prompts=32, seed=1, **arguments)["prompt"]
     given = tokenizer(list(prompts), return_tensors="pt", padding=True)
-    model.eval()
-    written = model.generate(given["input_ids"], attention_mask=given["attention_mask"], max_new_tokens=3)
+    policy: Any = model.eval()  # Transformers types `generate` for its own calls alone
+    written = policy.generate(given["input_ids"], attention_mask=given["attention_mask"], max_new_tokens=3)
     completions = tokenizer.batch_decode(written[:, given["input_ids"].shape[1] :], skip_special_tokens=True)
     assert np.mean(reward_function(id, **arguments)(prompts=prompts, completions=completions)) > 0.9
 
