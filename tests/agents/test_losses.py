@@ -140,7 +140,12 @@ def test_two_shares_make_the_whole(positions: losses.Positions) -> None:
     recorded: list[list[torch.Tensor]] = []
     for part in shares:  # what each process would contribute to each sum
         recorded.append([])
-        loss(part, logits[part], lambda x: recorded[-1].append(x.detach()) or x)
+
+        def record(x: torch.Tensor, kept: list[torch.Tensor] = recorded[-1]) -> torch.Tensor:
+            kept.append(x.detach())
+            return x
+
+        loss(part, logits[part], record)
     # Sums later in the loss do not depend on earlier ones, so the recorded shares are exact.
     totals = [sum(values) for values in zip(*recorded, strict=True)]
     gradients = []

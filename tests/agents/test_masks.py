@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -68,7 +70,7 @@ class Watched:
 
     def reset(self, **arguments: object) -> tuple[np.ndarray, dict[str, object]]:
         """As the environment's own."""
-        result = self._envs.reset(**arguments)  # type: ignore[arg-type]
+        result = self._envs.reset(**arguments)
         self.shown.append(self._envs.action_masks())
         return result
 
@@ -89,13 +91,13 @@ class Watched:
         ("rlfl/Arithmetic-v0", {"mask": "syntax"}),
     ],
 )
-def test_a_rollout_keeps_the_masks_that_the_environment_showed(env_id: str, env_kwargs: dict) -> None:
+def test_a_rollout_keeps_the_masks_that_the_environment_showed(env_id: str, env_kwargs: dict[str, Any]) -> None:
     """At every active position, for the second rollout too; the table has no row twice."""
     envs = Watched(make_envs(env_id, 24, **env_kwargs))
-    policy = small_policy(envs, scale=2.0)  # type: ignore[arg-type]
+    policy = small_policy(envs, scale=2.0)
     for seed in (3, None):
         envs.shown.clear()
-        rollout = collect(policy, envs, torch.Generator().manual_seed(0), group_size=4, seed=seed)  # type: ignore[arg-type]
+        rollout = collect(policy, envs, torch.Generator().manual_seed(0), group_size=4, seed=seed)
         shape = rollout.completions.shape
         shown = torch.from_numpy(np.stack(envs.shown[: shape[1]], axis=1))
         active = rollout.active
@@ -133,7 +135,7 @@ class AnyLegal:
 def test_a_large_vocabulary_takes_little_memory() -> None:
     """512 episodes of 16 tokens or more of GPT-2 under a syntax mask: below 10 MB, where dense masks take 412 MB."""
     envs = make_envs("rlfl/Copy-v0", 512, vocabulary="gpt2", length=40, mask="syntax")
-    rollout = collect(AnyLegal(), envs, torch.Generator().manual_seed(0), seed=0)  # type: ignore[arg-type]
+    rollout = collect(AnyLegal(), envs, torch.Generator().manual_seed(0), seed=0)
     assert rollout.completions.shape[0] == 512
     assert rollout.completions.shape[1] >= 16
     assert len(rollout.mask_table) > 1

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from rlfl_envs import ConfigError
 from .conftest import small_config
 
 
-def without_clock(run: Path) -> dict[str, list[float]]:
+def without_clock(run: Path) -> dict[str, str]:
     """The metrics whose values do not depend on the machine's load."""
     return {name: repr(column) for name, column in read_metrics(run).items() if not name.startswith("clock/")}
 
@@ -35,7 +36,7 @@ def without_clock(run: Path) -> dict[str, list[float]]:
     ],
     ids=["rloo", "group_norm", "gae"],
 )
-def test_it_learns_to_copy(tmp_path: Path, changes: dict) -> None:
+def test_it_learns_to_copy(tmp_path: Path, changes: dict[str, Any]) -> None:
     """Two letters twice, from random weights, in seconds."""
     config = small_config(
         prompts=16,
@@ -254,7 +255,7 @@ def test_time_ends_a_run(tmp_path: Path) -> None:
         ({"env_kwargs": {"num_envs": 4}}, "env_kwargs={'num_envs': ...} is not allowed; allowed: the task's arguments"),
     ],
 )
-def test_settings_that_cannot_work_are_named(changes: dict, message: str) -> None:
+def test_settings_that_cannot_work_are_named(changes: dict[str, Any], message: str) -> None:
     """When the config is made, not minutes later."""
     with pytest.raises(ConfigError, match=message):
         small_config(**changes)

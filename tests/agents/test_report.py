@@ -87,7 +87,7 @@ def test_a_run_that_collapses_says_so_once(
     real = ppo.build_policy
 
     def build(*args: object, **settings: object) -> torch.nn.Module:
-        policy = real(*args, **settings)  # type: ignore[arg-type]
+        policy = real(*args, **settings)
         if collapses:
             constant_answer(policy)
         return policy

@@ -123,7 +123,7 @@ def test_episodes_that_all_end_early_stop_the_rollout() -> None:
     """A policy that always says EOS takes one step."""
     envs = make_envs("rlfl/Copy-v0", 4)
     policy = small_policy(envs)
-    only_eos = collect(_AlwaysEOS(policy), envs, generator(), seed=0)  # type: ignore[arg-type]
+    only_eos = collect(_AlwaysEOS(policy), envs, generator(), seed=0)
     assert only_eos.completions.shape == (4, 1)
     assert only_eos.completion_texts == [""] * 4
 

@@ -56,7 +56,7 @@ def fresh(seed: int) -> TrainState:
     )
 
 
-def go_on(state: TrainState) -> dict[str, float]:
+def go_on(state: TrainState) -> dict[str, Any]:
     """One update, with a draw from each of the global generators."""
     rollout = collect(state.policy, state.envs, state.generator, group_size=CONFIG.group_size)
     batch = compare(rollout, rollout.log_probs, 0.0, CONFIG)

@@ -65,7 +65,7 @@ def test_a_dataset_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         return Dataset(label=["x"]) if name == "no/texts" else Dataset(review=["a b", None, "c d"])
 
     module = types.ModuleType("datasets")
-    module.load_dataset = load_dataset  # type: ignore[attr-defined]
+    vars(module)["load_dataset"] = load_dataset
     module.__spec__ = importlib.util.spec_from_loader("datasets", None)
     monkeypatch.setitem(sys.modules, "datasets", module)
     assert load_corpus("some/reviews").texts == ("a b", "c d")

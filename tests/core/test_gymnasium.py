@@ -70,9 +70,9 @@ def test_equals_sync(id: str, arguments: dict[str, Any], mode: AutoresetMode, te
         ended = ours[2]
         partial_ends += 0 < ended.sum() < NUM_ENVS
         if mode is AutoresetMode.DISABLED and ended.any():
-            ours, theirs = (envs.reset(options={"reset_mask": ended.copy()}) for envs in (native, sync))
-            assert data_equivalence(ours, theirs)
-            assert masks_agree(ours[-1])
+            begun, others = (envs.reset(options={"reset_mask": ended.copy()}) for envs in (native, sync))
+            assert data_equivalence(begun, others)
+            assert masks_agree(begun[-1])
     assert partial_ends > 1
 
 
@@ -126,7 +126,7 @@ def test_seeds_are_tuples(id: str, arguments: dict[str, Any]) -> None:
 def test_a_seed_read_before_the_first_reset_is_the_one_played() -> None:
     """What `np_random_seed` says before a reset without a seed is what makes the prompts."""
     envs = gymnasium.make_vec(COPY, num_envs=NUM_ENVS)
-    seeds = envs.np_random_seed
+    seeds: Any = envs.np_random_seed
     first, _ = envs.reset()
     again, _ = envs.reset(seed=list(seeds))
     np.testing.assert_array_equal(first, again)

@@ -195,10 +195,10 @@ def test_the_budget_counts_the_tokens_of_a_character(gpt2_like_folder: Path) -> 
 def exhaust(task: Task, prompt: Prompt) -> dict[tuple[int, ...], np.ndarray]:
     """The mask's row after every legal sequence of tokens shorter than the budget."""
     mask = make_mask(task)
-    rows = {}
-    states = {(): mask.start(prompt)}
+    rows: dict[tuple[int, ...], np.ndarray] = {}
+    states: dict[tuple[int, ...], int] = {(): mask.start(prompt)}
     for _ in range(task.max_completion_tokens):
-        following = {}
+        following: dict[tuple[int, ...], int] = {}
         for tokens, state in states.items():
             rows[tokens] = mask.row(state).copy()
             for token in np.flatnonzero(rows[tokens]).tolist():

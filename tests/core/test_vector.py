@@ -117,7 +117,7 @@ def play_both(native: TokenVectorEnv, sync: SyncVectorEnv, steps: int, seed: int
         np.testing.assert_array_equal(native.action_masks(), ours[-1]["action_mask"] == 1)
         ended, infos, masks = ours[2], ours[-1], ours[-1]["action_mask"]
         ends = infos.get("final_info", infos)
-        for row in np.flatnonzero(ended):
+        for row in np.flatnonzero(ended).tolist():
             reason = ends["finish_reason"][row]
             reasons[reason] = reasons.get(reason, 0) + 1
             if reason == "illegal":
@@ -131,7 +131,7 @@ def play_both(native: TokenVectorEnv, sync: SyncVectorEnv, steps: int, seed: int
 @sweep()
 def test_equals_scalars(id: str, arguments: dict[str, Any], mode: str) -> None:
     """Seeded with s it is SyncVectorEnv seeded with s: all that a step returns, and the prompts, across autoresets."""
-    reasons = {}
+    reasons: dict[str, int] = {}
     for seed in (0, 11):
         native, sync = both(partial(load_task, id, **arguments), mode)
         for reason, count in play_both(native, sync, 60, seed).items():

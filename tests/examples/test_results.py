@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,9 @@ def test_what_is_left_out_of_a_line_is_known(config: type[PPOConfig] | type[SFTC
         ({"seed": 1, "minutes": 2.0}, "line 2: there is a line with the same"),
     ],
 )
-def test_what_is_wrong_with_a_line(tables: ModuleType, tmp_path: Path, line: dict, complaint: str | None) -> None:
+def test_what_is_wrong_with_a_line(
+    tables: ModuleType, tmp_path: Path, line: dict[str, Any], complaint: str | None
+) -> None:
     """An unknown setting, one that says nothing, and a run that is there twice."""
     path = tmp_path / "results.jsonl"
     append_result(path, {"seed": 1, "minutes": 1.0})

@@ -89,7 +89,19 @@ def test_a_prompt_that_is_no_text(prompt: Any) -> None:
 @pytest.mark.parametrize("id", IDS)
 def test_garbage_is_judged(id: str) -> None:
     """No completion raises, be it no text at all; all earn something within the range."""
-    garbage = ["", "\x00", "9" * 10_000, "é\ud800", None, 7, [], [None], [{}], [{"content": None}], [{"content": [3]}]]
+    garbage: list[Any] = [
+        "",
+        "\x00",
+        "9" * 10_000,
+        "é\ud800",
+        None,
+        7,
+        [],
+        [None],
+        [{}],
+        [{"content": None}],
+        [{"content": [3]}],
+    ]
     task = load_task(id)
     prompt = task.sample_prompts(np.random.default_rng(0), 1)[0].text
     rewards = reward_function(id)(prompts=[prompt] * len(garbage), completions=garbage)
@@ -296,8 +308,8 @@ def test_warm_start(tmp_path: Path) -> None:
     trainer.train()
     prompts = prompt_dataset(id, num_prompts=32, seed=1, **arguments)["prompt"]
     given = tokenizer(list(prompts), return_tensors="pt", padding=True)
-    model.eval()
-    written = model.generate(given["input_ids"], attention_mask=given["attention_mask"], max_new_tokens=3)
+    policy: Any = model.eval()  # Transformers types `generate` for its own calls alone
+    written = policy.generate(given["input_ids"], attention_mask=given["attention_mask"], max_new_tokens=3)
     completions = tokenizer.batch_decode(written[:, given["input_ids"].shape[1] :], skip_special_tokens=True)
     assert np.mean(reward_function(id, **arguments)(prompts=prompts, completions=completions)) > 0.9
 

@@ -349,7 +349,8 @@ def test_what_ends_under_the_mask_is_in_the_grammar(vocabulary: str) -> None:
     plain = [text.strip() != "" and '"' not in text for text in tokenizer.token_texts]  # names and spaces are endless
     completed = set()
     for prompt in task.sample_prompts(rng, 150):
-        state, tokens = mask.start(prompt), []
+        state = mask.start(prompt)
+        tokens: list[int] = []
         while len(tokens) < 40:
             row = mask.row(state).astype(bool)
             legal = np.flatnonzero(row & plain if (row & plain).any() and rng.random() < 0.95 else row)

@@ -34,7 +34,7 @@ def crosses(old: str, new: str) -> str:
 def status_of(text: str) -> str | None:
     """What the screen says of a text; None where it lets it pass."""
     judgement = ludii.screen(Request(text))
-    return judgement and judgement.status
+    return judgement.status if judgement else None
 
 
 # --- before Java is asked --------------------------------------------------------------------------------------------

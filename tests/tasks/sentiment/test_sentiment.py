@@ -23,13 +23,17 @@ pytestmark = pytest.mark.skipif(bool(missing(SENTIMENT)), reason=f"needs {', '.j
 @pytest.fixture(scope="module")
 def task() -> Sentiment:
     """The task as it is, on movie reviews."""
-    return load_task(SENTIMENT)
+    task = load_task(SENTIMENT)
+    assert isinstance(task, Sentiment)
+    return task
 
 
 @pytest.fixture(scope="module")
 def template() -> Sentiment:
     """The task on the template grammar."""
-    return load_task(SENTIMENT, corpus="template")
+    task = load_task(SENTIMENT, corpus="template")
+    assert isinstance(task, Sentiment)
+    return task
 
 
 def test_prompts_are_beginnings_of_reviews(task: Sentiment) -> None:
