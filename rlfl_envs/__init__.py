@@ -32,6 +32,7 @@ from rlfl_envs.errors import (
     suggest,
 )
 from rlfl_envs.hub import check_hub
+from rlfl_envs.printing import printable
 from rlfl_envs.protocols import ArrayStarts, ArrayTask, Automaton, Grammar, IllustratedTask, SlowTask, StoppingTask
 from rlfl_envs.registration import find_id, list_ids, load_task, register_all, register_task
 from rlfl_envs.task import Task, TaskConfig, task_class
@@ -88,6 +89,7 @@ __all__ = [
     "load_task",
     "load_tokenizer",
     "number_tokenizer",
+    "printable",
     "register_task",
     "suggest",
     "task_class",

@@ -26,6 +26,7 @@ from rlfl_agents.model.masks import masked_log_dist
 from rlfl_agents.model.names import pretrained_folder
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.run.export import export
+from rlfl_agents.terminal import say
 from rlfl_envs import ConfigError, Task, Tokenizer, check_value, load_task
 
 __all__ = ["PretrainConfig", "pretrain_model"]
@@ -78,10 +79,10 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
     trained_by = f"supervised learning on {config.tokens} tokens of its texts (held-out loss {eval_loss:.3f})"
     export(policy, held_out, config, target, trained_by, {})
     if not quiet:
-        print(f"held-out loss {eval_loss:.3f} nats per token; it continues held-out prompts like this:")
+        say(f"held-out loss {eval_loss:.3f} nats per token; it continues held-out prompts like this:")
         for sample in sampled.samples[:5]:
-            print(f"    {sample.prompt} ->{sample.completion}")
-        print(f"saved in {target}")
+            say(f"    {sample.prompt} ->{sample.completion}")
+        say(f"saved in {target}")
     return target
 
 
@@ -107,7 +108,7 @@ def _learn(policy: Policy, windows: Tensor, config: PretrainConfig, accelerator:
         if not quiet and (time.monotonic() - said > 10 or step + 1 == steps):
             said = time.monotonic()
             minutes = (said - begun) / 60
-            print(f"step {step + 1}/{steps}  loss {float(loss.detach()):.3f}  minutes {minutes:.1f}", flush=True)
+            say(f"step {step + 1}/{steps}  loss {float(loss.detach()):.3f}  minutes {minutes:.1f}")
 
 
 def _windows(task: Task, config: PretrainConfig) -> Tensor:

@@ -25,6 +25,8 @@ from rlfl_agents.model.names import resolve
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.run.checkpoint import write_keys
 from rlfl_agents.run.export import export
+from rlfl_agents.run.seen import SeenKeys
+from rlfl_agents.terminal import say
 from rlfl_envs import ConfigError, TokenVectorEnv
 
 __all__ = ["SFTConfig", "warm_start"]
@@ -73,12 +75,12 @@ def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) ->
     sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False)
     row = {"loss": loss, **evaluation_row(greedy, sampled)}
     target.mkdir(parents=True, exist_ok=True)
-    write_keys(target / "seen_keys.npy", set(novelty_hashes(envs.task, envs.prompts).tolist()))
+    write_keys(target / "seen_keys.npy", SeenKeys(novelty_hashes(envs.task, envs.prompts)).array())
     write_text(target / "sft.json", json.dumps(config.to_json(), indent=2) + "\n")
     trained_by = f"supervised learning on {config.examples} reference completions"
     export(policy, envs, config, target, trained_by, row)
     if not quiet:
-        print(f"held-out success {greedy.success}, sampled {sampled.success}\nsaved in {target}")
+        say(f"held-out success {greedy.success}, sampled {sampled.success}\nsaved in {target}")
     return row
 
 
@@ -109,7 +111,7 @@ def _imitate(policy: Policy, tokens: Tensor, counts: Tensor, config: SFTConfig, 
             weight_sum += float(weight.sum())
         mean = loss_sum / weight_sum
         if not quiet and (epoch + 1) % max(1, config.epochs // 10) == 0:
-            print(f"epoch {epoch + 1}/{config.epochs}  loss {mean:.4f}", flush=True)
+            say(f"epoch {epoch + 1}/{config.epochs}  loss {mean:.4f}")
     return mean
 
 

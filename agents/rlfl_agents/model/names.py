@@ -151,8 +151,7 @@ def load_policy(
     def built(model: str) -> Policy:
         return build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=model).to(where)
 
-    keys = folder / "seen_keys.npy"
-    seen = np.load(keys) if keys.exists() and is_its_own else None
+    seen = _keys(folder) if is_its_own else None
     began_from = _json(folder / "config.json").get("model") if model != folder else None
     reference = None
     if began_from is not None:
@@ -180,17 +179,43 @@ def _trained_on(folder: Path, facts: Mapping[str, Any]) -> str:
     return str(env_id)
 
 
-def seen_keys(model: str, env_id: str) -> set[int]:
-    """The novelty hashes of the prompts on which a model of ours was trained; none for any other model or id."""
+def seen_keys(model: str, env_id: str) -> np.ndarray | None:
+    """The novelty hashes of the prompts on which a model of ours was trained; None for any other model or id."""
     folder = Path(model)
     if _json(folder / "rlfl.json").get("env_id") != env_id:
-        return set()
-    run = folder.parent if folder.name in ("best", "policy") else folder
-    return set(np.load(run / "seen_keys.npy").tolist()) if (run / "seen_keys.npy").exists() else set()
+        return None
+    return _keys(folder.parent if folder.name in ("best", "policy") else folder)
+
+
+def _keys(folder: Path) -> np.ndarray | None:
+    """What a run or a warm start has written down of its prompts, int64; None where it has not."""
+    path = folder / "seen_keys.npy"
+    if not path.exists():
+        return None
+    try:
+        keys: np.ndarray = np.load(path, allow_pickle=False)
+        if keys.dtype != np.int64 or keys.ndim != 1:
+            raise ValueError(f"{keys.dtype} of shape {keys.shape} instead of int64 [n]")
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{str(path)!r} is damaged ({reason}). Delete it to go on without knowing which prompts training has met."
+        ) from error
+    return keys
 
 
 def _json(path: Path) -> dict[str, Any]:
-    entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """The entries of a JSON file; none where there is no such file.
+
+    Raises:
+        ConfigError: It holds no JSON object.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{str(path)!r} is damaged ({error}).") from error
+    if not isinstance(entries, dict):
+        raise ConfigError(f"{str(path)!r} is damaged (no JSON object).")
     return entries
 
 
