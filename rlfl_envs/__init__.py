@@ -34,7 +34,7 @@ from rlfl_envs.errors import (
 from rlfl_envs.hub import check_hub
 from rlfl_envs.printing import printable
 from rlfl_envs.protocols import ArrayStarts, ArrayTask, Automaton, Grammar, IllustratedTask, SlowTask, StoppingTask
-from rlfl_envs.registration import find_id, list_ids, load_task, register_all, register_task
+from rlfl_envs.registration import arguments_that_load, find_id, list_ids, load_task, register_all, register_task
 from rlfl_envs.task import Task, TaskConfig, task_class
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import (
@@ -75,6 +75,7 @@ __all__ = [
     "Tokenizer",
     "UnknownIdError",
     "__version__",
+    "arguments_that_load",
     "baselines",
     "cache_folder",
     "character_tokenizer",

@@ -19,7 +19,7 @@ from torch import Tensor
 from rlfl_agents.config import PretrainConfig
 from rlfl_agents.environments import held_out_envs
 from rlfl_agents.evaluate import evaluate_policy
-from rlfl_agents.files import write_text
+from rlfl_agents.files import owned, write_text
 from rlfl_agents.learn.schedules import scheduled
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import masked_log_dist
@@ -49,8 +49,15 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
         ConfigError: A setting is wrong, or the task has no texts.
     """
     target = Path(folder) if folder is not None else pretrained_folder(config)
-    if (target / "config.json").exists():
-        return target
+    if not (target / "config.json").exists():
+        with owned(target, "output", wait=True):
+            if not (target / "config.json").exists():  # another process may have made it meanwhile
+                _pretrain(config, target, quiet)
+    return target
+
+
+def _pretrain(config: PretrainConfig, target: Path, quiet: bool) -> None:
+    """Trains a model and saves it in a folder that nobody else writes to."""
     if config.threads:
         torch.set_num_threads(config.threads)
     accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.mixed_precision)
@@ -74,7 +81,6 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
         unread = _windows(held_out.task, config)[:_EVAL_WINDOWS]
         eval_loss = float(_loss(policy, unread.to(accelerator.device)))
         sampled = evaluate_policy(policy, held_out, 64, greedy=False)
-    target.mkdir(parents=True, exist_ok=True)
     write_text(target / "pretrain.json", json.dumps(config.to_json(), indent=2) + "\n")
     trained_by = f"supervised learning on {config.tokens} tokens of its texts (held-out loss {eval_loss:.3f})"
     export(policy, held_out, config, target, trained_by, {})
@@ -83,7 +89,6 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
         for sample in sampled.samples[:5]:
             say(f"    {sample.prompt} ->{sample.completion}")
         say(f"saved in {target}")
-    return target
 
 
 def _learn(policy: Policy, windows: Tensor, config: PretrainConfig, accelerator: Accelerator, quiet: bool) -> None:

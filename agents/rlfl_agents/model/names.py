@@ -25,7 +25,18 @@ from rlfl_agents.environments import make_envs
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.policy import Policy
-from rlfl_envs import ConfigError, TokenVectorEnv, cache_folder, check_hub, digest, load_task, load_tokenizer
+from rlfl_agents.trust import check_arguments, check_files, names_download
+from rlfl_envs import (
+    ConfigError,
+    TokenVectorEnv,
+    arguments_that_load,
+    cache_folder,
+    check_hub,
+    check_type,
+    digest,
+    load_task,
+    load_tokenizer,
+)
 
 __all__ = ["Loaded", "load_policy", "pretrained_folder", "resolve", "seen_keys", "smollm2_folder"]
 
@@ -99,7 +110,7 @@ def _vocabulary(model: str) -> str:
         load_tokenizer(model)
     except ConfigError as error:
         try:
-            tokenizer = AutoTokenizer.from_pretrained(model)
+            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         except (OSError, ValueError, KeyError):
             raise error from None
         with tempfile.TemporaryDirectory() as made:
@@ -122,6 +133,7 @@ def load_policy(
     env_kwargs: Mapping[str, Any],
     num_envs: int = 256,
     device: Literal["auto", "cpu"] = "auto",
+    trust_folder: bool = False,
 ) -> Loaded:
     """Finds out what a run directory or a model is, and loads it for evaluation.
 
@@ -132,17 +144,27 @@ def load_policy(
         env_kwargs: Arguments of the environment, on top of those it was trained with.
         num_envs: How many episodes are played side by side.
         device: "auto" takes an accelerator where there is one.
+        trust_folder: Let the folder say which code, files and downloads are loaded. Without it the vocabulary is its
+            own, and whatever else would load something is an error.
 
     Raises:
-        ConfigError: There is no such model, or nothing says which id to evaluate on.
+        ConfigError: There is no such model, it is damaged or says what it must not, or nothing says which id to
+            evaluate on.
     """
     folder = Path(name)
+    if not trust_folder:
+        check_files(folder)
     model = next((folder / kind for kind in ("best", "policy") if (folder / kind / "config.json").exists()), folder)
-    facts = _json(model / "rlfl.json")
+    facts = _facts(model)
     env_id = env_id or _trained_on(folder, facts)
     is_its_own = facts.get("env_id") == env_id
     trained_kwargs = {k: v for k, v in facts.get("env_kwargs", {}).items() if (k, v) != ("split", "train")}
     check_env_kwargs({**trained_kwargs, **env_kwargs})
+    if is_its_own and not trust_folder:
+        if "vocabulary" in arguments_that_load(env_id, trained_kwargs):
+            del trained_kwargs["vocabulary"]  # the folder has it, too
+        chosen = {k: v for k, v in trained_kwargs.items() if k not in env_kwargs}
+        check_arguments(env_id, chosen, model / "rlfl.json")
     found, kwargs = resolve(str(model), env_id, (trained_kwargs if is_its_own else {}) | dict(env_kwargs))
     envs = make_envs(env_id, num_envs, **{"split": "test", **kwargs})
 
@@ -156,6 +178,8 @@ def load_policy(
     reference = None
     if began_from is not None:
         try:
+            if names_download(began_from) and not trust_folder:
+                raise ConfigError(f"model={began_from!r} is no folder here.")
             reference = built(resolve(began_from, env_id, kwargs)[0])
         except ConfigError as error:
             warnings.warn(f"There is nothing to measure ref_kl against: {error}", stacklevel=2)
@@ -182,7 +206,7 @@ def _trained_on(folder: Path, facts: Mapping[str, Any]) -> str:
 def seen_keys(model: str, env_id: str) -> np.ndarray | None:
     """The novelty hashes of the prompts on which a model of ours was trained; None for any other model or id."""
     folder = Path(model)
-    if _json(folder / "rlfl.json").get("env_id") != env_id:
+    if _facts(folder).get("env_id") != env_id:
         return None
     return _keys(folder.parent if folder.name in ("best", "policy") else folder)
 
@@ -202,6 +226,22 @@ def _keys(folder: Path) -> np.ndarray | None:
             f"{str(path)!r} is damaged ({reason}). Delete it to go on without knowing which prompts training has met."
         ) from error
     return keys
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What a folder's rlfl.json says of the model in it; nothing where there is none.
+
+    Raises:
+        ConfigError: It is damaged.
+    """
+    path = folder / "rlfl.json"
+    facts = _json(path)
+    try:
+        for name, kind in (("env_id", str), ("env_kwargs", dict), ("temperature", float)):
+            check_type(name, facts.get(name, kind()), kind)
+    except ConfigError as error:
+        raise ConfigError(f"{str(path)!r} is damaged: {error}") from error
+    return facts
 
 
 def _json(path: Path) -> dict[str, Any]:
