@@ -58,7 +58,7 @@ def keep(path: Path, content: bytes) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file that `keep` wrote is there and undamaged; one without checksum, as version 0.1 wrote it, counts."""
+    """Whether a file that `keep` wrote is there and undamaged; version 0.1 wrote no checksum, and counts."""
     try:
         content = path.read_bytes()
         with contextlib.suppress(FileNotFoundError):

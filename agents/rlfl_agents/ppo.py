@@ -392,5 +392,5 @@ def _end(run: _Run, row: dict[str, float], stopped: int) -> dict[str, float]:
         )
         raise StoppedError(stopped)
     # A run that was complete already did nothing; its result is the last row it wrote.
-    last = {name: column[-1] for name, column in read_metrics(run.folder).items()}
+    last = {name: column[-1] for name, column in read_metrics(run.folder).items() if column}
     return row or {name: value for name, value in last.items() if not math.isnan(value)}

@@ -31,7 +31,7 @@ def check_files(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in allowed):
             raise ConfigError(f"{str(path)!r} is a link out of its folder. {_HOW_TO_TRUST}")
-    for path in folder.glob("*.safetensors.index.json"):
+    for path in folder.rglob("*.safetensors.index.json"):
         try:
             files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
             outside = sorted(file for file in files if Path(file).name != file)

@@ -16,6 +16,7 @@ import hashlib
 import json
 import pickle
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,8 @@ def load(checkpoint: Path) -> dict[str, Any]:
             written, _, name = (checkpoint / _SUMS).read_text(encoding="utf-8").strip().partition("  ")
             if name != "state.pt" or written != _sha256(checkpoint / name):
                 raise ValueError("its checksum is another")
+        if not zipfile.is_zipfile(checkpoint / "state.pt"):
+            raise ValueError("it is no archive of tensors")
         state: dict[str, Any] = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise ConfigError(f"{checkpoint} is damaged ({_first_line(error)}).") from error

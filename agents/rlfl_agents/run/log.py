@@ -81,11 +81,11 @@ class RunLog(Log):
         self._quiet = quiet
         self._live: Live | None = None
         with naming(run / METRICS_FILE):
-            self._truncate(from_update)
+            evaluated = self._truncate(from_update)
             self._csv = (run / METRICS_FILE).open("a", newline="", encoding="utf-8")
             self._writer = csv.DictWriter(self._csv, self._names, lineterminator="\n")
         with naming(run / SAMPLES_FILE):
-            self._truncate_samples(from_update)
+            self._truncate_samples(from_update, evaluated)
             self._samples = (run / SAMPLES_FILE).open("a", encoding="utf-8", errors="backslashreplace")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=from_update + 1 if from_update >= 0 else None)
         self._latest: dict[str, float] = {}
@@ -144,30 +144,34 @@ class RunLog(Log):
             ):  # each row has been flushed: what a full disk does not take was said then
                 file.close()
 
-    def _truncate(self, last: int) -> None:
-        """Keeps the header and the rows of updates 0..last."""
+    def _truncate(self, last: int) -> set[int]:
+        """Keeps the header and the rows of updates 0..last; returns at which of them there was an evaluation."""
         path = self._run / METRICS_FILE
-        rows, is_whole = readable_rows(path)
-        kept = {int(row["update"]): row for row in rows if int(row["update"]) <= last}
+        table = readable_rows(path)
+        kept = {int(row["update"]): row for row in table.rows if int(row["update"]) <= last}
         lost = [update for update in range(last + 1) if update not in kept]
-        if not is_whole or lost:
+        if not table.is_whole or lost:
             self._put_aside(path, f"it now lacks {len(lost)} of {last + 1} rows" if lost else "no row is lost")
         lines = [",".join(row.get(name, "") for name in self._names) for row in kept.values()]
         write_text(path, "\n".join([",".join(self._names), *lines]) + "\n")
+        return {update for update, row in kept.items() if row.get("eval/success")}
 
-    def _truncate_samples(self, last: int) -> None:
+    def _truncate_samples(self, last: int, evaluated: set[int]) -> None:
+        """Keeps the samples of updates 0..last; each evaluation has left some."""
         path = self._run / SAMPLES_FILE
         samples, is_whole = readable_samples(path)
-        if not is_whole:
-            self._put_aside(path, "samples may be missing")
+        if not is_whole or not evaluated <= {entry["update"] for _, entry in samples}:
+            self._put_aside(path, "it now lacks samples")
         write_text(path, "".join(f"{line}\n" for line, entry in samples if entry["update"] <= last))
 
     def _put_aside(self, path: Path, effect: str) -> None:
         """Keeps a damaged file under another name, and says so."""
         aside = path.with_name(f"damaged-{path.name}")
-        with contextlib.suppress(FileNotFoundError):
+        where = "not there"
+        if path.exists():
             path.replace(aside)
-        self.note(f"{path} was damaged: {effect}. What was there is {aside}.")
+            where = f"kept as {aside.name}"
+        self.note(f"{path} was damaged: {effect}. What was there is {where}.")
 
     def _line(self) -> str:
         shown = (f"{label} {value}" for label, value in self._shown_numbers())

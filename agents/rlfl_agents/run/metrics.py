@@ -17,6 +17,7 @@ __all__ = [
     "METRICS_FILE",
     "SAMPLES_FILE",
     "Sample",
+    "Table",
     "columns",
     "read_metrics",
     "readable_rows",
@@ -100,26 +101,41 @@ def read_metrics(run: Path) -> dict[str, list[float]]:
     """
     path = run / METRICS_FILE
     path.stat()
-    rows, is_whole = readable_rows(path)
-    if not is_whole:
+    table = readable_rows(path)
+    if not table.is_whole:
         raise ConfigError(f"{str(path)!r} is damaged; going on with the run (--resume) keeps what can be read of it.")
-    return {name: [float(row[name] or math.nan) for row in rows] for name in (rows[0] if rows else ())}
+    return {name: [float(row[name] or math.nan) for row in table.rows] for name in table.names}
 
 
-def readable_rows(path: Path) -> tuple[list[dict[str, str]], bool]:
-    """The rows of a metrics.csv that can be read, as texts; and whether that is all of them.
+class Table(NamedTuple):
+    """What can be read of a metrics.csv.
 
-    Its last line may lack its end, since a killed run was still writing it: it is no row. A file that is not there has
-    none.
+    Attributes:
+        names: Its columns.
+        rows: Its rows, as texts.
+        is_whole: Whether that is all that it holds.
     """
+
+    names: list[str]
+    rows: list[dict[str, str]]
+    is_whole: bool
+
+
+def readable_rows(path: Path) -> Table:
+    """Reads what can be read of a metrics.csv; nothing where there is none.
+
+    Its last line may lack its end, since a killed run was still writing it: it is no row.
+    """
+    if not path.exists():
+        return Table([], [], True)
     header, *lines = _whole_lines(path) or [""]
     names = header.split(",")
+    if names[0] != "update" or len(set(names)) < len(names):
+        return Table([], [], False)
     rows = [dict(zip(names, line.split(","), strict=False)) for line in lines if line.count(",") == len(names) - 1]
     kept = [row for row in rows if _is_row(row)]
     updates = [int(row["update"]) for row in kept]
-    is_header = names[0] == "update" and len(set(names)) == len(names)
-    is_whole = is_header and len(kept) == len(lines) and updates == sorted(set(updates))
-    return (kept if is_header else []), is_whole or not path.exists()
+    return Table(names, kept, len(kept) == len(lines) and updates == sorted(set(updates)))
 
 
 def _is_row(row: dict[str, str]) -> bool:
