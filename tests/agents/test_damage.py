@@ -1,4 +1,4 @@
-"""Damaged files: the last good one is taken, which is said, or one sentence says what to do; no traceback, no silence."""
+"""Damaged files: the last good one is taken and said, or a sentence says what to do; no traceback, no silence."""
 
 from __future__ import annotations
 
