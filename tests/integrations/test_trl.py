@@ -181,7 +181,7 @@ def test_wrong_sizes(wrong: dict[str, Any], message: str) -> None:
 def test_says_what_to_install(make: Any, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package the error names it, and the extra that brings it."""
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingDependencyError, match=rf"{package} is not installed.*rlfl-envs\[trl\]"):
+    with pytest.raises(MissingDependencyError, match=rf"{package} is not installed: pip install .*\[trl\]"):
         make()
 
 
