@@ -17,6 +17,7 @@ __all__ = [
     "check_actions",
     "check_autoreset_mode",
     "check_options",
+    "check_prompts",
     "check_render_mode",
     "check_reset_mask",
     "check_seed",
@@ -65,6 +66,18 @@ def check_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> d
                 f"options={name!r} is not allowed.{suggest(str(name), allowed)} Allowed: {', '.join(allowed)}."
             )
     return options
+
+
+def check_prompts(given: Any, num_envs: int) -> list[str]:
+    """Returns given prompts as N texts: one for all, or one for each.
+
+    Raises:
+        ConfigError: They are neither.
+    """
+    texts = [given] * num_envs if isinstance(given, str) else given
+    is_list = isinstance(texts, (list, tuple)) and len(texts) == num_envs and all(isinstance(t, str) for t in texts)
+    check_value("prompt", given, is_list, f"a string, or a list of num_envs={num_envs} of them")
+    return list(texts)
 
 
 def check_seed(seed: Any, allowed: str = "None, or an integer, 0 or more") -> int | None:

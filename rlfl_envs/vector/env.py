@@ -22,6 +22,7 @@ from rlfl_envs.env_arguments import (
     check_actions,
     check_autoreset_mode,
     check_options,
+    check_prompts,
     check_render_mode,
     check_reset_mask,
     check_seeds,
@@ -40,6 +41,7 @@ from rlfl_envs.token_env import (
 )
 from rlfl_envs.vector.bank import PromptBank, TextBatch, decoded
 from rlfl_envs.vector.each_env import EachEnv
+from rlfl_envs.vector.infos import number_infos, text_infos
 
 __all__ = ["TokenVectorEnv"]
 
@@ -201,7 +203,9 @@ class TokenVectorEnv(EachEnv):
         if chooses and self._levels.choose(options.get("level"), options.get("level_weights"), self._leaders):
             self._bank.forget()
         if "prompt" in options:
-            self._begin(rows, *self._batch.arrays_from_prompts(self._given_prompts(options["prompt"], rows)))
+            texts = check_prompts(options["prompt"], self.num_envs)
+            prompts = [self.task.parse_prompt(texts[row]) for row in rows.tolist()]
+            self._begin(rows, *self._batch.arrays_from_prompts(prompts))
         else:
             self._begin_next(rows)
         self._print_if_human()
@@ -214,17 +218,6 @@ class TokenVectorEnv(EachEnv):
                     self._seed_generator(row, seeds[row])
                 self._streams[row] = new_stream(self._generator(row)[0])[0]
                 self._episodes[row], self._is_seeded[row] = 0, True
-
-    def _given_prompts(self, given: Any, rows: NDArray[np.intp]) -> list[Prompt]:
-        if isinstance(given, str):
-            return [self.task.parse_prompt(given)] * len(rows)
-        is_list = (
-            isinstance(given, (list, tuple))
-            and len(given) == self.num_envs
-            and all(isinstance(text, str) for text in given)
-        )
-        check_value("prompt", given, is_list, f"a string, or a list of num_envs={self.num_envs} of them")
-        return [self.task.parse_prompt(given[row]) for row in rows.tolist()]
 
     def _begin_next(self, rows: NDArray[np.intp]) -> None:
         """Starts the next episode of each row's stream."""
@@ -323,7 +316,6 @@ class TokenVectorEnv(EachEnv):
         self, ended: NDArray[np.intp], reasons: NDArray[np.int64], rewards: NDArray[np.float64]
     ) -> dict[str, Any]:
         """Judges the episodes that ended, fills their rewards in and builds their infos."""
-        n = self.num_envs
         outcome = self._batch.evaluate_arrays(
             self._data[ended], self._columns[ended, self.prompt_length :], self._lengths[ended]
         )
@@ -333,32 +325,10 @@ class TokenVectorEnv(EachEnv):
         rewards[ended] = outcome.reward
         if self.render_mode is not None:
             self._keep_endings(ended, reasons, outcome)
-        present = np.zeros(n, dtype=np.bool_)
-        present[ended] = True
-
-        def spread(values: NDArray[Any]) -> NDArray[Any]:
-            column = np.full(n, None, dtype=object) if values.dtype == object else np.zeros(n, dtype=values.dtype)
-            column[ended] = values
-            return column
-
-        infos: dict[str, Any] = {"is_success": spread(outcome.is_success)}
-        if self._text_infos:
-            parts: dict[str, Any] = {}
-            for name, values in outcome.parts.items():
-                parts[name], parts[f"_{name}"] = spread(values), present.copy()
-            completions = np.empty(len(ended), dtype=object)
-            completions[:] = decoded(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
-            infos |= {
-                "reward_parts": parts,
-                "completion": spread(completions),
-                "finish_reason": spread(_REASONS[reasons[ended]]),
-                "status": spread(outcome.status),
-            }
-        else:
-            infos["reward_parts"] = np.zeros((n, len(self.task.part_names)))
-            for i, name in enumerate(self.task.part_names):
-                infos["reward_parts"][ended, i] = outcome.parts[name]
-        return infos | {f"_{key}": present.copy() for key in infos}
+        if not self._text_infos:
+            return number_infos(self.num_envs, ended, outcome)
+        completions = decoded(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
+        return text_infos(self.num_envs, ended, outcome, completions, _REASONS[reasons[ended]].tolist())
 
     def _with_numbers(self, infos: dict[str, Any], present: NDArray[np.bool_]) -> dict[str, Any]:
         """Without texts, gives infos the keys that every step has then, 0 where no episode ended."""
