@@ -21,7 +21,7 @@ from accelerate import PartialState
 from transformers import AutoTokenizer
 
 from rlfl_agents.config import PretrainConfig, check_env_kwargs
-from rlfl_agents.environments import make_envs
+from rlfl_agents.environments import held_out_split, make_envs
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.policy import Policy
@@ -144,7 +144,7 @@ def load_policy(
     trained_kwargs = {k: v for k, v in facts.get("env_kwargs", {}).items() if (k, v) != ("split", "train")}
     check_env_kwargs({**trained_kwargs, **env_kwargs})
     found, kwargs = resolve(str(model), env_id, (trained_kwargs if is_its_own else {}) | dict(env_kwargs))
-    envs = make_envs(env_id, num_envs, **{"split": "test", **kwargs})
+    envs = make_envs(env_id, num_envs, **{"split": held_out_split(env_id, kwargs), **kwargs})
 
     where = torch.device("cpu") if device == "cpu" else PartialState().device
 
