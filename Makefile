@@ -24,7 +24,7 @@ test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m timing tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not timing" -n $(JOBS) --dist loadfile
 
-LIBRARIES := $(VENV)/.stamp-trl $(VENV)/.stamp-torchrl $(VENV)/.stamp-tianshou $(VENV)/.stamp-minari
+LIBRARIES := $(VENV)/.stamp-sb3 $(VENV)/.stamp-trl $(VENV)/.stamp-torchrl $(VENV)/.stamp-tianshou $(VENV)/.stamp-minari
 
 test-libraries: $(VENV)/.stamp-agent $(VENV)/.stamp-test $(LIBRARIES)  ## Install other libraries too (550 MB), and run what uses them.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/integrations tests/packaging/test_docs.py
