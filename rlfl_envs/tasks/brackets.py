@@ -246,8 +246,7 @@ class Brackets(Task):
     ) -> OutcomeArrays:
         """Judges token ids, [n, C]: the automaton's `read`, for all rows at once."""
         if not self._is_character:
-            rows = zip(completions.tolist(), lengths.tolist(), strict=True)
-            texts = self.tokenizer.decode_batch([row[:length] for row, length in rows])
+            texts = self.tokenizer.decode_rows(completions, lengths)
             prompts = [Prompt("", self._due(row)) for row in data]
             return OutcomeArrays.of(self.evaluate(prompts, texts), self.part_names)
         n, stack, height = np.arange(len(data)), data["stack"].copy(), data["height"].copy()

@@ -39,7 +39,7 @@ from rlfl_envs.token_env import (
     stop_tokens,
     stops,
 )
-from rlfl_envs.vector.bank import PromptBank, TextBatch, decoded
+from rlfl_envs.vector.bank import PromptBank, TextBatch
 from rlfl_envs.vector.each_env import EachEnv
 from rlfl_envs.vector.infos import number_infos, text_infos
 
@@ -327,7 +327,7 @@ class TokenVectorEnv(EachEnv):
             self._keep_endings(ended, reasons, outcome)
         if not self._text_infos:
             return number_infos(self.num_envs, ended, outcome)
-        completions = decoded(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
+        completions = self.tokenizer.decode_rows(self._columns[ended, self.prompt_length :], self._lengths[ended])
         return text_infos(self.num_envs, ended, outcome, completions, _REASONS[reasons[ended]].tolist())
 
     def _with_numbers(self, infos: dict[str, Any], present: NDArray[np.bool_]) -> dict[str, Any]:
