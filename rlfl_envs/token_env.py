@@ -11,12 +11,12 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_type, check_value
-from rlfl_envs.env_arguments import RENDER_MODES, check_options, check_render_mode, check_seed
+from rlfl_envs.env_arguments import RENDER_MODES, check_candidates, check_options, check_render_mode, check_seed
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ActionError, ArgumentError
 from rlfl_envs.keys import key_at
 from rlfl_envs.levels import Levels
-from rlfl_envs.masks import make_mask
+from rlfl_envs.masks import Verdicts, make_mask
 from rlfl_envs.protocols import ArrayTask, StoppingTask
 from rlfl_envs.task import Task, make_task
 from rlfl_envs.tokenization import Tokenizer
@@ -73,6 +73,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self.prompt_length = self.task.max_prompt_tokens
         self.completion_length = self.task.max_completion_tokens
         self._mask = make_mask(self.task)
+        self._verdicts: Verdicts | None = None  # made when it is first asked
         vocab_size = self.tokenizer.vocab_size
         self.action_space = gymnasium.spaces.Discrete(vocab_size)  # type: ignore[assignment]  # ints do as NumPy ints
         self.observation_space = gymnasium.spaces.MultiDiscrete(
@@ -136,6 +137,8 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self._mask.keep(np.zeros(0, dtype=np.int64))
         self._state = self._mask.start(prompt)
         self._outcome, self._finish_reason = None, ""
+        if self._verdicts is not None:
+            self._verdicts.forget(np.zeros(1, dtype=np.intp))
         self._print_if_human()
         return self._columns.copy(), self._info()
 
@@ -205,6 +208,33 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """Which tokens may come next, bool [V] (the name and type that sb3-contrib's MaskablePPO looks for)."""
         mask: NDArray[np.bool_] = self._mask.row(self._state).astype(np.bool_)
         return mask
+
+    def judge_tokens(self, candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a success can still follow each of k tokens that may be written next. Nothing moves.
+
+        Args:
+            candidates: integers [k], token ids.
+
+        Returns:
+            bool [k], as `TokenVectorEnv.judge_tokens` says.
+
+        Raises:
+            ConfigError: The task is no `ViableTask`.
+            ActionError: A candidate is no token id, or there are no [k] of them.
+            gymnasium.error.ResetNeeded: There was no reset yet.
+        """
+        if self.prompt is None:
+            raise ResetNeeded("No episode was begun: call reset() before judge_tokens().")
+        tokens = check_candidates(np.asarray(candidates)[None], 1, self.tokenizer.vocab_size)
+        if self._verdicts is None:
+            self._verdicts = Verdicts(self.task, 1)
+        prompt = self.prompt
+        data = self.task.arrays_from_prompts([prompt])[1] if isinstance(self.task, ArrayTask) else np.empty(1, object)
+        written, length = self._columns[None, self.prompt_length :], np.array([len(self._completion)])
+        right = self._verdicts.judge(tokens, data, lambda _: prompt, written, length)[0]
+        legal = self._mask.row(self._state)[tokens[0]] != 0
+        found: NDArray[np.bool_] = right & legal & (self._outcome is None)
+        return found
 
     def render(self) -> str | None:
         """Prompt, completion and, at the end, reward and parts: a string for "ansi"; "human" prints at each step."""

@@ -21,6 +21,7 @@ from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.env_arguments import (
     check_actions,
     check_autoreset_mode,
+    check_candidates,
     check_options,
     check_prompts,
     check_render_mode,
@@ -29,7 +30,7 @@ from rlfl_envs.env_arguments import (
 )
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.levels import Levels
-from rlfl_envs.masks import BatchMasks, TokenMask, make_mask
+from rlfl_envs.masks import BatchMasks, TokenMask, Verdicts, make_mask
 from rlfl_envs.protocols import ArrayStarts, ArrayTask
 from rlfl_envs.task import Task, make_task
 from rlfl_envs.token_env import (
@@ -115,6 +116,7 @@ class TokenVectorEnv(EachEnv):
         self.prompt_length = self.task.max_prompt_tokens
         self.completion_length = self.task.max_completion_tokens
         self._masks = BatchMasks(make_mask(self.task), self.num_envs)
+        self._verdicts: Verdicts | None = None  # made when it is first asked
         columns, vocab_size = self.prompt_length + self.completion_length, self.tokenizer.vocab_size
         self.single_action_space = gymnasium.spaces.Discrete(vocab_size)
         self.single_observation_space = gymnasium.spaces.MultiDiscrete([vocab_size] * columns)
@@ -233,6 +235,8 @@ class TokenVectorEnv(EachEnv):
         self._lengths[rows] = 0
         self._finished[rows] = False
         self._has_begun[rows] = True
+        if self._verdicts is not None:
+            self._verdicts.forget(rows)
         if self.render_mode is not None:
             for row in rows.tolist():
                 self._endings[row] = (None, "")
@@ -386,6 +390,33 @@ class TokenVectorEnv(EachEnv):
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens may come next, bool [N, V]."""
         return self.mask_table[self._masks.rows].astype(np.bool_)
+
+    def judge_tokens(self, candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a success can still follow each of k tokens that each episode may write next. Nothing moves.
+
+        In vocabularies whose tokens differ in length, a budget that is nearly used up may be thought too short.
+
+        Args:
+            candidates: integers [N, k], token ids.
+
+        Returns:
+            bool [N, k]; False where the episode is over, and for what a mask forbids.
+
+        Raises:
+            ConfigError: The task is no `ViableTask`.
+            ActionError: A candidate is no token id, or their shape is not [N, k].
+            gymnasium.error.ResetNeeded: An environment was never reset.
+        """
+        if not self._has_begun.all():
+            raise ResetNeeded("An environment has no episode yet: call reset() before judge_tokens().")
+        candidates = check_candidates(candidates, self.num_envs, self.tokenizer.vocab_size)
+        if self._verdicts is None:
+            self._verdicts = Verdicts(self.task, self.num_envs)
+        written = self._columns[:, self.prompt_length :]
+        right = self._verdicts.judge(candidates, self._data, self.prompt, written, self._lengths)
+        legal = self._masks.table.rows[self._masks.rows[:, None], candidates] != 0
+        found: NDArray[np.bool_] = right & legal & ~self._finished[:, None]
+        return found
 
     # --- what is in play -------------------------------------------------------------------------------------------
 
