@@ -53,7 +53,7 @@ _FROM_NOTHING: dict[str, Any] = _SMALL | {
     "warmup": 0.05,
     "batch_entropy_coef": 0.05,
     "batch_entropy_coef_final": 0.0,
-    "total_samples": 600 * 256,
+    "total_samples": 900 * 256,
     "eval_every": 100,
     "save_every": 200,
 }
@@ -178,7 +178,10 @@ _ANY_WITH_MODEL: dict[str, Any] = _ANY | {
 }
 
 # Whose preset goes on from what `rlfl sft` leaves; from random weights it learns next to nothing.
-AFTER_WARM_START = ("rlfl/ArithmeticSteps-v0", "rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0")
+AFTER_WARM_START = ("rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0")
+
+# What replaces an id's preset where a model is given, such as `rlfl sft` leaves.
+_WITH_MODEL: dict[str, dict[str, Any]] = {"rlfl/ArithmeticSteps-v0": _DERIVATION}
 
 # Padula & Soemers 2024: TRL's defaults but for the batch.
 _PAPER: dict[str, Any] = {
@@ -216,7 +219,8 @@ def preset(env_id: str, recipe: Literal["ours", "paper"] = "ours", **changes: An
     name = env_id.rpartition(":")[2]
     if recipe not in ("ours", "paper") or (recipe == "paper" and name not in PAPER):
         raise ConfigError(f"recipe={recipe!r} is not allowed; allowed: 'ours', and 'paper' for {', '.join(PAPER)}.")
-    untuned = _ANY if changes.get("model") is None else _ANY_WITH_MODEL
-    settings = PRESETS.get(name, untuned) if recipe == "ours" else PAPER[name]
+    settings = PAPER[name] if recipe == "paper" else PRESETS.get(name, _ANY)
+    if recipe == "ours" and changes.get("model") is not None:
+        settings = _WITH_MODEL.get(name) or PRESETS.get(name, _ANY_WITH_MODEL)
     env_kwargs = settings.get("env_kwargs", {}) | changes.get("env_kwargs", {})
     return PPOConfig(**(settings | {"env_id": env_id} | changes | {"env_kwargs": env_kwargs}))

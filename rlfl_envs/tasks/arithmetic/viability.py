@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,17 +11,12 @@ from numpy.typing import NDArray
 
 from rlfl_envs.episode import Prompt
 from rlfl_envs.tasks.arithmetic.automaton import ArithmeticAutomaton
+from rlfl_envs.tasks.arithmetic.statements import additions
 
-__all__ = ["NumberTokens", "ValueAutomaton", "WorkedOutAutomaton", "additions"]
+__all__ = ["NumberTokens", "ValueAutomaton", "WorkedOutAutomaton"]
 
 _SEARCHED = 8  # terms; of longer statements one derivation is tried, the shortest step first
 _START, _SIGN, _NUMBER = range(3)  # what was read last: nothing yet of an integer, its minus, an integer
-
-
-def additions(terms: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """The statements that adding two neighbours of a statement gives, one for each pair."""
-    for i in range(len(terms) - 1):
-        yield (*terms[:i], terms[i] + terms[i + 1], *terms[i + 2 :])
 
 
 class ValueAutomaton:
