@@ -123,8 +123,7 @@ class Settings:
         known = {each.name for each in dataclasses.fields(cls)}
         for name in settings.keys() - known:
             raise ConfigError(f"{name!r} is no setting of {cls.__name__}.{suggest(name, known)}")
-        if isinstance(settings.get("report_to"), list):  # JSON has no tuples
-            settings["report_to"] = tuple(settings["report_to"])
+        settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
         return cls(**settings)
 
     @classmethod
@@ -237,6 +236,9 @@ class PPOConfig(PolicySettings):
     answer."""
     epochs: _Count = 4
     """Passes over each rollout."""
+    level_weights: tuple[float, ...] = ()
+    """How often prompts of each of the id's levels are played in training, by weight, from easy to hard; without any,
+    those of the whole id. What is rare in the whole may be common in a level."""
     minibatches: _Count = 1
     """Parts a rollout is cut into, one optimiser step each. Batch entropy is a statistic of the whole minibatch:
     small ones blur it."""

@@ -282,6 +282,7 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
             temperature=config.temperature,
             tries=config.tries if config.advantage == "tries" else None,
             random_tries=config.random_tries,
+            level_weights=config.level_weights,
             seed=first_seed if state.update == 0 else None,
             process=(rank, processes),
         )

@@ -91,7 +91,8 @@ def answers(folder: Path, device: Literal["auto", "cpu"]) -> dict[str, Any]:
     Returns:
         `answers`: [answer due, answer given (-1 where it is no number), how often], sorted; `distinct_answers`;
         `unseen`: [how many prompts have a novelty key that training never met, how many of these are solved];
-        `operands`: [of so many operands, how many prompts, how many solved]; `unearned`, the share of completions that have the full reward without being a success; and `worked_out`, the
+        `operands`: [how many an expression has, how many prompts have so many, how many of these are solved];
+        `unearned`, the share of completions that have the full reward without being a success; and `worked_out`, the
         share in which every statement is the one before with two neighbours added (of sums alone).
     """
     loaded = load_policy(folder / "policy", None, {}, device=device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def collect(
     greedy: bool = False,
     tries: int | None = None,
     random_tries: int = 0,
+    level_weights: Sequence[float] = (),
     seed: int | None = None,
     process: tuple[int, int] = (0, 1),
     prompts: list[str] | None = None,
@@ -49,6 +51,7 @@ def collect(
         tries: How many tokens are drawn at each state and judged; the episode goes on with the first right one. The
             environments must end it where none is (rewards="tokens"). None draws one and judges nothing.
         random_tries: How many of them are uniform over the legal tokens.
+        level_weights: How often prompts of each level are drawn; none for those of the whole task.
         seed: Seeds the environments first; None continues their streams.
         process: This process's index, and how many there are.
         prompts: B texts to play instead of drawn prompts.
@@ -57,6 +60,8 @@ def collect(
     rows, width, length = envs.num_envs, envs.prompt_length, envs.completion_length
     clock = _Clock()
     options: dict[str, Any] = {"group_size": group_size} if prompts is None else {"prompt": prompts}
+    if level_weights:
+        options["level_weights"] = list(level_weights)
     observation, _ = envs.reset(seed=seed, options=options | {"judge_together": True, "action_mask": False})
     clock.env()
     shared = torch.as_tensor(observation[::group_size, :width]).to(device)
