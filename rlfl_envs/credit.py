@@ -43,7 +43,7 @@ class Credit:
     def of_tokens(self, right: NDArray[np.bool_]) -> NDArray[np.float64]:
         """What a token of each episode earns at once, float64 [N]: its share, if it is right, bool [N]."""
         self._right += right
-        earned: NDArray[np.float64] = self._share * right
+        earned: NDArray[np.float64] = np.where(right, self._share, 0.0)
         return earned
 
     def at_end(self, rows: NDArray[np.intp], rewards: NDArray[Any], is_success: NDArray[Any]) -> NDArray[np.float64]:

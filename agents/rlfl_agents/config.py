@@ -98,8 +98,9 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Returns all settings and the version of their format, JSON-able."""
-        entries = dataclasses.asdict(self)
-        return {"version": SETTINGS_VERSION, **entries}
+        entries = dataclasses.asdict(self).items()
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in entries}
+        return {"version": SETTINGS_VERSION, **listed}
 
     def changes(self) -> dict[str, Any]:
         """Returns the settings that are not defaults, and the version of their format, JSON-able."""
