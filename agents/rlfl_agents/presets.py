@@ -55,7 +55,7 @@ _FROM_NOTHING: dict[str, Any] = _SMALL | {
     "warmup": 0.05,
     "batch_entropy_coef": 0.05,
     "batch_entropy_coef_final": 0.0,
-    "total_samples": 800 * 256,
+    "total_samples": 700 * 256,
     "eval_every": 200,
     "save_every": 200,
 }
