@@ -22,7 +22,6 @@ from rlfl_envs.credit import make_credit
 from rlfl_envs.env_arguments import (
     check_actions,
     check_autoreset_mode,
-    check_candidates,
     check_options,
     check_prompts,
     check_render_mode,
@@ -31,7 +30,7 @@ from rlfl_envs.env_arguments import (
 )
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.levels import Levels
-from rlfl_envs.masks import BatchMasks, TokenMask, Verdicts, make_mask
+from rlfl_envs.masks import BatchMasks, TokenMask, make_mask
 from rlfl_envs.protocols import ArrayStarts, ArrayTask
 from rlfl_envs.task import Task, make_task
 from rlfl_envs.token_env import (
@@ -42,8 +41,8 @@ from rlfl_envs.token_env import (
     stops,
 )
 from rlfl_envs.vector.bank import PromptBank, TextBatch, decoded
-from rlfl_envs.vector.each_env import EachEnv
 from rlfl_envs.vector.infos import number_infos, text_infos
+from rlfl_envs.vector.next_tokens import NextTokens
 
 __all__ = ["TokenVectorEnv"]
 
@@ -52,7 +51,7 @@ _REASONS = np.array(["", "eos", "stop", "length", "illegal", "wrong"], dtype=obj
 _PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL, _WRONG = range(len(_REASONS))
 
 
-class TokenVectorEnv(EachEnv):
+class TokenVectorEnv(NextTokens):
     """`num_envs` episodes side by side.
 
     Observations are int64 [N, P + C], actions [N] token ids, rewards float64 [N], endings bool [N]. Seeded with s,
@@ -119,7 +118,7 @@ class TokenVectorEnv(EachEnv):
         self.prompt_length = self.task.max_prompt_tokens
         self.completion_length = self.task.max_completion_tokens
         self._masks = BatchMasks(make_mask(self.task), self.num_envs)
-        self._verdicts: Verdicts | None = None  # made when it is first asked
+        self._verdicts = None
         self._credit = make_credit(rewards, self.task, self.num_envs)
         columns, vocab_size = self.prompt_length + self.completion_length, self.tokenizer.vocab_size
         self.single_action_space = gymnasium.spaces.Discrete(vocab_size)
@@ -380,57 +379,6 @@ class TokenVectorEnv(EachEnv):
             "action_mask": self._masks.dense(present),
             "_action_mask": self._always if present is None else present.copy(),
         }
-
-    @property
-    def mask_table(self) -> NDArray[np.int8]:
-        """Every row of masks met so far, each different one once: int8 [R, V], read-only.
-
-        It grows, and its rows keep their numbers while the episodes of a reset of all environments are played. When
-        other episodes begin (autoreset, or a reset of some environments), a table of more than 8 MiB may be cleared of
-        rows that no environment needs any more; `mask_epoch` then grows.
-        """
-        return self._masks.table.rows
-
-    @property
-    def mask_rows(self) -> NDArray[np.int32]:
-        """Which row of `mask_table` each environment's mask is, int32 [N]."""
-        return self._masks.rows.copy()
-
-    @property
-    def mask_epoch(self) -> int:
-        """Which table `mask_rows` are numbers of: how often it was cleared."""
-        return self._masks.table.epoch
-
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, bool [N, V]."""
-        return self.mask_table[self._masks.rows].astype(np.bool_)
-
-    def judge_tokens(self, candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether a success can still follow each of k tokens that each episode may write next. Nothing moves.
-
-        In vocabularies whose tokens differ in length, a budget that is nearly used up may be thought too short.
-
-        Args:
-            candidates: integers [N, k], token ids.
-
-        Returns:
-            bool [N, k]; False where the episode is over, and for what a mask forbids.
-
-        Raises:
-            ConfigError: The task is no `ViableTask`.
-            ActionError: A candidate is no token id, or their shape is not [N, k].
-            gymnasium.error.ResetNeeded: An environment was never reset.
-        """
-        if not self._has_begun.all():
-            raise ResetNeeded("An environment has no episode yet: call reset() before judge_tokens().")
-        candidates = check_candidates(candidates, self.num_envs, self.tokenizer.vocab_size)
-        if self._verdicts is None:
-            self._verdicts = Verdicts(self.task, self.num_envs)
-        written = self._columns[:, self.prompt_length :]
-        right = self._verdicts.judge(candidates, self._data, self.prompt, written, self._lengths)
-        legal = self._masks.table.rows[self._masks.rows[:, None], candidates] != 0
-        found: NDArray[np.bool_] = right & legal & ~self._finished[:, None]
-        return found
 
     # --- what is in play -------------------------------------------------------------------------------------------
 

@@ -169,8 +169,7 @@ class Arithmetic(Task):
         if not self._by_number:
             return None
         most = self._max_operators if self.config.reward == "worked_out" else None
-        zero, budget = len(self.tokenizer.special_ids), self.max_completion_tokens
-        return NumberTokens(zero, LARGEST_TOKEN, self._symbols, self.tokenizer.eos_ids, budget, most)
+        return NumberTokens(self.tokenizer, LARGEST_TOKEN, self._symbols, self.max_completion_tokens, most)
 
     def _longest_statement(self, done: int) -> int:
         """The most tokens of the statement after `done` combinations; each shortens a text by a character at least."""

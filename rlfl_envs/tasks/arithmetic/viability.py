@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rlfl_envs.episode import Prompt
 from rlfl_envs.tasks.arithmetic.automaton import ArithmeticAutomaton
 from rlfl_envs.tasks.arithmetic.statements import additions
+from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["NumberTokens", "ValueAutomaton", "WorkedOutAutomaton"]
 
@@ -138,19 +139,19 @@ class NumberTokens:
     """
 
     def __init__(
-        self, zero: int, largest: int, symbols: str, eos_ids: Sequence[int], budget: int, max_operators: int | None
+        self, tokenizer: Tokenizer, largest: int, symbols: str, budget: int, max_operators: int | None
     ) -> None:
         """Takes the vocabulary and the task's arguments.
 
         Args:
-            zero: The token of 0; those of the other integers follow in order.
+            tokenizer: The number vocabulary: after its special tokens those of the integers, then of the symbols.
             largest: The largest integer.
-            symbols: Those whose tokens follow these, in their order.
-            eos_ids: What ends a completion.
+            symbols: In their order.
             budget: C.
             max_operators: Of an expression, where derivations have to be worked out; else None.
         """
-        self._zero, self._largest, self._eos_ids = zero, largest, list(eos_ids)
+        self._zero = zero = len(tokenizer.special_ids)
+        self._largest, self._eos_ids = largest, list(tokenizer.eos_ids)
         tokens = {symbol: zero + largest + 1 + i for i, symbol in enumerate(symbols)}
         self._equals, self._minus = tokens["="], tokens.get("-", -1)
         self._works_out = max_operators is not None
