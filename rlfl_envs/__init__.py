@@ -32,7 +32,18 @@ from rlfl_envs.errors import (
     suggest,
 )
 from rlfl_envs.hub import check_hub
-from rlfl_envs.protocols import ArrayStarts, ArrayTask, Automaton, Grammar, IllustratedTask, SlowTask, StoppingTask
+from rlfl_envs.protocols import (
+    ArrayAutomaton,
+    ArrayStarts,
+    ArrayTask,
+    ArrayViableTask,
+    Automaton,
+    Grammar,
+    IllustratedTask,
+    SlowTask,
+    StoppingTask,
+    ViableTask,
+)
 from rlfl_envs.registration import find_id, list_ids, load_task, register_all, register_task
 from rlfl_envs.task import Task, TaskConfig, task_class
 from rlfl_envs.token_env import TokenEnv
@@ -51,8 +62,10 @@ __all__ = [
     "ActionError",
     "AnswerTask",
     "ArgumentError",
+    "ArrayAutomaton",
     "ArrayStarts",
     "ArrayTask",
+    "ArrayViableTask",
     "Automaton",
     "Baseline",
     "ConfigError",
@@ -73,6 +86,7 @@ __all__ = [
     "TokenizationError",
     "Tokenizer",
     "UnknownIdError",
+    "ViableTask",
     "__version__",
     "baselines",
     "cache_folder",

@@ -16,6 +16,7 @@ __all__ = [
     "RENDER_MODES",
     "check_actions",
     "check_autoreset_mode",
+    "check_candidates",
     "check_options",
     "check_prompts",
     "check_render_mode",
@@ -150,4 +151,19 @@ def check_actions(actions: Any, num_envs: int, vocab_size: int) -> NDArray[np.in
     if wrong.any():
         i = int(np.argmax(wrong))
         raise ActionError(f"actions[{i}]={array[i]} is not allowed; allowed: an integer 0..{vocab_size - 1}.")
+    return array.astype(np.int64, copy=False)
+
+
+def check_candidates(candidates: Any, num_envs: int, vocab_size: int) -> NDArray[np.int64]:
+    """Returns tokens to be judged as int64 [N, k].
+
+    Raises:
+        ActionError: They are no integers of this shape, or one is no token.
+    """
+    array = np.asarray(candidates)
+    if array.ndim != 2 or len(array) != num_envs or array.dtype.kind not in "iu":
+        what = f"candidates of shape {array.shape} and type {array.dtype} are not allowed"
+        raise ActionError(f"{what}; allowed: integers of shape ({num_envs}, k).")
+    if array.size and not 0 <= array.min() <= array.max() < vocab_size:
+        raise ActionError(f"candidates has {array.min()}..{array.max()}; allowed: integers 0..{vocab_size - 1}.")
     return array.astype(np.int64, copy=False)

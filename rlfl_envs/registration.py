@@ -16,7 +16,7 @@ __all__ = ["list_ids", "load_task", "register_all", "register_task"]
 
 ENTRY_POINTS = "rlfl_envs.tasks"
 # What the environments take besides the task's own arguments.
-_ENV_ARGUMENTS = ("render_mode", "autoreset_mode", "text_infos")
+_ENV_ARGUMENTS = ("render_mode", "autoreset_mode", "text_infos", "rewards")
 _FUNCTION_TASK = "rlfl_envs.tasks.function"
 
 

@@ -280,6 +280,9 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
             state.generator,
             group_size=config.group_size,
             temperature=config.temperature,
+            tries=config.tries if config.advantage == "tries" else None,
+            random_tries=config.random_tries,
+            level_weights=config.level_weights,
             seed=first_seed if state.update == 0 else None,
             process=(rank, processes),
         )

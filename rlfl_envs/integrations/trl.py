@@ -154,6 +154,8 @@ def task_tokenizer(id: str, **kwargs: Any) -> PreTrainedTokenizerFast:
 
 def _load(id: str, kwargs: dict[str, Any]) -> Task:
     """Loads a task, and refuses what would be promised and not kept."""
+    if kwargs.get("rewards", "end") != "end":
+        raise ConfigError(f"rewards={kwargs['rewards']!r} is not allowed; allowed: 'end': TRL rewards whole texts.")
     task = load_task(id, **{"min_completion_tokens": 0, **kwargs})
     for name, default in (("mask", "none"), ("min_completion_tokens", 0)):
         value = getattr(task.config, name)

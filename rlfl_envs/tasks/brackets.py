@@ -111,12 +111,13 @@ class Brackets(Task):
     part_names: ClassVar[tuple[str, ...]] = ("closed", "left")
     config: BracketsConfig
     syntax: BracketsAutomaton
+    successes: BracketsAutomaton
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of BracketsConfig by name; raises ConfigError."""
         super().__init__(**kwargs)
         config = self.config
-        self.syntax = BracketsAutomaton(config.kinds, config.depth)
+        self.syntax = self.successes = BracketsAutomaton(config.kinds, config.depth)
         self._is_character = config.vocabulary == "characters"
         self._first_token = len(self.tokenizer.special_ids)  # where characters are tokens; they stand in their order
         self._problem = np.dtype(

@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_type, check_value
+from rlfl_envs.credit import make_credit
 from rlfl_envs.env_arguments import (
     check_actions,
     check_autoreset_mode,
@@ -40,17 +41,17 @@ from rlfl_envs.token_env import (
     stops,
 )
 from rlfl_envs.vector.bank import PromptBank, TextBatch
-from rlfl_envs.vector.each_env import EachEnv
 from rlfl_envs.vector.infos import number_infos, text_infos
+from rlfl_envs.vector.next_tokens import NextTokens
 
 __all__ = ["TokenVectorEnv"]
 
 _OPTIONS = ("reset_mask", "group_size", "level", "level_weights", "prompt", "judge_together", "action_mask")
-_REASONS = np.array(["", "eos", "stop", "length", "illegal"], dtype=object)
-_PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL = range(len(_REASONS))
+_REASONS = np.array(["", "eos", "stop", "length", "illegal", "wrong"], dtype=object)
+_PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL, _WRONG = range(len(_REASONS))
 
 
-class TokenVectorEnv(EachEnv):
+class TokenVectorEnv(NextTokens):
     """`num_envs` episodes side by side.
 
     Observations are int64 [N, P + C], actions [N] token ids, rewards float64 [N], endings bool [N]. Seeded with s,
@@ -83,6 +84,7 @@ class TokenVectorEnv(EachEnv):
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         text_infos: bool = True,
+        rewards: str = "end",
         **arguments: Any,
     ) -> None:
         """Constructs the environment.
@@ -96,6 +98,7 @@ class TokenVectorEnv(EachEnv):
                 `reset(options={"reset_mask": ...})`.
             text_infos: False is for libraries that record infos as numbers. All infos then have the same keys, without
                 texts, and `reward_parts` is one array, float64 [N, parts].
+            rewards: "end", "tokens" or "shaped", as in `TokenEnv`.
             **arguments: The fields of the task's config.
 
         Raises:
@@ -115,6 +118,8 @@ class TokenVectorEnv(EachEnv):
         self.prompt_length = self.task.max_prompt_tokens
         self.completion_length = self.task.max_completion_tokens
         self._masks = BatchMasks(make_mask(self.task), self.num_envs)
+        self._verdicts = None
+        self._credit = make_credit(rewards, self.task, self.num_envs)
         columns, vocab_size = self.prompt_length + self.completion_length, self.tokenizer.vocab_size
         self.single_action_space = gymnasium.spaces.Discrete(vocab_size)
         self.single_observation_space = gymnasium.spaces.MultiDiscrete([vocab_size] * columns)
@@ -233,6 +238,10 @@ class TokenVectorEnv(EachEnv):
         self._lengths[rows] = 0
         self._finished[rows] = False
         self._has_begun[rows] = True
+        if self._verdicts is not None:
+            self._verdicts.forget(rows)
+        if self._credit is not None:
+            self._credit.begin(rows)
         if self.render_mode is not None:
             for row in rows.tolist():
                 self._endings[row] = (None, "")
@@ -267,8 +276,13 @@ class TokenVectorEnv(EachEnv):
         actions = check_actions(actions, self.num_envs, self.tokenizer.vocab_size)
         playing = ~self._finished
         resting = np.flatnonzero(self._finished)
+        right = self.judge_tokens(actions[:, None])[:, 0] if self._credit is not None else playing
         reasons = self._write(actions, playing)
         rewards = np.zeros(self.num_envs, dtype=np.float64)
+        if self._credit is not None:
+            rewards = self._credit.of_tokens(right)
+            if self._credit.ends_at_wrong:
+                reasons[playing & ~right & (reasons != _ILLEGAL)] = _WRONG
         self._finished = reasons > 0
         to_judge = reasons
         if self._judges_together:
@@ -322,7 +336,10 @@ class TokenVectorEnv(EachEnv):
         is_illegal = reasons[ended] == _ILLEGAL
         if is_illegal.any():
             outcome.put(is_illegal, OutcomeArrays.of([self.task.illegal_outcome()], self.task.part_names))
-        rewards[ended] = outcome.reward
+        if self._credit is None:
+            rewards[ended] = outcome.reward
+        else:
+            rewards[ended] += self._credit.at_end(ended, outcome.reward, outcome.is_success)
         if self.render_mode is not None:
             self._keep_endings(ended, reasons, outcome)
         if not self._text_infos:
@@ -362,30 +379,6 @@ class TokenVectorEnv(EachEnv):
             "action_mask": self._masks.dense(present),
             "_action_mask": self._always if present is None else present.copy(),
         }
-
-    @property
-    def mask_table(self) -> NDArray[np.int8]:
-        """Every row of masks met so far, each different one once: int8 [R, V], read-only.
-
-        It grows, and its rows keep their numbers while the episodes of a reset of all environments are played. When
-        other episodes begin (autoreset, or a reset of some environments), a table of more than 8 MiB may be cleared of
-        rows that no environment needs any more; `mask_epoch` then grows.
-        """
-        return self._masks.table.rows
-
-    @property
-    def mask_rows(self) -> NDArray[np.int32]:
-        """Which row of `mask_table` each environment's mask is, int32 [N]."""
-        return self._masks.rows.copy()
-
-    @property
-    def mask_epoch(self) -> int:
-        """Which table `mask_rows` are numbers of: how often it was cleared."""
-        return self._masks.table.epoch
-
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, bool [N, V]."""
-        return self.mask_table[self._masks.rows].astype(np.bool_)
 
     # --- what is in play -------------------------------------------------------------------------------------------
 

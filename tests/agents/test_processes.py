@@ -51,6 +51,14 @@ CASES = {
         "accumulation": 2,
         "batch_entropy_positions": "last",
     },
+    "tries": {
+        "advantage": "tries",
+        "tries": 4,
+        "random_tries": 1,
+        "group_size": 2,
+        "minibatches": 2,
+        "env_kwargs": {"alphabet": "abc", "length": 3, "split": "all", "rewards": "tokens"},
+    },
 }
 
 

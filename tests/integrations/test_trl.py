@@ -131,6 +131,8 @@ def test_wrong_arguments(make: Any) -> None:
         make("rlfl/Copy-v0", mask="syntax", **more)
     with pytest.raises(ConfigError, match="min_completion_tokens=2 is not allowed; allowed: 0"):
         make("rlfl/Copy-v0", min_completion_tokens=2, **more)
+    with pytest.raises(ConfigError, match="rewards='tokens' is not allowed; allowed: 'end'"):
+        make("rlfl/Copy-v0", rewards="tokens", **more)
 
 
 def test_a_task_that_asks_for_a_least_length_elsewhere() -> None:

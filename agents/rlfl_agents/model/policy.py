@@ -183,19 +183,35 @@ class Policy(nn.Module):
             Tokens int64 [B], their log-probabilities float32 [B], and values float32 [B] of the states they were
             chosen in (0 without a value head).
         """
+        log_dist, values = self.distribution(state, masks, temperature)
+        noise = uniforms.view(len(log_dist), -1)
+        chosen = log_dist.argmax(dim=-1, keepdim=True).expand(noise.shape) if greedy else draw(log_dist, noise)
+        log_probs = log_dist.gather(1, chosen)
+        tokens = chosen.reshape(-1)
+        state.pending = tokens[:, None]
+        return tokens, log_probs.reshape(-1), values[:, None].expand(noise.shape).reshape(-1)
+
+    def distribution(
+        self, state: Decoding, masks: Tensor | None = None, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Reads what is pending; whoever asks chooses the next tokens, and makes them pending.
+
+        Args:
+            state: From `start`; it moves on in place.
+            masks: Bool [B, V] or [1, V], True = legal, or None.
+            temperature: Divides the logits, > 0.
+
+        Returns:
+            Log-probabilities float32 [N, V], and values float32 [N] of the states (0 without a value head), where N =
+            B / k until the rows of a group part.
+        """
         if state.attention is None:
             state.needs_mask = not bool(attended(state.pending, self.pad_id, self.bos_id).all())
         logits, values = self.read(state, state.pending, keep=1)
         n = logits.shape[0]
         if masks is not None and masks.shape[0] > n:
             masks = masks[:: state.rows // n]
-        log_dist = masked_log_dist(logits[:, 0], masks, temperature)
-        noise = uniforms.view(n, -1)
-        chosen = log_dist.argmax(dim=-1, keepdim=True).expand(noise.shape) if greedy else draw(log_dist, noise)
-        log_probs = log_dist.gather(1, chosen)
-        tokens = chosen.reshape(-1)
-        state.pending = tokens[:, None]
-        return tokens, log_probs.reshape(-1), values.expand(noise.shape).reshape(-1)
+        return masked_log_dist(logits[:, 0], masks, temperature), values[:, 0]
 
     def forward(
         self, prompts: Tensor, completions: Tensor, masks: Masks | None = None, temperature: float = 1.0

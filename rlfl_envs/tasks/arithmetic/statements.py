@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-__all__ = ["MAX_TEXT", "Problem", "distance_from_adding", "parse_statements", "terms_of"]
+__all__ = ["MAX_TEXT", "Problem", "additions", "distance_from_adding", "parse_statements", "terms_of"]
 
 MAX_TEXT = 4096  # characters; anything longer is malformed, so that judging takes bounded time
 _LEXEMES = re.compile(r"[0-9]+|[^ ]")
@@ -66,9 +66,12 @@ def terms_of(statement: str) -> tuple[int, ...]:
     return tuple(map(int, statement.split("+")))
 
 
+def additions(terms: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """The statements that adding two neighbours of a statement gives, one for each pair."""
+    for i in range(len(terms) - 1):
+        yield (*terms[:i], terms[i] + terms[i + 1], *terms[i + 2 :])
+
+
 def distance_from_adding(before: Sequence[int], after: Sequence[int]) -> int:
     """The least sum of differences between a statement and what adding two neighbours of the one before would give."""
-    return min(
-        sum(abs(x - y) for x, y in zip([*before[:i], before[i] + before[i + 1], *before[i + 2 :]], after, strict=True))
-        for i in range(len(before) - 1)
-    )
+    return min(sum(abs(x - y) for x, y in zip(goal, after, strict=True)) for goal in additions(before))

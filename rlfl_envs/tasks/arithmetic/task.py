@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from rlfl_envs.tasks.arithmetic.automaton import ArithmeticAutomaton
 from rlfl_envs.tasks.arithmetic.config import LARGEST_TOKEN, ArithmeticConfig
 from rlfl_envs.tasks.arithmetic.expressions import SYMBOLS, Expressions, Statements, read_expression
 from rlfl_envs.tasks.arithmetic.statements import MAX_TEXT, Problem, distance_from_adding, parse_statements, terms_of
+from rlfl_envs.tasks.arithmetic.viability import NumberTokens, ValueAutomaton, WorkedOutAutomaton
 from rlfl_envs.tokenization import Tokenizer, number_tokenizer
 
 __all__ = ["Arithmetic"]
@@ -106,6 +108,7 @@ class Arithmetic(Task):
     part_names: ClassVar[tuple[str, ...]] = ("error", "steps_correct", "well_formed")
     config: ArithmeticConfig
     syntax: ArithmeticAutomaton
+    successes: ValueAutomaton | WorkedOutAutomaton
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of ArithmeticConfig by name; raises ConfigError."""
@@ -132,6 +135,7 @@ class Arithmetic(Task):
         self.syntax = ArithmeticAutomaton(
             self.is_signed, may_stop_early=config.reward == "paper", may_multiply=config.reward != "worked_out"
         )
+        self.successes = WorkedOutAutomaton() if config.reward == "worked_out" else ValueAutomaton(self.is_signed)
         self._data_type = np.dtype([("value", np.int64), ("operators", np.int64)])
         if config.reward == "worked_out":
             terms = ("terms", np.int64, (self._max_operators + 1,))
@@ -158,6 +162,14 @@ class Arithmetic(Task):
         else:
             prompt, completion = lengths[0] + 1, lengths[-1]
         return prompt, completion
+
+    @cached_property
+    def array_successes(self) -> NumberTokens | None:
+        """`successes` in the number vocabulary, where an integer is a token; None in others."""
+        if not self._by_number:
+            return None
+        most = self._max_operators if self.config.reward == "worked_out" else None
+        return NumberTokens(self.tokenizer, LARGEST_TOKEN, self._symbols, self.max_completion_tokens, most)
 
     def _longest_statement(self, done: int) -> int:
         """The most tokens of the statement after `done` combinations; each shortens a text by a character at least."""
