@@ -40,7 +40,7 @@ class Stopwatch:
             self.verdicts += right.size
             return right
 
-        TokenVectorEnv.judge_tokens = judge_tokens  # type: ignore[method-assign]
+        TokenVectorEnv.judge_tokens = judge_tokens  # type: ignore[assignment, method-assign]
 
 
 def main() -> None:
