@@ -30,6 +30,7 @@ def value_of(text: str) -> Fraction | None:
 
     def walk(node: ast.expr) -> Fraction:
         if isinstance(node, ast.Constant):
+            assert isinstance(node.value, int)
             return Fraction(node.value)
         assert isinstance(node, ast.BinOp)
         left, right = walk(node.left), walk(node.right)

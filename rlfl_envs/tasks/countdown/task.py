@@ -87,10 +87,9 @@ class Countdown(Task):
         `min_numbers` + k numbers. The split goes by the target and the numbers in any order. With `mask="syntax"` only
         the numbers that are left are legal, and a completion is a well-formed expression that uses them as it should.
         The defaults have the sizes of TinyZero's published data (3 or 4 numbers up to 99, all to be used, targets up to
-        100), which examples for TRL train on. `min_numbers=6`, `max_numbers=6`, `largest=100`, `max_target=1000` are its
-        generator's defaults. Theirs draws numbers and target apart, and keeps what can be solved: sums and
-        differences solve more of their problems than of these. Their prompts can be played all the same, by
-        `options={"prompt": text}`.
+        100), which examples for TRL train on; `min_numbers=6`, `max_numbers=6`, `largest=100`, `max_target=1000` are
+        its generator's defaults. There numbers and targets are drawn apart, and what can be solved is kept: more of
+        their problems are solved by sums and differences than of these. `options={"prompt": text}` plays theirs.
 
     Example:
         >>> import rlfl_envs
