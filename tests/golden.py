@@ -77,6 +77,19 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"min_completion_tokens": 2, "max_completion_tokens": 7},
         {"vocabulary": "gpt2", "mask": "syntax"},
     ],
+    "rlfl/Countdown-v0": [
+        {},
+        {"split": "test", "mask": "syntax"},
+        {"min_numbers": 6, "max_numbers": 6, "largest": 100, "max_target": 1000, "split": "all"},
+        {"vocabulary": "characters", "mask": "syntax", "use_all": False},
+        {"vocabulary": "gpt2", "reward": "strict"},
+    ],
+    "rlfl/Sat-v0": [
+        {},
+        {"split": "test", "mask": "syntax", "max_variables": 5},
+        {"min_variables": 12, "max_variables": 12, "clauses_per_variable": 3.5, "split": "all"},
+        {"vocabulary": "characters", "mask": "syntax", "max_variables": 4, "reward": "strict"},
+    ],
     "rlfl/Sentiment-v0": [
         {"corpus": "reviews"},
         {"corpus": "reviews", "split": "test", "target": "neutral"},
