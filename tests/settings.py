@@ -58,7 +58,10 @@ QUICK: dict[str, dict[str, Any]] = {
     LUDAX: SMALL_GAMES,
     LUDII: {"max_game_tokens": 128, "num_playouts": 10, "max_turns": 20, "max_completion_tokens": 12},
 }
-LONG: dict[str, dict[str, Any]] = {LUDII: QUICK[LUDII]}  # as it is, a clock would end the test
+LONG: dict[str, dict[str, Any]] = {
+    LUDII: QUICK[LUDII],  # as it is, a clock would end the test
+    PROGRAM: {"family": "arithmetic"},  # of all families 10,000 prompts take half a minute to draw
+}
 
 # Every id as it is, then what changes operators, vocabulary, mask, budget and reward.
 SETTINGS: list[tuple[str, dict[str, Any]]] = [

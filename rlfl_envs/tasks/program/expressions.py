@@ -224,7 +224,7 @@ Rules = Mapping[Type, Sequence[Sequence[Rule]]]  # by what they give, then by th
 ERRORS = (Rejected, IndexError, ValueError, KeyError)
 _LEAST: Mapping[Type, int] = {"bool": 3}  # the least size, where it is not 1: there are no constants True and False
 _LARGEST = 12  # size that is drawn
-_TRIES = 5  # how often parts are drawn until they read something
+_TRIES = 2  # how often parts are drawn until they read something
 _VARIABLES = 0.75  # the share of variables among what is written without a rule
 _CONSTANTS: Mapping[Type, Sequence[Any]] = {
     "int": range(1, 10),
