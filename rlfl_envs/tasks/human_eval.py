@@ -23,7 +23,7 @@ from rlfl_envs.task import Split, Task, TaskConfig
 
 __all__ = ["HumanEval", "HumanEvalConfig"]
 
-_LIMITS = Limits(seconds=2.0, total_seconds=3.0, memory_mb=256, output=10_000)
+_LIMITS = Limits(seconds=10.0, total_seconds=10.0, memory_mb=256, output=10_000)
 _END = re.compile(r"\n(?=\S)")  # where a line begins that is no part of the function
 # Two tests want this module of the standard library, which Monty does not have.
 _STRING = "class string:\n        ascii_lowercase = 'abcdefghijklmnopqrstuvwxyz'"
@@ -69,7 +69,7 @@ class HumanEval(Task):
 
     Reward:
         1 where all of the problem's tests pass, else 0. Parts: `parses`, `length` (characters of what is judged).
-        Status: "ok"; "wrong" where a test fails; or "no_parse", "unsupported", "error", "timeout" (2 s), "memory" (256
+        Status: "ok"; "wrong" where a test fails; or "no_parse", "unsupported", "error", "timeout" (10 s), "memory" (256
         MiB), "output" (10,000 characters), "too_long", "crash".
 
     Episode end:
