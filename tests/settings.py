@@ -37,12 +37,13 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, PROGRAM, SENTIMENT, LUDAX, LUDII = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, HUMAN_EVAL, PROGRAM, SENTIMENT, LUDAX, LUDII = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
     "rlfl/Brackets-v0",
     "rlfl/Copy-v0",
+    "rlfl/HumanEval-v0",
     "rlfl/Program-v0",
     "rlfl/Sentiment-v0",
     "rlfl/LudaxGame-v0",

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 
 from rlfl_envs import ConfigError, Task, check_task, load_task
-from tests.settings import missing
+from tests.settings import HUMAN_EVAL, missing
 
-ID = "rlfl/HumanEval-v0"
-if missing(ID):
-    pytest.skip(f"needs {', '.join(missing(ID))}", allow_module_level=True)
+if missing(HUMAN_EVAL):
+    pytest.skip(f"needs {', '.join(missing(HUMAN_EVAL))}", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
 def task() -> Task:
     """The 164 problems."""
-    return load_task(ID)
+    return load_task(HUMAN_EVAL)
 
 
 def test_all_solutions_pass(task: Task) -> None:
@@ -61,4 +60,4 @@ def test_outcomes(task: Task, completion: str, status: str) -> None:
 def test_is_not_trained_on() -> None:
     """There is no training split."""
     with pytest.raises(ConfigError, match="split='train'"):
-        load_task(ID, split="train")
+        load_task(HUMAN_EVAL, split="train")
