@@ -46,7 +46,7 @@ docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)
 	$(BIN)/python docs/_scripts/gen_envs.py --check
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
-docs-pages: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-docs  ## Write the generated pages and tables anew.
+docs-pages: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-docs  ## Write the generated pages and tables anew.
 	$(BIN)/python docs/_scripts/gen_envs.py
 	$(BIN)/python docs/_scripts/fill_tables.py
 

