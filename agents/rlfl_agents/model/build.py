@@ -135,9 +135,12 @@ def _load(name: str, vocabulary: Tokenizer) -> PreTrainedModel:
         reason = " ".join(str(error).split())
         raise ConfigError(f"model={name!r} holds no causal language model that can be read ({reason}).") from error
     try:
-        theirs = AutoTokenizer.from_pretrained(name).get_vocab()
+        tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError):
         return model  # a model saved without a tokenizer: nothing to compare
+    if len(tokenizer) == len(tokenizer.all_special_ids):
+        return model  # likewise: Transformers has made one up
+    theirs = tokenizer.get_vocab()
     differing = [token for token, i in vocabulary.backend.get_vocab().items() if theirs.get(token) != i]
     if differing:
         raise ConfigError(
