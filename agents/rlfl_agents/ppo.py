@@ -34,7 +34,7 @@ from rlfl_agents.model.names import resolve, seen_keys, with_own_vocabulary
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
-from rlfl_agents.rollout.processes import gathered, gathered_columns, on_any
+from rlfl_agents.rollout.processes import gathered, gathered_columns, is_on_cpu, on_any
 from rlfl_agents.rollout.rollout import Rollout
 from rlfl_agents.run import checkpoint, plot
 from rlfl_agents.run.export import export
@@ -216,7 +216,7 @@ def _accelerator(config: PPOConfig, folder: Path) -> Accelerator:
         raise ConfigError(f"report_to={unknown[0]!r} is not a tracker that Accelerate knows and finds installed.")
     try:
         accelerator = Accelerator(
-            cpu=config.device == "cpu",
+            cpu=is_on_cpu(config.device),
             mixed_precision=config.mixed_precision,
             log_with=list(config.report_to) or None,
             project_dir=folder,
