@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import runpy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -142,15 +143,19 @@ def test_the_snippet_of_the_card_runs(tmp_path: Path, position_ids: str, monkeyp
     prompts, answers, envs = our_answers(folder)
     card = (folder / "README.md").read_text()
     (snippet,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
-    asked = re.sub(r"prompts = \[.*\]", f"prompts = {prompts!r}", snippet)
     monkeypatch.chdir(folder)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(asked, {})
-    assert printed.getvalue().strip() == repr(envs.tokenizer.decode_batch(answers))
+    assert run_snippet(snippet).startswith("['")  # as it stands, with a prompt of its own
+    asked = re.sub(r"prompts = \[.*\]", f"prompts = {prompts!r}", snippet)
+    assert run_snippet(asked) == repr(envs.tokenizer.decode_batch(answers))
     assert ("position_ids" in card) == (position_ids == "columns")
-    with contextlib.redirect_stdout(io.StringIO()) as printed:  # and as it stands, with a prompt of its own
-        exec(snippet, {})
-    assert printed.getvalue().startswith("['")
+
+
+def run_snippet(snippet: str) -> str:
+    """What it prints, run in the folder of the policy."""
+    Path("snippet.py").write_text(snippet)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        runpy.run_path("snippet.py")
+    return printed.getvalue().strip()
 
 
 def test_what_is_not_written_is_not_written_elsewhere(tmp_path: Path) -> None:
@@ -204,7 +209,7 @@ def test_a_reference_that_is_gone_is_missed(tmp_path: Path) -> None:
     config = small_config(model=str(tmp_path / "first"), kl="fixed", total_samples=32 * 2)
     train(config, tmp_path / "second", quiet=True)
     shutil.rmtree(tmp_path / "first")
-    with pytest.raises(ConfigError, match="model=.*is no file or folder"):
+    with pytest.raises(ConfigError, match=r"model=.*is no file or folder"):
         train(dataclasses.replace(config, total_samples=32 * 4), tmp_path / "second", resume=True, quiet=True)
 
 

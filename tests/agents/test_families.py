@@ -18,20 +18,25 @@ from rlfl_envs import ConfigError, Tokenizer, character_tokenizer
 
 VOCABULARY = character_tokenizer("abcdefghij")
 
-_MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 4, "mamba_chunk_size": 8, "mamba_n_groups": 1}
-_DELTA = {"linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
-_MIXED = {"layer_types": ["linear_attention", "full_attention"]}
-_GPT2 = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+_MAMBA: dict[str, Any] = {
+    "mamba_n_heads": 4,
+    "mamba_d_head": 8,
+    "mamba_d_state": 4,
+    "mamba_chunk_size": 8,
+    "mamba_n_groups": 1,
+}
+_HEADS = {"linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+_MIXED: dict[str, Any] = {"layer_types": ["linear_attention", "full_attention"]}
+_DELTA = _HEADS | _MIXED
+_GPT2: dict[str, Any] = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
 
 # What a family's configuration needs beside SHAPE to be tiny.
 FAMILIES: dict[str, dict[str, Any]] = {
     "bamba": _MAMBA | {"attn_layer_indices": [1]},
     "bloom": {"n_layer": 2, "n_head": 2},
     "cohere2": {},
-    "deepseek_v3": {
-        **{"head_dim": 4, "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4},
-        **{"v_head_dim": 8, "n_routed_experts": 2, "n_group": 1, "topk_group": 1, "num_key_value_heads": 2},
-    },
+    "deepseek_v3": {"head_dim": 4, "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4}
+    | {"v_head_dim": 8, "n_routed_experts": 2, "n_group": 1, "topk_group": 1, "num_key_value_heads": 2},
     "falcon": {"head_dim": None, "num_kv_heads": 1},
     "falcon_h1": _MAMBA | {"mamba_d_ssm": 32},
     "falcon_mamba": {"state_size": 4},
@@ -44,10 +49,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gptj": _GPT2 | {"rotary_dim": 4},
     "granite": {},
     "granitemoehybrid": _MAMBA | {"shared_intermediate_size": 16, "layer_types": ["mamba", "attention"]},
-    "jamba": {
-        **{"mamba_d_state": 4, "mamba_dt_rank": 4, "attn_layer_period": 2, "attn_layer_offset": 1},
-        **{"expert_layer_period": 2, "expert_layer_offset": 1},
-    },
+    "jamba": {"mamba_d_state": 4, "mamba_dt_rank": 4, "attn_layer_period": 2, "attn_layer_offset": 1}
+    | {"expert_layer_period": 2, "expert_layer_offset": 1},
     "lfm2": {"full_attn_idxs": [1]},
     "llama": {},
     "mamba": {"state_size": 4},
@@ -56,31 +59,29 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mixtral": {},
     "mpt": {"d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 64},
     "olmo2": {},
-    "olmo_hybrid": _DELTA | _MIXED,
+    "olmo_hybrid": _DELTA,
     "opt": {"ffn_dim": 32, "word_embed_proj_dim": 16},
     "phi": {},
     "phi3": {},
     "qwen2": {},
     "qwen3": {},
-    "qwen3_5_text": _DELTA | _MIXED,
+    "qwen3_5_text": _DELTA,
     "qwen3_moe": {},
-    "qwen3_next": _DELTA | _MIXED,
+    "qwen3_next": _DELTA,
     "smollm3": {},
     "stablelm": {},
     "starcoder2": {},
-    "zamba2": {
-        **{"mamba_d_state": 4, "n_mamba_heads": 4, "mamba_headdim": 8, "mamba_ngroups": 1, "chunk_size": 8},
-        **{"num_key_value_heads": 2, "layers_block_type": ["mamba", "hybrid"], "attention_head_dim": 16},
-    },
+    "zamba2": {"mamba_d_state": 4, "n_mamba_heads": 4, "mamba_headdim": 8, "mamba_ngroups": 1, "chunk_size": 8}
+    | {"num_key_value_heads": 2, "layers_block_type": ["mamba", "hybrid"], "attention_head_dim": 16},
 }
 
-SHAPE: dict[str, Any] = {
-    **{"vocab_size": 16, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2},
-    **{"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64},
-    **{"num_experts": 2, "num_local_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16},
-    **{"shared_expert_intermediate_size": 16, "first_k_dense_replace": 1},
-    **{"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
-}
+SHAPE: dict[str, Any] = (
+    {"vocab_size": 16, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    | {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64}
+    | {"num_experts": 2, "num_local_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
+    | {"shared_expert_intermediate_size": 16, "first_k_dense_replace": 1}
+    | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+)
 
 
 def tiny(family: str, **changes: Any) -> PreTrainedModel:

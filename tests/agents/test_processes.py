@@ -102,4 +102,4 @@ def test_torchrun_needs_no_other_word(tmp_path: Path) -> None:
     newest = latest(tmp_path / "run")
     assert newest is not None
     assert len(load(newest)["envs"]) == 2  # streams of prompts, one of each process
-    assert read_metrics(tmp_path / "run")["update"].tolist() == [0, 1, 2]
+    assert read_metrics(tmp_path / "run")["update"] == [0, 1, 2]

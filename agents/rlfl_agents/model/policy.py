@@ -147,9 +147,10 @@ class Policy(nn.Module):
         takes = inspect.signature(self.language_model.forward).parameters
         cache = next((name for name in _CACHES if name in takes), None)
         if cache is None or "attention_mask" not in takes:
+            name = type(self.language_model).__name__
             raise ConfigError(
-                f"{type(self.language_model).__name__} cannot be a policy: its forward pass takes no attention_mask, or "
-                f"no cache by the name of {' or '.join(_CACHES)}, which reading prompts of different lengths needs."
+                f"{name} cannot be a policy: its forward pass takes no attention_mask, or no {' or '.join(_CACHES)}. "
+                "Prompts of different lengths are read side by side, and once."
             )
         self._cache: str = cache
         self._takes_positions = "position_ids" in takes

@@ -75,7 +75,7 @@ def _in_groups(policy: Policy, prompts: Tensor, length: int) -> tuple[Tensor, Te
 
 
 def _alone(policy: Policy, prompt: list[int], completion: Tensor) -> Tensor:
-    """The log-probabilities of one completion, float [1, T], from a plain forward pass over one text without padding."""
+    """The log-probabilities of one completion, float [1, T], from a plain forward pass over the text alone."""
     row = torch.cat([torch.tensor(prompt, device=completion.device), completion])[None]
     logits = policy.model(input_ids=row, use_cache=False).logits[:, len(prompt) - 1 : -1, : policy.vocab_size]
-    return logits.float().log_softmax(dim=-1).gather(2, completion[None, :, None])[..., 0]
+    return gather_log_probs(logits.float().log_softmax(dim=-1), completion[None])
