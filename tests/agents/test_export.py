@@ -11,10 +11,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
+from rlfl_agents.cli import main
 from rlfl_agents.environments import held_out_envs
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.names import load_policy, resolve
@@ -59,7 +61,7 @@ def exported(policy: Policy, envs: TokenVectorEnv, folder: Path, env_id: str, en
 def from_model(folder: Path, env_id: str, family: str, animal: str, lora_rank: int = 0, **env_kwargs: Any) -> Path:
     """Exports a policy made of a language model and its vocabulary, as published for another purpose."""
     base = folder.parent / "base"
-    base.mkdir()
+    base.mkdir(parents=True)
     made = ZOO[animal].make(base)
     envs = held_out_envs(env_id, 100, **env_kwargs, vocabulary=made)
     size: dict[str, Any] = {"vocab_size": envs.tokenizer.vocab_size + 7, "head_dim": None}
@@ -222,3 +224,41 @@ def test_a_model_without_a_vocabulary(tmp_path: Path) -> None:
     assert train(small_config(model=str(tmp_path / "fits"), total_samples=32), tmp_path / "run", quiet=True)
     with pytest.raises(ConfigError, match=r"has 6 tokens and the environment 5, and the model's own vocabulary cannot"):
         train(small_config(model=str(tmp_path / "other"), total_samples=32), tmp_path / "none", quiet=True)
+
+
+# --- the hub -------------------------------------------------------------------------------------------------------
+
+
+def test_a_policy_is_pushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder's files go to a repository of that name; what arrives answers alike, and names no path of this machine."""
+    made = from_model(tmp_path / "run" / "best", "rlfl/Copy-v0", "llama", "made-up tiktoken")
+    calls: list[tuple[str, Any]] = []
+
+    def create_repo(name: str, **options: Any) -> str:
+        calls.append((name, options))
+        return f"https://hub/{name}"
+
+    def upload_folder(repo_id: str, folder_path: Path, **_: Any) -> None:
+        calls.append((repo_id, Path(folder_path)))
+        shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
+
+    monkeypatch.setattr(huggingface_hub, "create_repo", create_repo)
+    monkeypatch.setattr(huggingface_hub, "upload_folder", upload_folder)
+    assert main(["push", str(tmp_path / "run"), "me/Copier", "--private"]) == 0
+    assert capsys.readouterr().out == "https://hub/me/Copier\n"
+    assert calls == [("me/Copier", {"private": True, "exist_ok": True}), ("me/Copier", made)]
+    arrived = tmp_path / "hub" / "me" / "Copier"
+    assert our_answers(arrived)[1] == our_answers(made)[1]
+    for file in arrived.iterdir():
+        assert str(tmp_path).encode() not in file.read_bytes(), file
+
+
+def test_what_cannot_be_pushed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder without a policy, and a name that is none, get one sentence each."""
+    assert main(["push", str(tmp_path), "me/Copier"]) == 2
+    assert "holds no policy that this library has saved" in capsys.readouterr().err
+    from_scratch(tmp_path / "policy", "rlfl/Copy-v0", "text")
+    assert main(["push", str(tmp_path), "a/b/c"]) == 2
+    assert "name='a/b/c' is not allowed; allowed: USER/NAME" in capsys.readouterr().err

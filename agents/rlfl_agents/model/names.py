@@ -38,6 +38,7 @@ from rlfl_envs import (
 __all__ = [
     "Loaded",
     "load_policy",
+    "policy_folder",
     "pretrained_folder",
     "resolve",
     "seen_keys",
@@ -98,7 +99,7 @@ def resolve(model: str, env_id: str, env_kwargs: dict[str, Any]) -> tuple[str, d
         if not (smollm2_folder() / "config.json").exists():
             raise ConfigError("model='smollm2' is not made yet; this makes it, in half a minute: rlfl from-gguf")
         model = str(smollm2_folder())
-    model = str(_policy_folder(Path(model))) if Path(model).is_dir() else model
+    model = str(policy_folder(Path(model))) if Path(model).is_dir() else model
     if not Path(model).is_dir():
         check_hub("model", model, "config.json")
     if "vocabulary" in env_kwargs:
@@ -114,7 +115,7 @@ def resolve(model: str, env_id: str, env_kwargs: dict[str, Any]) -> tuple[str, d
     return model, env_kwargs
 
 
-def _policy_folder(folder: Path) -> Path:
+def policy_folder(folder: Path) -> Path:
     """Where in a run the policy is: in `best/`, in `policy/` before there is one; any other folder as it is."""
     kinds = (folder / kind for kind in ("best", "policy"))
     return next((kind for kind in kinds if (kind / "config.json").exists()), folder)
@@ -123,7 +124,7 @@ def _policy_folder(folder: Path) -> Path:
 def with_own_vocabulary(env_id: str, env_kwargs: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The arguments with the vocabulary that lies beside a policy, unless it is one of the task's own.
 
-    The folder or name that training took it from may be gone, or mean another one elsewhere.
+    The folder or name that training took it from may be gone, or mean another one elsewhere: an export says ".".
     """
     named = env_kwargs.get("vocabulary")
     others = {name: value for name, value in env_kwargs.items() if name != "vocabulary"}
@@ -194,7 +195,7 @@ def load_policy(
         ConfigError: There is no such model, or nothing says which id to evaluate on.
     """
     folder = Path(name)
-    model = _policy_folder(folder)
+    model = policy_folder(folder)
     facts = _json(model / "rlfl.json")
     env_id = env_id or _trained_on(folder, facts)
     is_its_own = facts.get("env_id") == env_id

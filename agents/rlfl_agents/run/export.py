@@ -45,7 +45,7 @@ def export(
     """
     facts = {
         "env_id": config.env_id,
-        "env_kwargs": config.env_kwargs,
+        "env_kwargs": config.env_kwargs | ({"vocabulary": "."} if envs.tokenizer.name else {}),  # the copy beside it
         "prompt_length": envs.prompt_length,
         "completion_length": envs.completion_length,
         "temperature": temperature,
