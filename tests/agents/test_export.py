@@ -232,7 +232,7 @@ def test_a_model_without_a_vocabulary(tmp_path: Path) -> None:
 def test_a_policy_is_pushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder's files go to a repository of that name; what arrives answers alike, and names no path of this machine."""
+    """A folder's files go to a repository of that name; what arrives answers alike, and names no path of here."""
     made = from_model(tmp_path / "run" / "best", "rlfl/Copy-v0", "llama", "made-up tiktoken")
     calls: list[tuple[str, Any]] = []
 
