@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_envs import ConfigError, Tokenizer
@@ -157,7 +156,7 @@ class Policy(nn.Module):
         self._takes_keep = "logits_to_keep" in takes
         layers = DynamicCache(config=self.language_model.config).layers
         # A state that is overwritten, token by token, can be read on from, but no gradient leads through it.
-        self._is_recurrent = any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
+        self._is_recurrent = cache == "cache_params" or any(hasattr(layer, "recurrent_states") for layer in layers)
         # For good: with dropout the policy that learns would not be the one that sampled, and the ratio no ratio.
         self.eval()
 
