@@ -25,6 +25,7 @@ from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import masked_log_dist
 from rlfl_agents.model.names import pretrained_folder
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.rollout.processes import is_on_cpu
 from rlfl_agents.run.export import export
 from rlfl_envs import ConfigError, Task, Tokenizer, check_value, load_task
 
@@ -52,7 +53,7 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
         return target
     if config.threads:
         torch.set_num_threads(config.threads)
-    accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.mixed_precision)
+    accelerator = Accelerator(cpu=is_on_cpu(config.device), mixed_precision=config.mixed_precision)
     torch.manual_seed(config.seed)
     task = load_task(config.env_id, **config.env_kwargs)
     windows = _windows(task, config)

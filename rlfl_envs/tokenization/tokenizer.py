@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as Backend
+from tokenizers import processors
 
 from rlfl_envs.errors import ConfigError, TokenizationError
 from rlfl_envs.tokenization.lossless import bytes_of_tokens, vocabulary_size
@@ -150,6 +151,19 @@ class Tokenizer:
                 f"its tokens say {found[start : start + 60]!r}."
             )
         return ids
+
+    def as_published(self) -> Backend:
+        """A copy of the backend that puts BOS before a text, as `encode_prompt` does, and reads special tokens in it.
+
+        `PreTrainedTokenizerFast(tokenizer_object=...)` takes it, for code that knows nothing of environments.
+        """
+        backend = Backend.from_str(self.backend.to_str())
+        backend.encode_special_tokens = False
+        bos = None if self.bos_id is None else self.id_to_token(self.bos_id)
+        backend.post_processor = processors.TemplateProcessing(
+            single="$A" if bos is None else [bos, "$A"], special_tokens=[] if bos is None else [(bos, self.bos_id)]
+        )
+        return backend
 
     @property
     def _called(self) -> str:
