@@ -57,6 +57,7 @@ def register_all() -> None:
     register_task("rlfl/LudaxGame-v0", "rlfl_envs.tasks.games:LudaxGame")
     register_task("rlfl/LudiiGame-v0", "rlfl_envs.tasks.games:LudiiGame")
     register_task("rlfl/Mixture-v0", "rlfl_envs.tasks.mixture:Mixture")
+    register_task("rlfl/Regex-v0", "rlfl_envs.tasks.regex:Regex")
     register_task("rlfl/Sentiment-v0", "rlfl_envs.tasks.sentiment:Sentiment")
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:

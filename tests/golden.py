@@ -77,6 +77,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"min_completion_tokens": 2, "max_completion_tokens": 7},
         {"vocabulary": "gpt2", "mask": "syntax"},
     ],
+    "rlfl/Regex-v0": [
+        {"longest": 5},
+        {"longest": 6, "split": "test", "reward": "plain"},
+        {"longest": 5, "mask": "syntax", "max_completion_tokens": 10},
+        {"longest": 5, "vocabulary": "gpt2", "mask": "syntax"},
+    ],
     "rlfl/Sentiment-v0": [
         {"corpus": "reviews"},
         {"corpus": "reviews", "split": "test", "target": "neutral"},
