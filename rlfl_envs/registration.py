@@ -54,6 +54,7 @@ def register_all() -> None:
     register_task("rlfl/ArithmeticAnswer-v0", "rlfl_envs.tasks.arithmetic:Arithmetic", work="skipped")
     register_task("rlfl/Brackets-v0", "rlfl_envs.tasks.brackets:Brackets")
     register_task("rlfl/Copy-v0", "rlfl_envs.tasks.copy:Copy")
+    register_task("rlfl/Json-v0", "rlfl_envs.tasks.json:Json")
     register_task("rlfl/LudaxGame-v0", "rlfl_envs.tasks.games:LudaxGame")
     register_task("rlfl/LudiiGame-v0", "rlfl_envs.tasks.games:LudiiGame")
     register_task("rlfl/Mixture-v0", "rlfl_envs.tasks.mixture:Mixture")

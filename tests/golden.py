@@ -77,6 +77,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"min_completion_tokens": 2, "max_completion_tokens": 7},
         {"vocabulary": "gpt2", "mask": "syntax"},
     ],
+    "rlfl/Json-v0": [
+        {"most": 2},
+        {"fewest": 4, "split": "test"},
+        {"most": 1, "mask": "syntax"},
+        {"most": 2, "vocabulary": "gpt2", "mask": "syntax"},
+    ],
     "rlfl/Regex-v0": [
         {"longest": 5},
         {"longest": 6, "split": "test", "reward": "plain"},

@@ -37,12 +37,13 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, REGEX, SENTIMENT, LUDAX, LUDII = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, JSON, REGEX, SENTIMENT, LUDAX, LUDII = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
     "rlfl/Brackets-v0",
     "rlfl/Copy-v0",
+    "rlfl/Json-v0",
     "rlfl/Regex-v0",
     "rlfl/Sentiment-v0",
     "rlfl/LudaxGame-v0",
@@ -81,6 +82,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (COPY, {"min_completion_tokens": 2, "max_completion_tokens": 7}),
     (COPY, {"mask": "syntax", "alphabet": "éab漢", "length": 3, "split": "all"}),
     (COPY, {"length": 1, "split": "test"}),
+    (JSON, {"mask": "syntax", "most": 2, "max_completion_tokens": 30}),
+    (JSON, {"split": "test", "fewest": 3}),
     (REGEX, {"mask": "syntax", "longest": 5, "max_completion_tokens": 9}),
     (REGEX, {"reward": "plain", "split": "test"}),
     (SENTIMENT, {"corpus": "template", "target": "negative", "max_completion_tokens": 6}),

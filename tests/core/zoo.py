@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from tests.settings import ALL_IDS, COPY, LUDAX, REGEX, SENTIMENT
+from tests.settings import ALL_IDS, COPY, JSON, LUDAX, REGEX, SENTIMENT
 
 __all__ = ["ZOO", "Animal"]
 
 _PRINTABLE = [*string.ascii_letters, *string.digits, *string.punctuation]
 _TEXTS = ["the acting is good, the story is not", "2+3+4=5+4=9", "([{<>}])", "a b ab ba abcdefgh", "{7}"] * 20
 _SPECIALS = ["<unk>", "<pad>", "<s>", "</s>"]
-_SPACED = frozenset({SENTIMENT, LUDAX, REGEX})  # ids whose texts have spaces
+_SPACED = frozenset({SENTIMENT, LUDAX, JSON, REGEX})  # ids whose texts have spaces
 _ALL_BUT_COPY = frozenset(ALL_IDS) - {COPY}  # ids whose texts have more than letters
 
 

@@ -78,8 +78,8 @@ class Regex(AnswerTask):
     Prompt:
         Words after a sign, then `= `; `+` is for a word that should match, `-` for one that should not, and a sign
         alone for the empty word: `+ab +abb -b - = `. The pattern sought has `shortest` to `longest` characters, each
-        number equally often, and repeats something. The words, 8 or more of up to 7 letters, rule out every other language
-        with a pattern as short.
+        number equally often, and repeats something. The words, 8 or more of up to 7 letters, rule out every other
+        language with a pattern as short.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 15, P = 97 and C = 7 by default.
@@ -183,8 +183,8 @@ class Regex(AnswerTask):
         fits = len(text) <= _MOST_CHARACTERS and _PROMPT.fullmatch(text)
         shown = tuple([(word[1:], word[0] == "+") for word in text.split(" ")[:-2]] if fits else [])
         words = dict(shown)
-        agreeing = self._languages.agreeing(words) if words and len(words) == len(shown) else ()
-        if len(agreeing) == 0:
+        agreeing = self._languages.agreeing(words) if len(words) == len(shown) else np.zeros(0, dtype=np.int64)
+        if not words or len(agreeing) == 0:
             raise PromptError(
                 f"prompt={text!r} is not allowed; allowed: such as '+ab +abb -b - = ', at most {_MOST_CHARACTERS} "
                 f"characters, no word twice, and a pattern of at most {self.config.longest} agrees."
