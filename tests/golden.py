@@ -96,6 +96,18 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"form": "function", "mask": "syntax", "shown": 3, "hidden": 8},
         {"level": 0, "vocabulary": "gpt2"},
     ],
+    "rlfl/Json-v0": [
+        {"most": 2},
+        {"fewest": 4, "split": "test"},
+        {"most": 1, "mask": "syntax"},
+        {"most": 2, "vocabulary": "gpt2", "mask": "syntax"},
+    ],
+    "rlfl/Regex-v0": [
+        {"longest": 5},
+        {"longest": 6, "split": "test", "reward": "plain"},
+        {"longest": 5, "mask": "syntax", "max_completion_tokens": 10},
+        {"longest": 5, "vocabulary": "gpt2", "mask": "syntax"},
+    ],
     "rlfl/Sentiment-v0": [
         {"corpus": "reviews"},
         {"corpus": "reviews", "split": "test", "target": "neutral"},

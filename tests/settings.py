@@ -37,7 +37,7 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, SENTIMENT, LUDAX, LUDII = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON, REGEX, SENTIMENT, LUDAX, LUDII = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
@@ -47,6 +47,8 @@ STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, SENTI
     "rlfl/HumanEval-v0",
     "rlfl/Program-v0",
     "rlfl/Sat-v0",
+    "rlfl/Json-v0",
+    "rlfl/Regex-v0",
     "rlfl/Sentiment-v0",
     "rlfl/LudaxGame-v0",
     "rlfl/LudiiGame-v0",
@@ -92,6 +94,10 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (SAT, {"mask": "syntax", "max_variables": 5}),
     (SAT, {"mask": "syntax", "vocabulary": "characters", "max_variables": 5, "reward": "strict"}),
     (PROGRAM, {"family": "arithmetic", "mask": "syntax", "reward": "plain", "split": "test", "hidden": 8}),
+    (JSON, {"mask": "syntax", "most": 2, "max_completion_tokens": 30}),
+    (JSON, {"split": "test", "fewest": 3}),
+    (REGEX, {"mask": "syntax", "longest": 5, "max_completion_tokens": 9}),
+    (REGEX, {"reward": "plain", "split": "test"}),
     (SENTIMENT, {"corpus": "template", "target": "negative", "max_completion_tokens": 6}),
     (SENTIMENT, {"corpus": "template", "target": "neutral", "split": "test", "min_completion_tokens": 0}),
     (LUDAX, {**SMALL_GAMES, "mask": "syntax", "reward": "strict", "split": "all"}),
