@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import tyro
 
+from rlfl_agents.config import PPOConfig, SFTConfig
 from rlfl_agents.evaluate import Evaluation, Share, evaluate_policy
 from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.presets import preset
-from rlfl_agents.sft import SFTConfig, warm_start
+from rlfl_agents.sft import warm_start
 from rlfl_envs import ConfigError, Outcome, load_task
 from rlfl_envs.judging import kept
 from rlfl_envs.tasks.games.task import GameSynthesis
@@ -85,7 +86,26 @@ def main(
     for name in task.part_names:
         print(f"{name:32}" + "".join(f"{evaluation.parts[name]:10.3f}" for evaluation in evaluations.values()))
 
-    trained = load_task(env_id, **config.env_kwargs)
+    counts = keep_best(task, config, run, best)
+    minutes = (time.perf_counter() - began) / 60
+    result = {"seed": seed, "held_out": held_out, "minutes": minutes, **found, **counts}
+    (run / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"\nGames: {run / 'games'} (all.csv lists all), learning curves: {run / 'ppo' / 'curves.png'}")
+
+
+def keep_best(task: GameSynthesis, config: PPOConfig, run: Path, best: int) -> dict[str, Any]:
+    """Lists all playable games that a run made, judges the best new ones once more, and saves those.
+
+    Args:
+        task: What judges once more.
+        config: The run's settings.
+        run: The run's folder.
+        best: How many are saved.
+
+    Returns:
+        How many games there were, how many of them copies, and what the best earned.
+    """
+    trained = load_task(config.env_id, **config.env_kwargs)
     assert isinstance(trained, GameSynthesis)
     playouts = trained.config.num_playouts
     judged = [(dict(request.settings), request.text, judgement) for request, judgement in kept(run / "judged")]
@@ -108,17 +128,13 @@ def main(
     finalists = new[: 3 * best]
     winners = sorted(zip(finalists, task.judge(finalists), strict=True), key=reward_first)[:best]
     for rank, (game, outcome) in enumerate(winners, start=1):
-        save(task, folder / f"{rank:02}", game, outcome, seed)
+        save(task, folder / f"{rank:02}", game, outcome, config.seed)
         print(f"{rank:3}  reward {outcome.reward:.3f}  novelty {outcome.parts['novelty']:.3f}  {game[:80]}")
-    counts = {
+    return {
         "games": len(ranked),
         "copies": len(ranked) - len(new),
         "best": [outcome.reward for _, outcome in winners],
     }
-    minutes = (time.perf_counter() - began) / 60
-    result = {"seed": seed, "held_out": held_out, "minutes": minutes, **found, **counts}
-    (run / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"\nGames: {folder} (all.csv lists all), learning curves: {run / 'ppo' / 'curves.png'}")
 
 
 def reward_first(made: tuple[str, Outcome]) -> tuple[float, str]:

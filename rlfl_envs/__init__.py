@@ -33,7 +33,18 @@ from rlfl_envs.errors import (
 )
 from rlfl_envs.hub import check_hub
 from rlfl_envs.printing import printable
-from rlfl_envs.protocols import ArrayStarts, ArrayTask, Automaton, Grammar, IllustratedTask, SlowTask, StoppingTask
+from rlfl_envs.protocols import (
+    ArrayAutomaton,
+    ArrayStarts,
+    ArrayTask,
+    ArrayViableTask,
+    Automaton,
+    Grammar,
+    IllustratedTask,
+    SlowTask,
+    StoppingTask,
+    ViableTask,
+)
 from rlfl_envs.registration import arguments_that_load, find_id, list_ids, load_task, register_all, register_task
 from rlfl_envs.task import Task, TaskConfig, task_class
 from rlfl_envs.token_env import TokenEnv
@@ -52,8 +63,10 @@ __all__ = [
     "ActionError",
     "AnswerTask",
     "ArgumentError",
+    "ArrayAutomaton",
     "ArrayStarts",
     "ArrayTask",
+    "ArrayViableTask",
     "Automaton",
     "Baseline",
     "ConfigError",
@@ -74,6 +87,7 @@ __all__ = [
     "TokenizationError",
     "Tokenizer",
     "UnknownIdError",
+    "ViableTask",
     "__version__",
     "arguments_that_load",
     "baselines",

@@ -16,7 +16,9 @@ __all__ = [
     "RENDER_MODES",
     "check_actions",
     "check_autoreset_mode",
+    "check_candidates",
     "check_options",
+    "check_prompts",
     "check_render_mode",
     "check_reset_mask",
     "check_seed",
@@ -65,6 +67,18 @@ def check_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> d
                 f"options={name!r} is not allowed.{suggest(str(name), allowed)} Allowed: {', '.join(allowed)}."
             )
     return options
+
+
+def check_prompts(given: Any, num_envs: int) -> list[str]:
+    """Returns given prompts as N texts: one for all, or one for each.
+
+    Raises:
+        ConfigError: They are neither.
+    """
+    texts = [given] * num_envs if isinstance(given, str) else given
+    is_list = isinstance(texts, (list, tuple)) and len(texts) == num_envs and all(isinstance(t, str) for t in texts)
+    check_value("prompt", given, is_list, f"a string, or a list of num_envs={num_envs} of them")
+    return list(texts)
 
 
 def check_seed(seed: Any, allowed: str = "None, or an integer, 0 or more") -> int | None:
@@ -137,4 +151,19 @@ def check_actions(actions: Any, num_envs: int, vocab_size: int) -> NDArray[np.in
     if wrong.any():
         i = int(np.argmax(wrong))
         raise ActionError(f"actions[{i}]={array[i]} is not allowed; allowed: an integer 0..{vocab_size - 1}.")
+    return array.astype(np.int64, copy=False)
+
+
+def check_candidates(candidates: Any, num_envs: int, vocab_size: int) -> NDArray[np.int64]:
+    """Returns tokens to be judged as int64 [N, k].
+
+    Raises:
+        ActionError: They are no integers of this shape, or one is no token.
+    """
+    array = np.asarray(candidates)
+    if array.ndim != 2 or len(array) != num_envs or array.dtype.kind not in "iu":
+        what = f"candidates of shape {array.shape} and type {array.dtype} are not allowed"
+        raise ActionError(f"{what}; allowed: integers of shape ({num_envs}, k).")
+    if array.size and not 0 <= array.min() <= array.max() < vocab_size:
+        raise ActionError(f"candidates has {array.min()}..{array.max()}; allowed: integers 0..{vocab_size - 1}.")
     return array.astype(np.int64, copy=False)

@@ -1,11 +1,11 @@
-"""What a task may have besides the base class: a syntax, arrays, a stopping rule, pictures."""
+"""What a task may have besides the base class: a syntax, verdicts on tokens, arrays, a stopping rule, pictures."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 from rlfl_envs.episode import OutcomeArrays, Prompt
 from rlfl_envs.keys import Keys
 
-__all__ = ["ArrayStarts", "ArrayTask", "Automaton", "Grammar", "IllustratedTask", "SlowTask", "StoppingTask"]
+__all__ = [
+    "ArrayAutomaton",
+    "ArrayStarts",
+    "ArrayTask",
+    "ArrayViableTask",
+    "Automaton",
+    "Grammar",
+    "IllustratedTask",
+    "SlowTask",
+    "StoppingTask",
+    "ViableTask",
+]
 
 
 class Automaton(Protocol):
@@ -44,6 +55,43 @@ class Grammar(ABC):
     @abstractmethod
     def start(self, prompt: Prompt) -> str:
         """A grammar in llguidance's dialect of Lark, whose `start` derives the well-formed completions of a prompt."""
+
+
+@runtime_checkable
+class ViableTask(Protocol):
+    """A task that can tell, token by token, whether a success can still follow.
+
+    `judge_tokens` of the environments asks it, and so do rewards for tokens.
+    """
+
+    successes: Automaton
+    """Recognises the prefixes of a prompt's successes, and nothing else."""
+
+
+class ArrayAutomaton(Protocol):
+    """An automaton over token ids, for n episodes at once. What a state is, is its own business."""
+
+    def start(self, data: NDArray[np.void]) -> NDArray[Any]:
+        """The states before the first token, [n], of the prompts in a structured array [n]."""
+
+    def judge(self, states: NDArray[Any], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a success that fits the budget can follow each of k tokens, EOS among them: bool [n, k].
+
+        Args:
+            states: [n], each reached by tokens that were judged so.
+            candidates: int64 [n, k].
+        """
+
+    def advance(self, states: NDArray[Any], tokens: NDArray[np.int64]) -> NDArray[Any]:
+        """The states after one more token each, [n], which was judged so and is no EOS."""
+
+
+@runtime_checkable
+class ArrayViableTask(Protocol):
+    """What a `ViableTask` may add where prompts differ so much that an automaton would meet ever new states."""
+
+    array_successes: ArrayAutomaton | None
+    """Says what `successes` says; None in a vocabulary for which it has no arrays."""
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ __all__ = ["arguments_that_load", "list_ids", "load_task", "register_all", "regi
 
 ENTRY_POINTS = "rlfl_envs.tasks"
 # What the environments take besides the task's own arguments.
-_ENV_ARGUMENTS = ("render_mode", "autoreset_mode", "text_infos")
+_ENV_ARGUMENTS = ("render_mode", "autoreset_mode", "text_infos", "rewards")
 _FUNCTION_TASK = "rlfl_envs.tasks.function"
 
 
@@ -56,9 +56,15 @@ def register_all() -> None:
     register_task("rlfl/ArithmeticAnswer-v0", "rlfl_envs.tasks.arithmetic:Arithmetic", work="skipped")
     register_task("rlfl/Brackets-v0", "rlfl_envs.tasks.brackets:Brackets")
     register_task("rlfl/Copy-v0", "rlfl_envs.tasks.copy:Copy")
+    register_task("rlfl/Countdown-v0", "rlfl_envs.tasks.countdown:Countdown")
+    register_task("rlfl/HumanEval-v0", "rlfl_envs.tasks.human_eval:HumanEval")
+    register_task("rlfl/Json-v0", "rlfl_envs.tasks.json:Json")
     register_task("rlfl/LudaxGame-v0", "rlfl_envs.tasks.games:LudaxGame")
     register_task("rlfl/LudiiGame-v0", "rlfl_envs.tasks.games:LudiiGame")
     register_task("rlfl/Mixture-v0", "rlfl_envs.tasks.mixture:Mixture")
+    register_task("rlfl/Program-v0", "rlfl_envs.tasks.program:Program")
+    register_task("rlfl/Regex-v0", "rlfl_envs.tasks.regex:Regex")
+    register_task("rlfl/Sat-v0", "rlfl_envs.tasks.sat:Sat")
     register_task("rlfl/Sentiment-v0", "rlfl_envs.tasks.sentiment:Sentiment")
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:

@@ -11,12 +11,13 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_type, check_value
-from rlfl_envs.env_arguments import RENDER_MODES, check_options, check_render_mode, check_seed
+from rlfl_envs.credit import make_credit
+from rlfl_envs.env_arguments import RENDER_MODES, check_candidates, check_options, check_render_mode, check_seed
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ActionError, ArgumentError
 from rlfl_envs.keys import key_at
 from rlfl_envs.levels import Levels
-from rlfl_envs.masks import make_mask
+from rlfl_envs.masks import Verdicts, make_mask
 from rlfl_envs.printing import printable
 from rlfl_envs.protocols import ArrayTask, StoppingTask
 from rlfl_envs.task import Task, make_task
@@ -27,13 +28,16 @@ __all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream", "number_inf
 _ALONE = np.zeros(1, dtype=np.int64)  # one environment, which leads itself
 
 
+_ALONE = np.zeros(1, dtype=np.intp)  # the one row of what counts in rows
+
+
 class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
     """One episode is one prompt, its completion token by token, and the reward at the end.
 
     Observations are int64 [P + C] over `MultiDiscrete([V] * (P + C))`: the prompt, left-padded to P columns, then the
     completion so far, then PAD. Actions are token ids, `Discrete(V)`. The last step carries the reward and, in its
-    info, `is_success`, `reward_parts`, `completion`, `finish_reason` ("eos", "stop", "length", "illegal") and
-    `status`; every info has `action_mask`, int8 [V]. Every ending is `terminated`.
+    info, `is_success`, `reward_parts`, `completion`, `finish_reason` ("eos", "stop", "length", "illegal", or "wrong"
+    with rewards for tokens) and `status`; every info has `action_mask`, int8 [V]. Every ending is `terminated`.
 
     Attributes:
         task: The task.
@@ -46,7 +50,13 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
     metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012 (Gymnasium's type)
 
     def __init__(
-        self, task: str | Task, *, render_mode: str | None = None, text_infos: bool = True, **arguments: Any
+        self,
+        task: str | Task,
+        *,
+        render_mode: str | None = None,
+        text_infos: bool = True,
+        rewards: str = "end",
+        **arguments: Any,
     ) -> None:
         """Constructs the environment.
 
@@ -55,6 +65,17 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             render_mode: None, "ansi" (`render` returns a text) or "human" (every step prints it).
             text_infos: False is for libraries that record infos as numbers. Every info then has the same keys, arrays
                 alone: `action_mask`, `is_success` bool [] and `reward_parts` float64 [parts], 0 until the last step.
+            rewards: When they are paid. A token is right if a success can still follow (`judge_tokens`); the others
+                need a task that can tell, a `ViableTask`.
+
+                * "end": the task's reward, at the last step.
+                * "tokens": each right token earns 1 / C of the task's largest reward, and the token that completes a
+                  success the rest of it. The first wrong one ends the episode and earns nothing (`finish_reason`
+                  "wrong"; it is written, and `status` and `reward_parts` are what the task says of the completion).
+                * "shaped": the task's reward at the last step, and at every step by how much the potential grows: 1 / C
+                  of the largest reward for each right token up to the first wrong one, 0 once the episode is over. So
+                  without a discount (gamma 1) every episode adds up to its reward at the end, and what is best stays
+                  best (Ng, Harada and Russell, 1999).
             **arguments: The fields of the task's config.
 
         Raises:
@@ -74,6 +95,8 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self.prompt_length = self.task.max_prompt_tokens
         self.completion_length = self.task.max_completion_tokens
         self._mask = make_mask(self.task)
+        self._verdicts: Verdicts | None = None  # made when it is first asked
+        self._credit = make_credit(rewards, self.task, 1)
         vocab_size = self.tokenizer.vocab_size
         self.action_space = gymnasium.spaces.Discrete(vocab_size)  # type: ignore[assignment]  # ints do as NumPy ints
         self.observation_space = gymnasium.spaces.MultiDiscrete(
@@ -137,6 +160,10 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self._mask.keep(np.zeros(0, dtype=np.int64))
         self._state = self._mask.start(prompt)
         self._outcome, self._finish_reason = None, ""
+        if self._verdicts is not None:
+            self._verdicts.forget(_ALONE)
+        if self._credit is not None:
+            self._credit.begin(_ALONE)
         self._print_if_human()
         return self._columns.copy(), self._info()
 
@@ -158,22 +185,37 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
                 f"action={action!r} is not allowed; allowed: an integer 0..{self.tokenizer.vocab_size - 1}."
             )
         token = int(action)
+        right = self.judge_tokens(np.array([token])) if self._credit is not None else None
         if not self._mask.row(self._state)[token]:
             self._finish("illegal")
         else:
             self._columns[self.prompt_length + len(self._completion)] = token
-            if token in self.tokenizer.eos_ids:
-                self._finish("eos")
-            else:
+            is_wrong = self._credit is not None and self._credit.ends_at_wrong and not right
+            is_end = token in self.tokenizer.eos_ids
+            if not is_end:
                 self._completion.append(token)
                 self._state = self._mask.next_state(self._state, token)
-                if self._stop_tokens[token] and stops(self.task, self.prompt, self.completion):
-                    self._finish("stop")
-                elif len(self._completion) == self.completion_length:
-                    self._finish("length")
-        reward = 0.0 if self._outcome is None else float(self._outcome.reward)
+            if is_wrong:
+                self._finish("wrong")
+            elif is_end:
+                self._finish("eos")
+            elif self._stop_tokens[token] and stops(self.task, self.prompt, self.completion):
+                self._finish("stop")
+            elif len(self._completion) == self.completion_length:
+                self._finish("length")
+        reward = self._reward(right)
         self._print_if_human()
         return self._columns.copy(), reward, self._outcome is not None, False, self._info()
+
+    def _reward(self, right: NDArray[np.bool_] | None) -> float:
+        """What a step earns whose token was judged right or wrong, bool [1]; None where only the end is rewarded."""
+        outcome = self._outcome
+        if self._credit is None or right is None:
+            return 0.0 if outcome is None else float(outcome.reward)
+        rewards = self._credit.of_tokens(right)
+        if outcome is not None:
+            rewards += self._credit.at_end(_ALONE, np.array([outcome.reward]), np.array([outcome.is_success]))
+        return float(rewards[0])
 
     def _is_token(self, action: Any) -> bool:
         if isinstance(action, int):  # Gymnasium's own check overflows before 1.4
@@ -206,6 +248,33 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """Which tokens may come next, bool [V] (the name and type that sb3-contrib's MaskablePPO looks for)."""
         mask: NDArray[np.bool_] = self._mask.row(self._state).astype(np.bool_)
         return mask
+
+    def judge_tokens(self, candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a success can still follow each of k tokens that may be written next. Nothing moves.
+
+        Args:
+            candidates: integers [k], token ids.
+
+        Returns:
+            bool [k], as `TokenVectorEnv.judge_tokens` says.
+
+        Raises:
+            ConfigError: The task is no `ViableTask`.
+            ActionError: A candidate is no token id, or there are no [k] of them.
+            gymnasium.error.ResetNeeded: There was no reset yet.
+        """
+        if self.prompt is None:
+            raise ResetNeeded("No episode was begun: call reset() before judge_tokens().")
+        tokens = check_candidates(np.asarray(candidates)[None], 1, self.tokenizer.vocab_size)
+        if self._verdicts is None:
+            self._verdicts = Verdicts(self.task, 1)
+        prompt = self.prompt
+        data = self.task.arrays_from_prompts([prompt])[1] if isinstance(self.task, ArrayTask) else np.empty(1, object)
+        written, length = self._columns[None, self.prompt_length :], np.array([len(self._completion)])
+        right = self._verdicts.judge(tokens, data, lambda _: prompt, written, length)[0]
+        legal = self._mask.row(self._state)[tokens[0]] != 0
+        found: NDArray[np.bool_] = right & legal & (self._outcome is None)
+        return found
 
     def render(self) -> str | None:
         """Prompt, completion and, at the end, reward and parts: a string for "ansi"; "human" prints at each step."""

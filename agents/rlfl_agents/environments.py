@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import gymnasium
 
-from rlfl_envs import TokenVectorEnv, find_id
+from rlfl_envs import TokenVectorEnv, find_id, task_class
 
-__all__ = ["held_out_envs", "make_envs"]
+__all__ = ["held_out_envs", "held_out_split", "make_envs"]
 
 
 def make_envs(env_id: str, num_envs: int, **env_kwargs: Any) -> TokenVectorEnv:
@@ -24,6 +25,12 @@ def make_envs(env_id: str, num_envs: int, **env_kwargs: Any) -> TokenVectorEnv:
 
 
 def held_out_envs(env_id: str, num_envs: int, **env_kwargs: Any) -> TokenVectorEnv:
-    """The same with held-out prompts: `split="test"`, but whoever trains on everything is evaluated on everything."""
-    split = "all" if env_kwargs.get("split") == "all" else "test"
-    return make_envs(env_id, num_envs, **{**env_kwargs, "split": split})
+    """The same with held-out prompts."""
+    return make_envs(env_id, num_envs, **{**env_kwargs, "split": held_out_split(env_id, env_kwargs)})
+
+
+def held_out_split(env_id: str, env_kwargs: Mapping[str, Any]) -> str:
+    """Which prompts are held out: "test", but whoever trains on "all" is evaluated on all."""
+    arguments = {**gymnasium.spec(find_id(env_id)).kwargs, **env_kwargs}
+    split = arguments.get("split", task_class(arguments["task"]).Config.split)
+    return "all" if split == "all" else "test"

@@ -33,11 +33,11 @@ from rlfl_agents.evaluate import Evaluation, evaluate_policy, evaluation_row, no
 from rlfl_agents.files import owned
 from rlfl_agents.learn.schedules import Coefficient, KLController
 from rlfl_agents.model.build import build_policy
-from rlfl_agents.model.names import resolve, seen_keys
+from rlfl_agents.model.names import resolve, seen_keys, with_own_vocabulary
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
-from rlfl_agents.rollout.processes import gathered, gathered_columns, largest
+from rlfl_agents.rollout.processes import gathered, gathered_columns, is_on_cpu, largest
 from rlfl_agents.rollout.rollout import Rollout
 from rlfl_agents.run import checkpoint, plot
 from rlfl_agents.run.export import export
@@ -161,12 +161,10 @@ def _begun(config: PPOConfig, folder: Path, resume: bool, quiet: bool) -> Iterat
     """Makes everything that a run needs, or restores it from the newest whole checkpoint; closes it at the end."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    if config.model is not None:
-        model, env_kwargs = resolve(config.model, config.env_id, config.env_kwargs)
-        config = dataclasses.replace(config, model=model, env_kwargs=env_kwargs)
+    config, model = _resolved(config, folder, resume)
     accelerator = _accelerator(config, folder)
     with _owned(folder, accelerator):
-        run = _made(config, folder, resume, quiet, accelerator)
+        run = _made(config, model, folder, resume, quiet, accelerator)
         try:
             yield run
         except (DivergedError, OSError) as error:
@@ -193,7 +191,9 @@ def _owned(folder: Path, accelerator: Accelerator) -> Iterator[None]:
         yield
 
 
-def _made(config: PPOConfig, folder: Path, resume: bool, quiet: bool, accelerator: Accelerator) -> _Run:
+def _made(
+    config: PPOConfig, model: str | None, folder: Path, resume: bool, quiet: bool, accelerator: Accelerator
+) -> _Run:
     """Makes what a run works with, as it begins or as its checkpoint says."""
     checkpoint.check_run(folder, config, resume)
     accelerator.wait_for_everyone()  # nobody writes before all have looked
@@ -202,9 +202,10 @@ def _made(config: PPOConfig, folder: Path, resume: bool, quiet: bool, accelerato
     random.seed(config.seed)
     np.random.seed(config.seed)  # noqa: NPY002 -- a model or a task may draw from it
     torch.manual_seed(config.seed)
-    envs = make_envs(config.env_id, config.rows // accelerator.num_processes, **config.env_kwargs)
-    held_out = held_out_envs(config.env_id, min(config.eval_prompts, 512), **config.env_kwargs)
-    policy = _policy(config, envs)
+    env_kwargs = with_own_vocabulary(config.env_id, config.env_kwargs, folder / "policy")
+    envs = make_envs(config.env_id, config.rows // accelerator.num_processes, **env_kwargs)
+    held_out = held_out_envs(config.env_id, min(config.eval_prompts, 512), **env_kwargs)
+    policy = _policy(config, model, envs)
     reference = None
     if config.kl != "off":  # with adapters, the reference is the same model with the adapters off
         frozen = policy if policy.has_adapters else copy.deepcopy(policy).requires_grad_(False)
@@ -223,6 +224,25 @@ def _made(config: PPOConfig, folder: Path, resume: bool, quiet: bool, accelerato
     return _Run(config, folder, quiet, state, reference, held_out, log)
 
 
+def _resolved(config: PPOConfig, folder: Path, resume: bool) -> tuple[PPOConfig, str | None]:
+    """The settings with the model's full name and its vocabulary, and where the model is.
+
+    A run that goes on needs it only for its shape, which the run's own policy has too; but a reference has its weights.
+    """
+    if config.model is None:
+        return config, None
+    try:
+        model, env_kwargs = resolve(config.model, config.env_id, config.env_kwargs)
+    except ConfigError:
+        own = folder / "policy"
+        has_shape = resume and checkpoint.latest(folder) is not None and (own / "config.json").exists()
+        if not has_shape or (config.kl != "off" and not config.lora_rank):
+            raise
+        begun = PPOConfig.read(folder / "config.json")  # where the model's vocabulary was added
+        return dataclasses.replace(config, env_kwargs=begun.env_kwargs | config.env_kwargs), str(own)
+    return dataclasses.replace(config, model=model, env_kwargs=env_kwargs), model
+
+
 def _accelerator(config: PPOConfig, folder: Path) -> Accelerator:
     """Finds the device and the other processes."""
     unknown = [name for name in config.report_to if name not in {str(known) for known in get_available_trackers()}]
@@ -230,7 +250,7 @@ def _accelerator(config: PPOConfig, folder: Path) -> Accelerator:
         raise ConfigError(f"report_to={unknown[0]!r} is not a tracker that Accelerate knows and finds installed.")
     try:
         accelerator = Accelerator(
-            cpu=config.device == "cpu",
+            cpu=is_on_cpu(config.device),
             mixed_precision=config.mixed_precision,
             log_with=list(config.report_to) or None,
             project_dir=folder,
@@ -245,13 +265,13 @@ def _accelerator(config: PPOConfig, folder: Path) -> Accelerator:
     return accelerator
 
 
-def _policy(config: PPOConfig, envs: TokenVectorEnv) -> Policy:
-    """The policy that training begins with."""
+def _policy(config: PPOConfig, model: str | None, envs: TokenVectorEnv) -> Policy:
+    """The policy that training begins with, from where `_resolved` has found the model."""
     return build_policy(
         envs.tokenizer,
         envs.prompt_length,
         envs.completion_length,
-        model=config.model,
+        model=model,
         layers=config.layers,
         width=config.width,
         heads=config.heads,
@@ -312,6 +332,9 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
             state.generator,
             group_size=config.group_size,
             temperature=config.temperature,
+            tries=config.tries if config.advantage == "tries" else None,
+            random_tries=config.random_tries,
+            level_weights=config.level_weights,
             seed=first_seed if state.update == 0 else None,
             process=(rank, processes),
         )

@@ -25,6 +25,7 @@ from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import masked_log_dist
 from rlfl_agents.model.names import pretrained_folder
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.rollout.processes import is_on_cpu
 from rlfl_agents.run.export import export
 from rlfl_agents.terminal import say
 from rlfl_envs import ConfigError, Task, Tokenizer, check_value, load_task
@@ -60,7 +61,7 @@ def _pretrain(config: PretrainConfig, target: Path, quiet: bool) -> None:
     """Trains a model and saves it in a folder that nobody else writes to."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.mixed_precision)
+    accelerator = Accelerator(cpu=is_on_cpu(config.device), mixed_precision=config.mixed_precision)
     torch.manual_seed(config.seed)
     task = load_task(config.env_id, **config.env_kwargs)
     windows = _windows(task, config)

@@ -23,6 +23,7 @@ from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import masked_log_dist
 from rlfl_agents.model.names import resolve
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.rollout.processes import is_on_cpu
 from rlfl_agents.run.checkpoint import write_keys
 from rlfl_agents.run.export import export
 from rlfl_agents.run.seen import SeenKeys
@@ -61,7 +62,7 @@ def _warm_start(config: SFTConfig, target: Path, quiet: bool) -> dict[str, float
     if config.model is not None:
         model, env_kwargs = resolve(config.model, config.env_id, config.env_kwargs)
         config = dataclasses.replace(config, model=model, env_kwargs=env_kwargs)
-    accelerator = Accelerator(cpu=config.device == "cpu")
+    accelerator = Accelerator(cpu=is_on_cpu(config.device))
     torch.manual_seed(config.seed)
     envs = make_envs(config.env_id, config.examples, **config.env_kwargs)
     tokens, counts = _examples(envs, config)

@@ -6,6 +6,7 @@ The user's own words are believed, and so is a folder that the user trusts (`--t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rlfl_envs import ConfigError, RLFLError, arguments_that_load
 
 __all__ = ["check_arguments", "check_files", "check_run_settings", "names_download"]
 
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _ALIASES = ("pretrained", "smollm2")
 
 
@@ -96,8 +98,8 @@ def check_run_settings(config: PPOConfig, env_kwargs: Mapping[str, Any], model: 
 
 
 def names_download(model: str) -> bool:
-    """Whether a model's name is none that this machine has, so that it would be asked of the hub."""
-    return model not in _ALIASES and not Path(model).is_dir()
+    """Whether a model's name is none that this machine has, and one that the hub may have."""
+    return model not in _ALIASES and not Path(model).is_dir() and _HUB_NAME.fullmatch(model) is not None
 
 
 _HOW_TO_TRUST = "If the folder is your own, or you trust it as you trust a program, add --trust-folder."

@@ -99,9 +99,16 @@ def _terms(
     log_dist, values = model(rollout.prompts, rollout.completions, rollout.masks, config.temperature)
     values = values.repeat_interleave(len(rollout.completions) // len(values), dim=0)
     log_probs = losses.gather_log_probs(log_dist, rollout.completions)
-    policy = losses.clipped_policy_loss(
-        log_probs, rollout.log_probs, part.advantages, rollout.active, config.clip_range, across
-    )
+    if config.advantage == "tries":
+        judged = losses.tries_loss(
+            log_dist, rollout.completions, rollout.is_right, rollout.wrong, rollout.active, across
+        )
+        # What is judged is learned whoever drew it: there is no ratio to the policy that sampled.
+        policy = losses.PolicyLoss(judged, *judged.new_tensor([1.0, 0.0, 0.0]))
+    else:
+        policy = losses.clipped_policy_loss(
+            log_probs, rollout.log_probs, part.advantages, rollout.active, config.clip_range, across
+        )
     entropy = losses.entropies(log_dist, rollout.active, config.batch_entropy_positions, across)
     loss = policy.loss - rates.entropy_coef * entropy.token - rates.batch_entropy_coef * entropy.batch
     value_loss = torch.zeros_like(loss)

@@ -22,6 +22,8 @@ steps   What is changed in that: entropies, algorithms, reward. Three seeds.
         Budget: 5 variants x 3 seeds x about 16 min = 4 core-hours.
 steps-first
         What was registered before, and stopped after two seeds.
+nothing Whole derivations, worked out, from random weights: every token is judged (docs/research/from-nothing.md).
+        Budget: 10 seeds x about 5 min = 50 core-minutes.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
         Budget: 6 variants x 3 seeds x about 20 min = 6 core-hours.
 paper-gpt2
@@ -89,21 +91,28 @@ def answers(folder: Path, device: Literal["auto", "cpu"]) -> dict[str, Any]:
     Returns:
         `answers`: [answer due, answer given (-1 where it is no number), how often], sorted; `distinct_answers`;
         `unseen`: [how many prompts have a novelty key that training never met, how many of these are solved];
+        `operands`: [how many an expression has, how many prompts have so many, how many of these are solved];
         `unearned`, the share of completions that have the full reward without being a success; and `worked_out`, the
         share in which every statement is the one before with two neighbours added (of sums alone).
     """
     loaded = load_policy(folder / "policy", None, {}, device=device)
     found = evaluate_policy(loaded.policy, loaded.envs, 4000, seen=np.load(folder / "seen_keys.npy"))
     pairs: Counter[tuple[int, int]] = Counter()
+    operands: Counter[tuple[int, bool]] = Counter()
     for sample in found.samples:
         given = sample.completion.rpartition("=")[2]
         due = loaded.envs.task.parse_prompt(sample.prompt).data.value
+        operands[len(re.findall(r"\d+", sample.prompt.partition("=")[0])), sample.is_success] += 1
         pairs[due, int(given) if re.fullmatch(r"\d{1,4}", given) else -1] += 1
     unseen = found.unseen
     return {
         "answers": [[*pair, count] for pair, count in sorted(pairs.items())],
         "distinct_answers": len({given for _, given in pairs}),
         "unseen": [unseen.n, round(unseen.n * unseen.mean) if unseen.n else 0],
+        "operands": [
+            [count, operands[count, True] + operands[count, False], operands[count, True]]
+            for count in sorted({count for count, _ in operands})
+        ],
         "unearned": float(np.mean([sample.reward == 1 and not sample.is_success for sample in found.samples])),
         "worked_out": float(np.mean([is_worked_out(sample.prompt + sample.completion) for sample in found.samples])),
     }
@@ -168,6 +177,12 @@ def unseen(runs: Sequence[dict[str, Any]]) -> str:
     return f"{solved / n:.3f} ({n} prompts)" if n else "none left"
 
 
+def four_operands(runs: Sequence[dict[str, Any]]) -> str:
+    """Exact answers to prompts of four operands, the rarest kind; only runs that have counted them are asked."""
+    shares = [solved / n for run in runs for count, n, solved in run["operands"] if count == 4]
+    return spread(shares)
+
+
 # The cells of a table by their headings.
 CELLS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "exact": lambda runs: spread([run["final"]["eval/success"] for run in runs]),
@@ -177,6 +192,7 @@ CELLS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "unearned": lambda runs: spread([run["unearned"] for run in runs]),
     "worked out": lambda runs: spread([run["worked_out"] for run in runs]),
     "unseen": unseen,
+    "four operands": four_operands,
     "millions to 0.9": partial(reached, 0.9),
     "millions to 0.99": partial(reached, 0.99),
     "entropy": lambda runs: spread([run["final"]["entropy"] for run in runs], ".2f"),

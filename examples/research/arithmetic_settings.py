@@ -159,6 +159,31 @@ _STEPS_FIRST = dataclasses.replace(
     batch_entropy_coef=0.1,
     batch_entropy_coef_final=0.0,
 )
+# Whole derivations from random weights: every token is judged, at several tries each.
+NOTHING = PPOConfig(
+    env_id="rlfl/ArithmeticSteps-v0",
+    env_kwargs={"reward": "worked_out", "rewards": "tokens"},
+    layers=2,
+    width=64,
+    heads=4,
+    advantage="tries",
+    tries=16,
+    random_tries=4,
+    prompts=256,
+    level_weights=(0.0, 0.0, 0.0, 0.5, 0.5),
+    epochs=1,
+    minibatches=4,
+    learning_rate=3e-3,
+    lr_schedule="linear",
+    warmup=0.05,
+    weight_decay=0.01,
+    batch_entropy_coef=0.05,
+    batch_entropy_coef_final=0.0,
+    total_samples=700 * 256,
+    eval_every=200,
+    eval_prompts=1000,
+    save_every=10**6,
+)
 _NO_BATCH_ENTROPY = {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": None}
 IMITATION = SFTConfig("rlfl/ArithmeticSteps-v0", examples=256, epochs=120, layers=2, width=64, heads=4)
 PAPER = preset("rlfl/Arithmetic-v0", recipe="paper", eval_every=64, eval_prompts=1000, save_every=10**6)
@@ -250,6 +275,11 @@ EXPERIMENTS: dict[str, Experiment] = {
         warm_start=IMITATION,
         table=("exact before", "exact", "sampled", "worked out", "millions to 0.9", "batch entropy", "minutes"),
     ),
+    "nothing": Experiment(
+        {"ArithmeticSteps-v0": NOTHING},
+        seeds=range(10),
+        table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+    ),
     "paper": Experiment(
         around(
             dataclasses.replace(PAPER, **_SMALLER),
@@ -275,6 +305,7 @@ TARGETS: Sequence[tuple[str, str, str, float | None]] = [
     ("sums, one token, from random weights", "confirm", "Arithmetic-v0", 0.99),
     ("the same, from the bare expression", "confirm", "ArithmeticAnswer-v0", 0.99),
     ("whole derivations, after imitating 256", "steps-confirm", "ArithmeticSteps-v0", 0.95),
+    ("whole derivations, worked out, from random weights", "nothing", "ArithmeticSteps-v0", 0.99),
     ("one token by the paper's PPO, 128 wide, after imitating 256", "paper", "PPO, lr 1.41e-05", None),
     ("the same with batch entropy", "paper", "batch entropy 0.3, lr 1.41e-05", None),
     ("one token by the paper's PPO at GPT-2's size, after imitating 256", "paper-gpt2", "PPO", None),
@@ -292,6 +323,7 @@ HEAT_MAPS = {
     "steps": ("neither entropy", "no batch entropy", "RLOO"),
     "steps-first": ("ArithmeticSteps-v0", "ArithmeticSteps-v0, worked out"),
     "steps-confirm": ("ArithmeticSteps-v0",),
+    "nothing": (),
     "paper-gpt2": ("PPO", "token entropy 0.3", "batch entropy 0.3"),
     "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),
 }

@@ -50,7 +50,7 @@ def make_sb3(
         num_envs: N, 1 or more.
         seed: s seeds environment i with s + i at the first reset; None seeds them at random.
         render_mode: None, "ansi" or "human".
-        **arguments: The task's, as `gymnasium.make(id, **arguments)` takes them.
+        **arguments: `rewards`, and the task's, as `gymnasium.make(id, **arguments)` takes them.
 
     Returns:
         A `TokenVecEnv` within a `VecMonitor`, which tells SB3 the return and the length of each episode.
@@ -66,7 +66,13 @@ def make_sb3(
     mode = arguments.pop("autoreset_mode", "SameStep")  # no choice, but refused by name rather than ignored
     text_infos = arguments.pop("text_infos", True)  # likewise
     check_value("text_infos", text_infos, text_infos is True, "True, as SB3 takes infos as they are")
-    native = TokenVectorEnv(load_task(id, **arguments), num_envs, render_mode=render_mode, autoreset_mode=mode)
+    native = TokenVectorEnv(
+        load_task(id, **arguments),
+        num_envs,
+        render_mode=render_mode,
+        autoreset_mode=mode,
+        rewards=arguments.get("rewards", "end"),
+    )
     native.spec = copy.deepcopy(gymnasium.spec(find_id(id)))
     native.spec.kwargs |= arguments
     envs = TokenVecEnv(native)

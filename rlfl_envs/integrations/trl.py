@@ -133,27 +133,23 @@ def task_tokenizer(id: str, **kwargs: Any) -> PreTrainedTokenizerFast:
     """
     vocabulary = _load(id, kwargs).tokenizer
     try:
-        from tokenizers.processors import TemplateProcessing
         from transformers import PreTrainedTokenizerFast
     except ImportError as error:
         raise _missing("transformers") from error
     ids = {"pad_token": vocabulary.pad_id, "eos_token": vocabulary.eos_id, "bos_token": vocabulary.bos_id}
     names = {role: vocabulary.id_to_token(token_id) for role, token_id in ids.items() if token_id is not None}
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=vocabulary.backend,  # it makes a copy
+    return PreTrainedTokenizerFast(
+        tokenizer_object=vocabulary.as_published(),
         padding_side="left",
         clean_up_tokenization_spaces=False,
         **names,
     )
-    if vocabulary.bos_id is not None:
-        fast.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{names['bos_token']} $A", special_tokens=[(names["bos_token"], vocabulary.bos_id)]
-        )
-    return fast
 
 
 def _load(id: str, kwargs: dict[str, Any]) -> Task:
     """Loads a task, and refuses what would be promised and not kept."""
+    if kwargs.get("rewards", "end") != "end":
+        raise ConfigError(f"rewards={kwargs['rewards']!r} is not allowed; allowed: 'end': TRL rewards whole texts.")
     task = load_task(id, **{"min_completion_tokens": 0, **kwargs})
     for name, default in (("mask", "none"), ("min_completion_tokens", 0)):
         value = getattr(task.config, name)

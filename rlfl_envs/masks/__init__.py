@@ -7,6 +7,7 @@ from rlfl_envs.masks.automaton import SyntaxMask
 from rlfl_envs.masks.base import MaskTable, OrdinaryTokenMask, TokenMask
 from rlfl_envs.masks.batch import BatchMasks
 from rlfl_envs.masks.grammar import GrammarMask, llguidance_vocabulary
+from rlfl_envs.masks.verdicts import Verdicts
 from rlfl_envs.protocols import Grammar
 from rlfl_envs.task import Task
 
@@ -17,6 +18,7 @@ __all__ = [
     "OrdinaryTokenMask",
     "SyntaxMask",
     "TokenMask",
+    "Verdicts",
     "llguidance_vocabulary",
     "make_mask",
 ]

@@ -32,13 +32,25 @@ class SyntaxMask(TokenMask):
 
     _LARGE = 2**26  # bytes
 
-    def __init__(self, automaton: Automaton, tokenizer: Tokenizer, budget: int, min_tokens: int) -> None:
-        """Prepares the empty tables; states are added when they are met."""
+    def __init__(
+        self, automaton: Automaton, tokenizer: Tokenizer, budget: int, min_tokens: int, *, never_empty: bool = True
+    ) -> None:
+        """Prepares the empty tables; states are added when they are met.
+
+        Args:
+            automaton: What is well-formed.
+            tokenizer: The vocabulary.
+            budget: The most tokens.
+            min_tokens: The fewest tokens before EOS.
+            never_empty: Whether something is legal in every state, if only EOS. Without it, nothing is where nothing
+                well-formed can follow.
+        """
         self._automaton = automaton
         self._reader = TokenReader(automaton, tokenizer)
         self._budget = budget
         self._bits = budget.bit_length()
         self._min_tokens = min_tokens
+        self._never_empty = never_empty
         self._eos_ids = list(tokenizer.eos_ids)
         self._columns = np.zeros(tokenizer.vocab_size, dtype=np.int64)
         self._columns[self._reader.tokens] = np.arange(len(self._reader.tokens))
@@ -107,9 +119,10 @@ class SyntaxMask(TokenMask):
         needed = self._needed[number]
         legal = needed <= self._budget - used - 1
         may_end = self._reader.is_final(self._places[number]) and used >= self._min_tokens
-        if not may_end and not legal.any():  # an end comes before tokens that lead nowhere
-            legal = needed < NEVER
-        may_end = may_end or not legal.any()
+        if self._never_empty:
+            if not may_end and not legal.any():  # an end comes before tokens that lead nowhere
+                legal = needed < NEVER
+            may_end = may_end or not legal.any()
         key = np.packbits(legal).tobytes() + bytes([may_end])
         self.row_of[state] = row_number = self.table.number(key, lambda: self._row(legal, may_end))
         return row_number

@@ -111,12 +111,13 @@ class Brackets(Task):
     part_names: ClassVar[tuple[str, ...]] = ("closed", "left")
     config: BracketsConfig
     syntax: BracketsAutomaton
+    successes: BracketsAutomaton
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of BracketsConfig by name; raises ConfigError."""
         super().__init__(**kwargs)
         config = self.config
-        self.syntax = BracketsAutomaton(config.kinds, config.depth)
+        self.syntax = self.successes = BracketsAutomaton(config.kinds, config.depth)
         self._is_character = config.vocabulary == "characters"
         self._first_token = len(self.tokenizer.special_ids)  # where characters are tokens; they stand in their order
         self._problem = np.dtype(
@@ -246,8 +247,7 @@ class Brackets(Task):
     ) -> OutcomeArrays:
         """Judges token ids, [n, C]: the automaton's `read`, for all rows at once."""
         if not self._is_character:
-            rows = zip(completions.tolist(), lengths.tolist(), strict=True)
-            texts = self.tokenizer.decode_batch([row[:length] for row, length in rows])
+            texts = self.tokenizer.decode_rows(completions, lengths)
             prompts = [Prompt("", self._due(row)) for row in data]
             return OutcomeArrays.of(self.evaluate(prompts, texts), self.part_names)
         n, stack, height = np.arange(len(data)), data["stack"].copy(), data["height"].copy()

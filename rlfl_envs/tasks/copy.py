@@ -91,6 +91,7 @@ class Copy(Task):
         """Takes the fields of CopyConfig by name; raises ConfigError."""
         super().__init__(**kwargs)
         self.syntax = CopyAutomaton(self.config.alphabet)
+        self.successes = SameAutomaton(self.config.alphabet)
 
     @property
     def characters(self) -> str:
@@ -155,3 +156,27 @@ class CopyAutomaton:
     def characters_left(self, state: Any) -> int:
         """How many characters are missing."""
         return int(state)
+
+
+class SameAutomaton:
+    """The prompt itself; a state is what is missing of it."""
+
+    def __init__(self, alphabet: str) -> None:
+        """Takes the task's alphabet."""
+        self.alphabet = alphabet
+
+    def start(self, prompt: Prompt) -> Hashable:
+        """All of it."""
+        return prompt.text
+
+    def advance(self, state: Any, character: str) -> Hashable | None:
+        """The next character of the prompt."""
+        return state[1:] if state.startswith(character) else None
+
+    def is_final(self, state: Any) -> bool:
+        """Whether nothing is missing."""
+        return not state
+
+    def characters_left(self, state: Any) -> int:
+        """How much is missing."""
+        return len(state)

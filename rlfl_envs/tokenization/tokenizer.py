@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as Backend
+from tokenizers import processors
 
 from rlfl_envs.errors import ConfigError, TokenizationError
 from rlfl_envs.tokenization.lossless import bytes_of_tokens, vocabulary_size
@@ -151,6 +152,19 @@ class Tokenizer:
             )
         return ids
 
+    def as_published(self) -> Backend:
+        """A copy of the backend that puts BOS before a text, as `encode_prompt` does, and reads special tokens in it.
+
+        `PreTrainedTokenizerFast(tokenizer_object=...)` takes it, for code that knows nothing of environments.
+        """
+        backend = Backend.from_str(self.backend.to_str())
+        backend.encode_special_tokens = False
+        bos = None if self.bos_id is None else self.id_to_token(self.bos_id)
+        backend.post_processor = processors.TemplateProcessing(
+            single="$A" if bos is None else [bos, "$A"], special_tokens=[] if bos is None else [(bos, self.bos_id)]
+        )
+        return backend
+
     @property
     def _called(self) -> str:
         return f"vocabulary={self.name!r}" if self.name else "this vocabulary"
@@ -166,13 +180,40 @@ class Tokenizer:
         return text.rstrip(" ") if self._symbols else text
 
     def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """`decode` for many at once."""
-        alone = self._alone
-        return [alone[row[0]] if len(row) == 1 else self.decode(row) for row in rows]
+        """`decode` for many."""
+        return [self.decode(row) for row in rows]
+
+    def decode_rows(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
+        """`decode` for the rows of an array, at once.
+
+        Args:
+            ids: int64 [n, T].
+            lengths: int64 [n], how many tokens of each row count.
+        """
+        if not self.closed:
+            return [self.decode(row[:length]) for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
+        within = np.arange(ids.shape[1]) < lengths[:, None]
+        ids = np.where(within, ids, self.pad_id)
+        texts = self._written[ids]
+        if not self._symbols:
+            return ["".join(row) for row in texts.tolist()]
+        is_number = self._is_number[ids]
+        row, column = np.nonzero(is_number[:, :-1] & is_number[:, 1:])
+        texts[row, column] += " "
+        decoded = ["".join(row) for row in texts.tolist()]
+        for mixed in np.flatnonzero((within & ~self.ordinary[ids]).any(axis=1)):  # a special token between two integers
+            decoded[mixed] = self.decode(ids[mixed].tolist())
+        return decoded
 
     @cached_property
-    def _alone(self) -> list[str]:
-        return [self.decode([i]) for i in range(self.vocab_size)]
+    def _written(self) -> NDArray[np.object_]:
+        """Each token's text without a space after it, object [V]."""
+        return np.array([text.rstrip(" ") if self._symbols else text for text in self.token_texts], dtype=object)
+
+    @cached_property
+    def _is_number(self) -> NDArray[np.bool_]:
+        """Which tokens are integers of the number vocabulary, bool [V]."""
+        return np.array([text.endswith(" ") for text in self.token_texts])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores a pickled tokenizer; the backend forgets this one setting."""

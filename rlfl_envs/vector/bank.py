@@ -13,9 +13,8 @@ from rlfl_envs.keys import Keys, key_at
 from rlfl_envs.levels import WHOLE, Levels
 from rlfl_envs.protocols import ArrayTask
 from rlfl_envs.task import Task
-from rlfl_envs.tokenization import Tokenizer
 
-__all__ = ["PromptBank", "TextBatch", "decoded"]
+__all__ = ["PromptBank", "TextBatch"]
 
 
 class PromptBank:
@@ -88,11 +87,5 @@ class TextBatch:
         self, data: NDArray[Any], completions: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> OutcomeArrays:
         """Decodes and judges completions, int64 [n, C], up to their lengths, int64 [n]."""
-        outcomes = self._task.evaluate(data.tolist(), decoded(self._task.tokenizer, completions, lengths))
+        outcomes = self._task.evaluate(data.tolist(), self._task.tokenizer.decode_rows(completions, lengths))
         return OutcomeArrays.of(outcomes, self._task.part_names)
-
-
-def decoded(tokenizer: Tokenizer, completions: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
-    """Decodes rows of tokens, [n, C], up to their lengths, [n]."""
-    rows = zip(completions.tolist(), lengths.tolist(), strict=True)
-    return tokenizer.decode_batch([row[:length] for row, length in rows])

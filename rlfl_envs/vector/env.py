@@ -18,10 +18,12 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_type, check_value
+from rlfl_envs.credit import make_credit
 from rlfl_envs.env_arguments import (
     check_actions,
     check_autoreset_mode,
     check_options,
+    check_prompts,
     check_render_mode,
     check_reset_mask,
     check_seeds,
@@ -39,17 +41,18 @@ from rlfl_envs.token_env import (
     stop_tokens,
     stops,
 )
-from rlfl_envs.vector.bank import PromptBank, TextBatch, decoded
-from rlfl_envs.vector.each_env import EachEnv
+from rlfl_envs.vector.bank import PromptBank, TextBatch
+from rlfl_envs.vector.infos import number_infos, text_infos
+from rlfl_envs.vector.next_tokens import NextTokens
 
 __all__ = ["TokenVectorEnv"]
 
 _OPTIONS = ("reset_mask", "group_size", "level", "level_weights", "prompt", "judge_together", "action_mask")
-_REASONS = np.array(["", "eos", "stop", "length", "illegal"], dtype=object)
-_PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL = range(len(_REASONS))
+_REASONS = np.array(["", "eos", "stop", "length", "illegal", "wrong"], dtype=object)
+_PLAYING, _EOS, _STOP, _LENGTH, _ILLEGAL, _WRONG = range(len(_REASONS))
 
 
-class TokenVectorEnv(EachEnv):
+class TokenVectorEnv(NextTokens):
     """`num_envs` episodes side by side.
 
     Observations are int64 [N, P + C], actions [N] token ids, rewards float64 [N], endings bool [N]. Seeded with s,
@@ -82,6 +85,7 @@ class TokenVectorEnv(EachEnv):
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         text_infos: bool = True,
+        rewards: str = "end",
         **arguments: Any,
     ) -> None:
         """Constructs the environment.
@@ -95,6 +99,7 @@ class TokenVectorEnv(EachEnv):
                 `reset(options={"reset_mask": ...})`.
             text_infos: False is for libraries that record infos as numbers. All infos then have the same keys, without
                 texts, and `reward_parts` is one array, float64 [N, parts].
+            rewards: "end", "tokens" or "shaped", as in `TokenEnv`.
             **arguments: The fields of the task's config.
 
         Raises:
@@ -114,6 +119,8 @@ class TokenVectorEnv(EachEnv):
         self.prompt_length = self.task.max_prompt_tokens
         self.completion_length = self.task.max_completion_tokens
         self._masks = BatchMasks(make_mask(self.task), self.num_envs)
+        self._verdicts = None
+        self._credit = make_credit(rewards, self.task, self.num_envs)
         columns, vocab_size = self.prompt_length + self.completion_length, self.tokenizer.vocab_size
         self.single_action_space = gymnasium.spaces.Discrete(vocab_size)
         self.single_observation_space = gymnasium.spaces.MultiDiscrete([vocab_size] * columns)
@@ -202,7 +209,9 @@ class TokenVectorEnv(EachEnv):
         if chooses and self._levels.choose(options.get("level"), options.get("level_weights"), self._leaders):
             self._bank.forget()
         if "prompt" in options:
-            self._begin(rows, *self._batch.arrays_from_prompts(self._given_prompts(options["prompt"], rows)))
+            texts = check_prompts(options["prompt"], self.num_envs)
+            prompts = [self.task.parse_prompt(texts[row]) for row in rows.tolist()]
+            self._begin(rows, *self._batch.arrays_from_prompts(prompts))
         else:
             self._begin_next(rows)
         self._print_if_human()
@@ -215,17 +224,6 @@ class TokenVectorEnv(EachEnv):
                     self._seed_generator(row, seeds[row])
                 self._streams[row] = new_stream(self._generator(row)[0])[0]
                 self._episodes[row], self._is_seeded[row] = 0, True
-
-    def _given_prompts(self, given: Any, rows: NDArray[np.intp]) -> list[Prompt]:
-        if isinstance(given, str):
-            return [self.task.parse_prompt(given)] * len(rows)
-        is_list = (
-            isinstance(given, (list, tuple))
-            and len(given) == self.num_envs
-            and all(isinstance(text, str) for text in given)
-        )
-        check_value("prompt", given, is_list, f"a string, or a list of num_envs={self.num_envs} of them")
-        return [self.task.parse_prompt(given[row]) for row in rows.tolist()]
 
     def _begin_next(self, rows: NDArray[np.intp]) -> None:
         """Starts the next episode of each row's stream."""
@@ -241,6 +239,10 @@ class TokenVectorEnv(EachEnv):
         self._lengths[rows] = 0
         self._finished[rows] = False
         self._has_begun[rows] = True
+        if self._verdicts is not None:
+            self._verdicts.forget(rows)
+        if self._credit is not None:
+            self._credit.begin(rows)
         if self.render_mode is not None:
             for row in rows.tolist():
                 self._endings[row] = (None, "")
@@ -275,8 +277,13 @@ class TokenVectorEnv(EachEnv):
         actions = check_actions(actions, self.num_envs, self.tokenizer.vocab_size)
         playing = ~self._finished
         resting = np.flatnonzero(self._finished)
+        right = self.judge_tokens(actions[:, None])[:, 0] if self._credit is not None else playing
         reasons = self._write(actions, playing)
         rewards = np.zeros(self.num_envs, dtype=np.float64)
+        if self._credit is not None:
+            rewards = self._credit.of_tokens(right)
+            if self._credit.ends_at_wrong:
+                reasons[playing & ~right & (reasons != _ILLEGAL)] = _WRONG
         self._finished = reasons > 0
         to_judge = reasons
         if self._judges_together:
@@ -324,42 +331,22 @@ class TokenVectorEnv(EachEnv):
         self, ended: NDArray[np.intp], reasons: NDArray[np.int64], rewards: NDArray[np.float64]
     ) -> dict[str, Any]:
         """Judges the episodes that ended, fills their rewards in and builds their infos."""
-        n = self.num_envs
         outcome = self._batch.evaluate_arrays(
             self._data[ended], self._columns[ended, self.prompt_length :], self._lengths[ended]
         )
         is_illegal = reasons[ended] == _ILLEGAL
         if is_illegal.any():
             outcome.put(is_illegal, OutcomeArrays.of([self.task.illegal_outcome()], self.task.part_names))
-        rewards[ended] = outcome.reward
+        if self._credit is None:
+            rewards[ended] = outcome.reward
+        else:
+            rewards[ended] += self._credit.at_end(ended, outcome.reward, outcome.is_success)
         if self.render_mode is not None:
             self._keep_endings(ended, reasons, outcome)
-        present = np.zeros(n, dtype=np.bool_)
-        present[ended] = True
-
-        def spread(values: NDArray[Any]) -> NDArray[Any]:
-            column = np.full(n, None, dtype=object) if values.dtype == object else np.zeros(n, dtype=values.dtype)
-            column[ended] = values
-            return column
-
-        infos: dict[str, Any] = {"is_success": spread(outcome.is_success)}
-        if self._text_infos:
-            parts: dict[str, Any] = {}
-            for name, values in outcome.parts.items():
-                parts[name], parts[f"_{name}"] = spread(values), present.copy()
-            completions = np.empty(len(ended), dtype=object)
-            completions[:] = decoded(self.tokenizer, self._columns[ended, self.prompt_length :], self._lengths[ended])
-            infos |= {
-                "reward_parts": parts,
-                "completion": spread(completions),
-                "finish_reason": spread(_REASONS[reasons[ended]]),
-                "status": spread(outcome.status),
-            }
-        else:
-            infos["reward_parts"] = np.zeros((n, len(self.task.part_names)))
-            for i, name in enumerate(self.task.part_names):
-                infos["reward_parts"][ended, i] = outcome.parts[name]
-        return infos | {f"_{key}": present.copy() for key in infos}
+        if not self._text_infos:
+            return number_infos(self.num_envs, ended, outcome)
+        completions = self.tokenizer.decode_rows(self._columns[ended, self.prompt_length :], self._lengths[ended])
+        return text_infos(self.num_envs, ended, outcome, completions, _REASONS[reasons[ended]].tolist())
 
     def _with_numbers(self, infos: dict[str, Any], present: NDArray[np.bool_]) -> dict[str, Any]:
         """Without texts, gives infos the keys that every step has then, 0 where no episode ended."""
@@ -393,30 +380,6 @@ class TokenVectorEnv(EachEnv):
             "action_mask": self._masks.dense(present),
             "_action_mask": self._always if present is None else present.copy(),
         }
-
-    @property
-    def mask_table(self) -> NDArray[np.int8]:
-        """Every row of masks met so far, each different one once: int8 [R, V], read-only.
-
-        It grows, and its rows keep their numbers while the episodes of a reset of all environments are played. When
-        other episodes begin (autoreset, or a reset of some environments), a table of more than 8 MiB may be cleared of
-        rows that no environment needs any more; `mask_epoch` then grows.
-        """
-        return self._masks.table.rows
-
-    @property
-    def mask_rows(self) -> NDArray[np.int32]:
-        """Which row of `mask_table` each environment's mask is, int32 [N]."""
-        return self._masks.rows.copy()
-
-    @property
-    def mask_epoch(self) -> int:
-        """Which table `mask_rows` are numbers of: how often it was cleared."""
-        return self._masks.table.epoch
-
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, bool [N, V]."""
-        return self.mask_table[self._masks.rows].astype(np.bool_)
 
     # --- what is in play -------------------------------------------------------------------------------------------
 

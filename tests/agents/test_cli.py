@@ -108,7 +108,7 @@ def test_play_judges_what_a_person_types(capsys: pytest.CaptureFixture[str], mon
         (["show", "nowhere.py:me/X-v0"], "names a file; name its module: nowhere:me/X-v0"),
         (["show", "rlfl_envs.tasks.copy:rlfl/Copi-v0"], "Did you mean 'rlfl/Copy-v0'"),
         (["plot", "nowhere"], "is no run directory"),
-        (["dance"], "Allowed: list, show, play, pretrain, from-gguf, sft, train, eval, plot"),
+        (["dance"], "Allowed: list, show, play, pretrain, from-gguf, sft, train, eval, plot, push"),
         (["trian", "rlfl/Copy-v0"], "Did you mean 'train'"),
     ],
 )
@@ -218,8 +218,11 @@ def test_sft(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "sampled" in capsys.readouterr().out
 
 
-def test_train_asks_for_the_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_asks_for_the_warm_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the preset needs one, and only as long as there is none."""
+    monkeypatch.setattr("rlfl_agents.cli.train.AFTER_WARM_START", ("rlfl/ArithmeticSteps-v0",))
     warm = tmp_path / "warm"
     flags = ["--total-samples", "32", "--prompts", "8", "--minibatches", "2", *SMALL]
     assert main(["train", "rlfl/ArithmeticSteps-v0", "--run-dir", str(tmp_path / "one"), *flags]) == 0

@@ -12,7 +12,9 @@ from pathlib import Path
 import gymnasium
 import pytest
 
+import rlfl_envs
 from rlfl_agents.cli import main
+from rlfl_agents.environments import held_out_split
 
 MODULE = '''
 import rlfl_envs
@@ -113,3 +115,15 @@ def test_a_module_that_lacks_another_is_not_hidden(scratch: Path) -> None:
     (scratch / "echo_task.py").write_text("import no_such_library")
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
         main(["show", ID])
+
+
+def test_whoever_trains_on_everything_is_evaluated_on_everything() -> None:
+    """By the words given, by the id's own arguments, and by the default of a task of one's own prompts."""
+    assert held_out_split("rlfl/Copy-v0", {}) == "test"
+    assert held_out_split("rlfl/Copy-v0", {"split": "all"}) == "all"
+    rlfl_envs.register_task("test/Lengths-v0", lambda prompt, completion: len(completion) / 9, prompts=["a", "b"])
+    try:
+        assert held_out_split("test/Lengths-v0", {}) == "all"
+        assert held_out_split("test/Lengths-v0", {"split": "train"}) == "test"
+    finally:
+        del gymnasium.registry["test/Lengths-v0"]

@@ -18,7 +18,14 @@ def test_presets_are_valid() -> None:
         assert preset(env_id, seed=3).seed == 3
         assert preset(env_id).env_id == env_id
     steps = preset("rlfl/ArithmeticSteps-v0", env_kwargs={"max_value": 50})
-    assert steps.env_kwargs == {"reward": "strict", "mask": "syntax", "max_value": 50}
+    assert steps.env_kwargs == {"reward": "worked_out", "rewards": "tokens", "max_value": 50}
+
+
+def test_a_model_changes_the_recipe_of_whole_derivations() -> None:
+    """From random weights they take tries; what was warmed up learns from the reward at the end, as before."""
+    assert preset("rlfl/ArithmeticSteps-v0").advantage == "tries"
+    warm = preset("rlfl/ArithmeticSteps-v0", model="warm")
+    assert (warm.advantage, warm.env_kwargs) == ("gae", {"reward": "strict", "mask": "syntax"})
 
 
 @pytest.mark.parametrize("recipe", ["ours", "paper"])

@@ -51,6 +51,14 @@ CASES = {
         "accumulation": 2,
         "batch_entropy_positions": "last",
     },
+    "tries": {
+        "advantage": "tries",
+        "tries": 4,
+        "random_tries": 1,
+        "group_size": 2,
+        "minibatches": 2,
+        "env_kwargs": {"alphabet": "abc", "length": 3, "split": "all", "rewards": "tokens"},
+    },
 }
 
 
@@ -88,3 +96,18 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
             if not column.startswith("clock/"):
                 expected = pytest.approx(metrics[0][column], rel=1e-3, abs=1e-5, nan_ok=True)
                 assert metrics[1][column] == expected, column
+
+
+def test_torchrun_needs_no_other_word(tmp_path: Path) -> None:
+    """`torchrun -m rlfl_agents train ID` on a machine without accelerator: two processes are one run, not two."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = ["-m", "rlfl_agents", "train", "rlfl/Copy-v0", "--run-dir", str(tmp_path / "run")]
+    small = ["--total-samples", "2048", "--eval-prompts", "16", "--eval-every", "0", "--quiet"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
+    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*launcher, *command, *small], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    newest = latest(tmp_path / "run")
+    assert newest is not None
+    assert len(load(newest)["envs"]) == 2  # streams of prompts, one of each process
+    assert read_metrics(tmp_path / "run")["update"] == [0, 1, 2]

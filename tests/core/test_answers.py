@@ -82,5 +82,5 @@ def test_a_changed_task_remembers_its_other_arguments() -> None:
     """`changed` replaces some and checks all."""
     task = Double(split="test", max_completion_tokens=7)
     assert task.changed(split="all").config == Double(split="all", max_completion_tokens=7).config
-    with pytest.raises(ConfigError, match="takes no argument 'spilt'"):
+    with pytest.raises(ConfigError, match="unexpected keyword argument 'spilt'"):
         task.changed(spilt="all")

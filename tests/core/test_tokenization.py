@@ -266,7 +266,12 @@ def test_special_tokens_are_skipped(tokenizer: Tokenizer) -> None:
                 mixed.insert(int(rng.integers(len(mixed) + 1)), int(rng.choice([*tokenizer.special_ids])))
             assert tokenizer.decode(mixed) == tokenizer.decode(ids)
             rows += [ids, mixed]
-    assert tokenizer.decode_batch(rows) == [tokenizer.decode(row) for row in rows]
+    each = [tokenizer.decode(row) for row in rows]
+    assert tokenizer.decode_batch(rows) == each
+    ids = rng.integers(tokenizer.vocab_size, size=(len(rows), 14))  # what follows a row's tokens does not count
+    for row, tokens in zip(ids, rows, strict=True):
+        row[: len(tokens)] = tokens
+    assert tokenizer.decode_rows(ids, np.array([len(row) for row in rows])) == each
 
 
 def test_pickles(tokenizer: Tokenizer) -> None:

@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from tests.settings import ALL_IDS, COPY, LUDAX, SENTIMENT
+from tests.settings import ALL_IDS, COPY, COUNTDOWN, HUMAN_EVAL, JSON, LUDAX, PROGRAM, REGEX, SAT, SENTIMENT
 
 __all__ = ["ZOO", "Animal"]
 
 _PRINTABLE = [*string.ascii_letters, *string.digits, *string.punctuation]
 _TEXTS = ["the acting is good, the story is not", "2+3+4=5+4=9", "([{<>}])", "a b ab ba abcdefgh", "{7}"] * 20
 _SPECIALS = ["<unk>", "<pad>", "<s>", "</s>"]
-_SPACED = frozenset({SENTIMENT, LUDAX})  # ids whose texts have spaces
+_LINED = frozenset({HUMAN_EVAL, PROGRAM})  # ids whose texts have several lines
+_SPACED = frozenset({COUNTDOWN, SAT, SENTIMENT, LUDAX, JSON, REGEX}) | _LINED  # ids whose texts have spaces
 _ALL_BUT_COPY = frozenset(ALL_IDS) - {COPY}  # ids whose texts have more than letters
 
 
@@ -276,7 +277,7 @@ ZOO: dict[str, Animal] = {
     "oromo (Unigram of words, no decoder)": _packaged("afaanoromo_tokenizer", "unigram_tokenizer.json", _ALL_BUT_COPY),
     # Made up.
     "made-up tiktoken": _saved(_tiktoken_like, lambda parts: parts["model"].update(ignore_merges=True)),
-    "made-up T5": _saved(_sentencepiece),
+    "made-up T5": _saved(_sentencepiece, refuses=frozenset({SAT}) | _LINED),
     "made-up BERT": _saved(_wordpiece, _with_characters("##{}"), _SPACED),
     "made-up CLIP": _saved(_clip_like, _with_characters("{}</w>"), _SPACED),
     "made-up Llama 2, padding and truncating": _saved(_spaced, _with_bytes),

@@ -88,13 +88,16 @@ def test_every_result_belongs_to_a_variant(example: Callable[[str], ModuleType])
     [
         ("confirm", "rlfl/Arithmetic-v0"),
         ("confirm", "rlfl/ArithmeticAnswer-v0"),
+        ("nothing", "rlfl/ArithmeticSteps-v0"),
         ("steps-confirm", "rlfl/ArithmeticSteps-v0"),
     ],
 )
 def test_preset_is_what_was_confirmed(name: str, env_id: str, script: ModuleType) -> None:
-    """`rlfl train ID` and `make demo` learn as the ten seeds did."""
+    """`rlfl train ID` and `make demo` learn as the seeds did; with a model, as those that had a warm start."""
     confirmed = script.EXPERIMENTS[name].variants[env_id.removeprefix("rlfl/")]
-    assert preset(env_id, eval_prompts=1000, save_every=10**6, threads=0) == confirmed
+    model = "warm" if script.EXPERIMENTS[name].warm_start else None
+    found = preset(env_id, model=model, eval_prompts=1000, save_every=10**6, threads=0)
+    assert found == dataclasses.replace(confirmed, model=model)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from rlfl_envs import ConfigError, MissingDependencyError, PromptError, UnknownI
 from rlfl_envs.integrations.trl import prompt_dataset, reference_dataset, reward_function, task_tokenizer
 
 # Sentiment asks for min_completion_tokens=4, which TRL cannot keep: there the bridge wants min_completion_tokens=0.
-SLOW = ("rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0", "rlfl/Sentiment-v0")
+# Programs need an extra that is not installed beside TRL.
+SLOW = ("rlfl/HumanEval-v0", "rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0", "rlfl/Program-v0", "rlfl/Sentiment-v0")
 IDS = [id for id in list_ids() if id.startswith("rlfl/") and id not in SLOW]
 # Every kind of vocabulary, and characters that tokenizers like to tidy up: spaces, n't, a full stop.
 VOCABULARIES: list[tuple[str, dict[str, Any]]] = [
@@ -131,6 +132,8 @@ def test_wrong_arguments(make: Any) -> None:
         make("rlfl/Copy-v0", mask="syntax", **more)
     with pytest.raises(ConfigError, match="min_completion_tokens=2 is not allowed; allowed: 0"):
         make("rlfl/Copy-v0", min_completion_tokens=2, **more)
+    with pytest.raises(ConfigError, match="rewards='tokens' is not allowed; allowed: 'end'"):
+        make("rlfl/Copy-v0", rewards="tokens", **more)
 
 
 def test_a_task_that_asks_for_a_least_length_elsewhere() -> None:
@@ -181,7 +184,7 @@ def test_wrong_sizes(wrong: dict[str, Any], message: str) -> None:
 def test_says_what_to_install(make: Any, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package the error names it, and the extra that brings it."""
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingDependencyError, match=rf"{package} is not installed.*rlfl-envs\[trl\]"):
+    with pytest.raises(MissingDependencyError, match=rf"{package} is not installed: pip install .*\[trl\]"):
         make()
 
 

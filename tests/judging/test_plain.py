@@ -79,7 +79,9 @@ def test_what_is_the_same(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [1j, print, object(), [range(3)], Counter("a"), OrderedDict(), type, bytearray()], ids=repr
+    "value",
+    [1j, print, object(), [range(3)], Counter("a"), OrderedDict(), type, bytearray()],
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_not_plain(value: Any) -> None:
     """Objects of other types, subclasses of plain ones among them."""

@@ -264,6 +264,7 @@ def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
         assert pool.evaluate(requests("fine"))[0].status == "playable"
 
 
+@pytest.mark.timing
 def test_a_failure_is_not_believed_for_ever(tmp_path: Path) -> None:
     """For ten times the timeout it is, so that trying again takes a tenth of the time at most; then it is tried."""
     request = Request(f"once {tmp_path / 'tried'}")

@@ -5,6 +5,7 @@ import re
 import warnings
 from pathlib import Path
 
+import gymnasium
 import pytest
 
 from rlfl_agents.run.metrics import columns
@@ -35,8 +36,11 @@ def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     text = without_needy(page)
     names: dict[str, object] = {"__name__": "__main__"}
+    known = set(gymnasium.registry)
     for block in BLOCK.finditer(text):
         run(page, text.count("\n", 0, block.start(1)), block[1], names)
+    for id in set(gymnasium.registry) - known:  # two pages may register the same
+        del gymnasium.registry[id]
 
 
 @pytest.mark.parametrize(("page", "block"), NEEDS, ids=[f"{page.name}-{block[1]}" for page, block in NEEDS])

@@ -1,4 +1,4 @@
-"""The command line: `rlfl list | show | play | pretrain | from-gguf | sft | train | eval | plot`.
+"""The command line: `rlfl list | show | play | pretrain | from-gguf | sft | train | eval | plot | push`.
 
 A command is a function, and its docstring its help. None imports torch before it runs, so that help is quick and the
 first three commands work without it.
@@ -19,6 +19,7 @@ from rlfl_agents.cli.evaluate import evaluate
 from rlfl_agents.cli.listing import list_all
 from rlfl_agents.cli.play import play
 from rlfl_agents.cli.plot import plot
+from rlfl_agents.cli.push import push
 from rlfl_agents.cli.show import show
 from rlfl_agents.cli.train import train, training_settings
 from rlfl_agents.cli.warm import from_gguf, imitation_settings, pretrain, pretraining_settings, sft
@@ -53,6 +54,7 @@ COMMANDS = {
     "train": Command(train, training_settings),
     "eval": Command(evaluate),
     "plot": Command(plot),
+    "push": Command(push),
 }
 
 

@@ -34,10 +34,14 @@ __all__ = [
     "gather_log_probs",
     "masked_mean",
     "sequence_kl",
+    "tries_loss",
 ]
 
 SumAcross = Callable[[Tensor], Tensor]
 Positions = Literal["all", "last"]
+
+WRONG_WEIGHT = 0.3
+"""What leaving the first wrong token counts for, beside taking the right one."""
 
 
 def _identity(tensor: Tensor) -> Tensor:
@@ -137,6 +141,34 @@ def clipped_value_loss(
     """
     clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
     return 0.5 * masked_mean(torch.maximum((values - returns) ** 2, (clipped - returns) ** 2), active, sum_across)
+
+
+def tries_loss(
+    log_dist: Tensor,
+    completions: Tensor,
+    is_right: Tensor,
+    wrong: Tensor,
+    active: Tensor,
+    sum_across: SumAcross = _identity,
+) -> Tensor:
+    """Mean over the visited states of -log p(right token found) - 0.3 log(1 - p(first wrong token)).
+
+    A term is missing where no token drawn was right, or none was wrong. log(1 - p) is the logsumexp of the other
+    tokens: so its gradient stays whole where the policy is sure and wrong, and 1 - p has no digits left.
+
+    Args:
+        log_dist: Float [N, T, V]; N divides B.
+        completions: Int64 [B, T], the right tokens, where there is one.
+        is_right: Bool [B, T], where there is.
+        wrong: Int64 [B, T], the first wrong tokens; negative where there is none.
+        active: Bool [B, T], the states that were visited.
+        sum_across: See the module's docstring.
+    """
+    taken = gather_log_probs(log_dist, completions)
+    rows = log_dist.repeat_interleave(len(completions) // len(log_dist), dim=0)
+    left = rows.scatter(2, wrong.clamp(min=0)[:, :, None], -torch.inf).logsumexp(dim=2)
+    terms = torch.where(is_right, -taken, 0.0) - WRONG_WEIGHT * torch.where(wrong >= 0, left, 0.0)
+    return masked_mean(terms, active, sum_across)
 
 
 def entropies(

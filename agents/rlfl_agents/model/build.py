@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from transformers.utils import logging as hf_logging
 
 from rlfl_agents.model.policy import Policy, PositionKind, ValueKind
+from rlfl_agents.model.probe import check_reading
 from rlfl_envs import ConfigError, Tokenizer
 
 __all__ = ["build_policy", "no_progress_bar"]
@@ -47,7 +48,8 @@ def build_policy(
         lora_alpha: The adapters' scale is lora_alpha / lora_rank.
 
     Raises:
-        ConfigError: The model cannot be loaded, has another vocabulary, or too short a context.
+        ConfigError: The model cannot be loaded, has another vocabulary, too short a context, or is of a family that
+            cannot be read in groups of padded prompts.
     """
     if model is None:
         language_model = _from_scratch(vocabulary, prompt_length + completion_length, layers, width, heads)
@@ -70,7 +72,10 @@ def build_policy(
     config.rlfl_position_ids, config.rlfl_prompt_length = kind, trained_length  # saved with the model
     if lora_rank:
         language_model = _with_adapters(language_model, lora_rank, lora_alpha)
-    return Policy(language_model, vocabulary, value=value, position_ids=kind, first_position=first_position)
+    policy = Policy(language_model, vocabulary, value=value, position_ids=kind, first_position=first_position)
+    if model is not None and kind == "text":
+        check_reading(policy, vocabulary, prompt_length, completion_length)
+    return policy
 
 
 def _from_scratch(vocabulary: Tokenizer, context: int, layers: int, width: int, heads: int) -> PreTrainedModel:
@@ -136,9 +141,12 @@ def _load(name: str, vocabulary: Tokenizer) -> PreTrainedModel:
     if info["missing_keys"]:
         raise ConfigError(f"model={name!r} lacks weights, such as {min(info['missing_keys'])}: they would be random.")
     try:
-        theirs = AutoTokenizer.from_pretrained(name, trust_remote_code=False).get_vocab()
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return model  # a model saved without a tokenizer: nothing to compare
+    if len(tokenizer) == len(tokenizer.all_special_ids):
+        return model  # likewise: Transformers has made one up
+    theirs = tokenizer.get_vocab()
     differing = [token for token, i in vocabulary.backend.get_vocab().items() if theirs.get(token) != i]
     if differing:
         raise ConfigError(

@@ -6,7 +6,6 @@ smollm2      SmolLM2-135M-Instruct, as `rlfl from-gguf` left it in the cache
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import tempfile
@@ -18,18 +17,18 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from accelerate import PartialState
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from rlfl_agents.config import PretrainConfig, check_env_kwargs
-from rlfl_agents.environments import make_envs
+from rlfl_agents.environments import held_out_split, make_envs
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.trust import check_arguments, check_files, names_download
 from rlfl_envs import (
     ConfigError,
+    Tokenizer,
     TokenVectorEnv,
-    arguments_that_load,
     cache_folder,
     check_hub,
     check_type,
@@ -38,7 +37,16 @@ from rlfl_envs import (
     load_tokenizer,
 )
 
-__all__ = ["Loaded", "load_policy", "pretrained_folder", "resolve", "seen_keys", "smollm2_folder"]
+__all__ = [
+    "Loaded",
+    "load_policy",
+    "policy_folder",
+    "pretrained_folder",
+    "resolve",
+    "seen_keys",
+    "smollm2_folder",
+    "with_own_vocabulary",
+]
 
 
 # The order counts: a cached model's folder is named by a hash over it.
@@ -70,7 +78,7 @@ def resolve(model: str, env_id: str, env_kwargs: dict[str, Any]) -> tuple[str, d
     """Finds a model, and the arguments under which the environment speaks its language.
 
     Args:
-        model: "pretrained", "smollm2", a folder, or a Hugging Face name.
+        model: "pretrained", "smollm2", a folder (of a run, its best policy is taken), or a Hugging Face name.
         env_id: The environment.
         env_kwargs: Its arguments. Where they name no vocabulary and the model has another than the environment, the
             model's is added.
@@ -79,7 +87,8 @@ def resolve(model: str, env_id: str, env_kwargs: dict[str, Any]) -> tuple[str, d
         The model's folder or name, and the arguments.
 
     Raises:
-        ConfigError: The cache does not have the model yet; the message says which command makes it.
+        ConfigError: The cache does not have the model yet (the message says which command makes it), or the model has
+            no vocabulary that can be used and another number of tokens than the environment.
     """
     if model == "pretrained":
         folder = pretrained_folder(PretrainConfig(env_id=env_id, env_kwargs=env_kwargs))
@@ -92,16 +101,56 @@ def resolve(model: str, env_id: str, env_kwargs: dict[str, Any]) -> tuple[str, d
         if not (smollm2_folder() / "config.json").exists():
             raise ConfigError("model='smollm2' is not made yet; this makes it, in half a minute: rlfl from-gguf")
         model = str(smollm2_folder())
+    model = str(policy_folder(Path(model))) if Path(model).is_dir() else model
     if not Path(model).is_dir():
         check_hub("model", model, "config.json")
     if "vocabulary" in env_kwargs:
         return model, env_kwargs
-    with contextlib.suppress(ConfigError):  # a model saved without a tokenizer: nothing to compare
+    ours = load_task(env_id, **env_kwargs).tokenizer
+    try:
         vocabulary = _vocabulary(model)
-        theirs, ours = load_tokenizer(vocabulary), load_task(env_id, **env_kwargs).tokenizer
-        if theirs.backend.get_vocab() != ours.backend.get_vocab():
-            return model, {**env_kwargs, "vocabulary": vocabulary}
+    except ConfigError as error:
+        _check_size(model, ours, error)
+        return model, env_kwargs
+    if load_tokenizer(vocabulary).backend.get_vocab() != ours.backend.get_vocab():
+        return model, {**env_kwargs, "vocabulary": vocabulary}
     return model, env_kwargs
+
+
+def policy_folder(folder: Path) -> Path:
+    """Where in a run the policy is: in `best/`, in `policy/` before there is one; any other folder as it is."""
+    kinds = (folder / kind for kind in ("best", "policy"))
+    return next((kind for kind in kinds if (kind / "config.json").exists()), folder)
+
+
+def with_own_vocabulary(env_id: str, env_kwargs: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The arguments with the vocabulary that lies beside a policy, unless it is one of the task's own.
+
+    The folder or name that training took it from may be gone, or mean another one elsewhere: an export says ".".
+    """
+    named = env_kwargs.get("vocabulary")
+    others = {name: value for name, value in env_kwargs.items() if name != "vocabulary"}
+    if named is None or not (folder / "tokenizer.json").exists() or named in load_task(env_id, **others).vocabularies():
+        return dict(env_kwargs)
+    return {**others, "vocabulary": str(folder)}
+
+
+def _check_size(model: str, ours: Tokenizer, error: ConfigError) -> None:
+    """Makes sure that a model whose vocabulary cannot be had has as many tokens as the environment.
+
+    Raises:
+        ConfigError: It has more or fewer: its tokens mean other things.
+    """
+    try:
+        config: Any = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except (OSError, ValueError, KeyError):
+        return  # no model at all, as whoever loads it will say
+    size = config.get_text_config().vocab_size
+    if size != ours.vocab_size:
+        raise ConfigError(
+            f"model={model!r} has {size} tokens and the environment {ours.vocab_size}, and the model's own vocabulary "
+            f"cannot be used. {error} Name the right one: --env-kwargs vocabulary=NAME_OR_PATH"
+        ) from error
 
 
 def _vocabulary(model: str) -> str:
@@ -154,19 +203,20 @@ def load_policy(
     folder = Path(name)
     if not trust_folder:
         check_files(folder)
-    model = next((folder / kind for kind in ("best", "policy") if (folder / kind / "config.json").exists()), folder)
+    model = policy_folder(folder)
     facts = _facts(model)
     env_id = env_id or _trained_on(folder, facts)
     is_its_own = facts.get("env_id") == env_id
     trained_kwargs = {k: v for k, v in facts.get("env_kwargs", {}).items() if (k, v) != ("split", "train")}
     check_env_kwargs({**trained_kwargs, **env_kwargs})
     if is_its_own and not trust_folder:
-        if "vocabulary" in arguments_that_load(env_id, trained_kwargs):
-            del trained_kwargs["vocabulary"]  # the folder has it, too
-        chosen = {k: v for k, v in trained_kwargs.items() if k not in env_kwargs}
+        has_vocabulary = {"vocabulary"} if (model / "tokenizer.json").exists() else set()  # which is taken then
+        chosen = {k: v for k, v in trained_kwargs.items() if k not in env_kwargs.keys() | has_vocabulary}
         check_arguments(env_id, chosen, model / "rlfl.json")
+    if is_its_own:
+        trained_kwargs = with_own_vocabulary(env_id, trained_kwargs, model)
     found, kwargs = resolve(str(model), env_id, (trained_kwargs if is_its_own else {}) | dict(env_kwargs))
-    envs = make_envs(env_id, num_envs, **{"split": "test", **kwargs})
+    envs = make_envs(env_id, num_envs, **{"split": held_out_split(env_id, kwargs), **kwargs})
 
     where = torch.device("cpu") if device == "cpu" else PartialState().device
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_envs import ConfigError, Tokenizer
@@ -23,6 +23,8 @@ __all__ = ["Decoding", "Policy", "PositionKind", "ValueKind", "attended", "draw"
 
 ValueKind = Literal["none", "shared", "separate"]
 PositionKind = Literal["columns", "text"]
+
+_CACHES = ("past_key_values", "cache_params")  # what models call it: those with attention, those with states alone
 
 
 @dataclass
@@ -142,8 +144,19 @@ class Policy(nn.Module):
             nn.init.zeros_(self.value_head.weight)
             nn.init.zeros_(self.value_head.bias)
         takes = inspect.signature(self.language_model.forward).parameters
+        cache = next((name for name in _CACHES if name in takes), None)
+        if cache is None or "attention_mask" not in takes:
+            name = type(self.language_model).__name__
+            raise ConfigError(
+                f"{name} cannot be a policy: its forward pass takes no attention_mask, or no {' or '.join(_CACHES)}. "
+                "Prompts of different lengths are read side by side, and once."
+            )
+        self._cache: str = cache
         self._takes_positions = "position_ids" in takes
         self._takes_keep = "logits_to_keep" in takes
+        layers = DynamicCache(config=self.language_model.config).layers
+        # A state that is overwritten, token by token, can be read on from, but no gradient leads through it.
+        self._is_recurrent = cache == "cache_params" or any(hasattr(layer, "recurrent_states") for layer in layers)
         # For good: with dropout the policy that learns would not be the one that sampled, and the ratio no ratio.
         self.eval()
 
@@ -183,19 +196,35 @@ class Policy(nn.Module):
             Tokens int64 [B], their log-probabilities float32 [B], and values float32 [B] of the states they were
             chosen in (0 without a value head).
         """
+        log_dist, values = self.distribution(state, masks, temperature)
+        noise = uniforms.view(len(log_dist), -1)
+        chosen = log_dist.argmax(dim=-1, keepdim=True).expand(noise.shape) if greedy else draw(log_dist, noise)
+        log_probs = log_dist.gather(1, chosen)
+        tokens = chosen.reshape(-1)
+        state.pending = tokens[:, None]
+        return tokens, log_probs.reshape(-1), values[:, None].expand(noise.shape).reshape(-1)
+
+    def distribution(
+        self, state: Decoding, masks: Tensor | None = None, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Reads what is pending; whoever asks chooses the next tokens, and makes them pending.
+
+        Args:
+            state: From `start`; it moves on in place.
+            masks: Bool [B, V] or [1, V], True = legal, or None.
+            temperature: Divides the logits, > 0.
+
+        Returns:
+            Log-probabilities float32 [N, V], and values float32 [N] of the states (0 without a value head), where N =
+            B / k until the rows of a group part.
+        """
         if state.attention is None:
             state.needs_mask = not bool(attended(state.pending, self.pad_id, self.bos_id).all())
         logits, values = self.read(state, state.pending, keep=1)
         n = logits.shape[0]
         if masks is not None and masks.shape[0] > n:
             masks = masks[:: state.rows // n]
-        log_dist = masked_log_dist(logits[:, 0], masks, temperature)
-        noise = uniforms.view(n, -1)
-        chosen = log_dist.argmax(dim=-1, keepdim=True).expand(noise.shape) if greedy else draw(log_dist, noise)
-        log_probs = log_dist.gather(1, chosen)
-        tokens = chosen.reshape(-1)
-        state.pending = tokens[:, None]
-        return tokens, log_probs.reshape(-1), values.expand(noise.shape).reshape(-1)
+        return masked_log_dist(logits[:, 0], masks, temperature), values[:, 0]
 
     def forward(
         self, prompts: Tensor, completions: Tensor, masks: Masks | None = None, temperature: float = 1.0
@@ -213,31 +242,39 @@ class Policy(nn.Module):
             B otherwise.
         """
         rows, length = completions.shape
-        state = self.start(prompts, rows, keep_cache=length > 1)
+        repeats = rows // len(prompts)
+        at_once = self._is_recurrent and length > 1
+        state = self.start(prompts, rows, keep_cache=length > 1 and not at_once)
+        if at_once:
+            tokens = torch.cat([prompts.repeat_interleave(repeats, dim=0), completions[:, :-1]], dim=1)
+            logits, values = self.read(state, tokens, keep=length)
+            return masked_log_dist(logits, masks, temperature), values
         logits, values = self.read(state, prompts, keep=1)
         if length > 1:
             later_logits, later_values = self.read(state, completions[:, :-1], keep=length - 1)
-            repeats = rows // len(prompts)
             logits = torch.cat([logits.repeat_interleave(repeats, dim=0), later_logits], dim=1)
             values = torch.cat([values.repeat_interleave(repeats, dim=0), later_values], dim=1)
         elif masks is not None and len(masks.rows) > 1:
-            masks = masks._replace(rows=masks.rows[:: rows // len(prompts)])
+            masks = masks._replace(rows=masks.rows[::repeats])
         return masked_log_dist(logits, masks, temperature), values
 
     def read(self, state: Decoding, tokens: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Reads tokens [N, L]; returns logits [N, keep, V] and values float32 [N, keep] of the last `keep` columns."""
+        later = tokens
+        is_first = state.attention is None
         if state.attention is None:
-            state.attention = attended(tokens, self.pad_id, self.bos_id)
-        else:
-            repeats = len(tokens) // len(state.attention)
-            if repeats > 1:  # the rows of a group part here
-                state.attention = state.attention.repeat_interleave(repeats, dim=0)
-                for cache in (state.cache, state.critic_cache):
-                    if cache is not None:
-                        cache.batch_repeat_interleave(repeats)
-            state.attention = torch.cat([state.attention, torch.ones_like(tokens, dtype=torch.bool)], dim=1)
+            width = state.pending.shape[1]
+            state.attention, later = attended(tokens[:, :width], self.pad_id, self.bos_id), tokens[:, width:]
+        repeats = len(tokens) // len(state.attention)
+        if repeats > 1:  # the rows of a group part here
+            members = torch.arange(len(state.attention), device=tokens.device).repeat_interleave(repeats)
+            state.attention = state.attention[members]
+            for cache in (state.cache, state.critic_cache):
+                if cache is not None:
+                    cache.reorder_cache(members)
+        state.attention = torch.cat([state.attention, torch.ones_like(later, dtype=torch.bool)], dim=1)
         inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": state.keep_cache}
-        if state.needs_mask:
+        if state.needs_mask and (is_first or self._cache == "past_key_values"):
             inputs["attention_mask"] = state.attention
         columns, read = state.attention.shape[1], tokens.shape[1]
         if self._takes_positions and self.position_ids == "columns":
@@ -248,15 +285,15 @@ class Policy(nn.Module):
             inputs["position_ids"] = (state.attention.long().cumsum(dim=1) - 1).clamp(min=0)[:, columns - read :]
         extras: dict[str, Any] = {"logits_to_keep": keep} if self._takes_keep else {}
         shares_trunk = self.value_head is not None and self.critic is None
-        output = self.model(**inputs, **extras, past_key_values=state.cache, output_hidden_states=shares_trunk)
-        state.cache = output.past_key_values if state.keep_cache else None
+        output = self.model(**inputs, **extras, **{self._cache: state.cache}, output_hidden_states=shares_trunk)
+        state.cache = output[self._cache] if state.keep_cache else None
         logits = output.logits[:, -keep:, : self.vocab_size]
         if self.value_head is None:
             return logits, logits.new_zeros(logits.shape[:2], dtype=torch.float32)
         if self.critic is None:
             hidden = output.hidden_states[-1]
         else:
-            read_by_critic = self.critic(**inputs, past_key_values=state.critic_cache)
-            state.critic_cache = read_by_critic.past_key_values if state.keep_cache else None
+            read_by_critic = self.critic(**inputs, **{self._cache: state.critic_cache})
+            state.critic_cache = read_by_critic[self._cache] if state.keep_cache else None
             hidden = read_by_critic.last_hidden_state
         return logits, self.value_head(hidden[:, -keep:]).squeeze(-1).float()

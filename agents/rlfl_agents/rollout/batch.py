@@ -53,6 +53,8 @@ def compare(rollout: Rollout, ref_log_probs: Tensor, kl_coef: float, config: PPO
     active = rollout.active
     rewards = rollout.rewards - kl_coef * torch.where(active, rollout.log_probs - ref_log_probs, 0.0)
     returns = torch.zeros_like(rollout.values)
+    if config.advantage == "tries":  # compares nothing: each token was judged
+        return Batch(rollout, ref_log_probs, torch.zeros_like(rewards), returns)
     if config.advantage == "gae":
         found, returns = advantages.gae(rewards, rollout.values, active, config.gamma, config.gae_lambda)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from rlfl_agents.learn.losses import gather_log_probs
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.rollout import Rollout
+from rlfl_agents.rollout.tries import NONE_WRONG, choose, draw_candidates
 from rlfl_envs import TokenVectorEnv
 
 __all__ = ["alike", "collect", "reference_log_probs"]
@@ -27,6 +29,9 @@ def collect(
     group_size: int = 1,
     temperature: float = 1.0,
     greedy: bool = False,
+    tries: int | None = None,
+    random_tries: int = 0,
+    level_weights: Sequence[float] = (),
     seed: int | None = None,
     process: tuple[int, int] = (0, 1),
     prompts: list[str] | None = None,
@@ -43,6 +48,10 @@ def collect(
         group_size: k completions of each prompt; divides B.
         temperature: Divides the logits, > 0.
         greedy: Take the likeliest token each time.
+        tries: How many tokens are drawn at each state and judged; the episode goes on with the first right one. The
+            environments must end it where none is (rewards="tokens"). None draws one and judges nothing.
+        random_tries: How many of them are uniform over the legal tokens.
+        level_weights: How often prompts of each level are drawn; none for those of the whole task.
         seed: Seeds the environments first; None continues their streams.
         process: This process's index, and how many there are.
         prompts: B texts to play instead of drawn prompts.
@@ -51,34 +60,46 @@ def collect(
     rows, width, length = envs.num_envs, envs.prompt_length, envs.completion_length
     clock = _Clock()
     options: dict[str, Any] = {"group_size": group_size} if prompts is None else {"prompt": prompts}
+    if level_weights:
+        options["level_weights"] = list(level_weights)
     observation, _ = envs.reset(seed=seed, options=options | {"judge_together": True, "action_mask": False})
     clock.env()
     shared = torch.as_tensor(observation[::group_size, :width]).to(device)
     state = policy.start(shared, rows, keep_cache=length > 1)
-    noise = _noise(length, rows, process, generator, device)
+    noise = _noise(length, rows, tries or 1, process, generator, device)
     completions = torch.full((rows, length), policy.pad_id, dtype=torch.int64, device=device)
     log_probs = torch.zeros(rows, length, device=device)
     values = torch.zeros(rows, length, device=device)
+    is_right = torch.zeros(rows, length, dtype=torch.bool, device=device)
+    wrong = torch.full((rows, length), NONE_WRONG, dtype=torch.int64, device=device)
     active = np.zeros((rows, length), dtype=np.bool_)
     rewards = np.zeros((rows, length), dtype=np.float32)
     masks = _MaskTable(envs, device)
     running = np.ones(rows, dtype=np.bool_)
     for t in range(length):
-        tokens, log_prob, value = policy.sample(state, noise[t], masks.step(), temperature, greedy)
         live = torch.as_tensor(running).to(device)
+        if tries is None:
+            tokens, log_prob, value = policy.sample(state, noise[t, :, 0], masks.step(), temperature, greedy)
+        else:
+            candidates = draw_candidates(policy, state, noise[t], masks.step(), temperature, random_tries)
+            clock.model()
+            tokens, log_prob, right, first_wrong = choose(candidates, envs)
+            clock.env()
+            state.pending, value = tokens[:, None], candidates.values
+            is_right[:, t], wrong[:, t] = right & live, torch.where(live, first_wrong, NONE_WRONG)
         completions[:, t] = torch.where(live, tokens, policy.pad_id)
         log_probs[:, t], values[:, t] = log_prob * live, value * live
         active[:, t] = running
         actions = completions[:, t].cpu().numpy()
         clock.model()
         _, reward, terminated, truncated, infos = envs.step(actions)
+        # The last step judges all: what an episode earns that was over before belongs to its last token.
+        rewards[np.arange(rows), active.sum(axis=1) - 1] += reward
         running &= ~(terminated | truncated)
         clock.env()
         if not running.any():
             break
     played = t + 1
-    # The last step has judged all. A reward belongs to its row's last token.
-    rewards[np.arange(rows), active.sum(axis=1) - 1] = reward
     parts = {name: part.astype(np.float32) for name, part in infos["reward_parts"].items() if name[0] != "_"}
     return Rollout(
         prompts=shared,
@@ -87,6 +108,8 @@ def collect(
         log_probs=log_probs[:, :played],
         values=values[:, :played],
         rewards=torch.as_tensor(rewards[:, :played]).to(device),
+        is_right=is_right[:, :played],
+        wrong=wrong[:, :played],
         is_success=torch.as_tensor(infos["is_success"]).to(device),
         mask_table=masks.table,
         mask_rows=masks.rows(),
@@ -120,14 +143,14 @@ def reference_log_probs(reference: Policy, rollout: Rollout, temperature: float,
 
 
 def _noise(
-    length: int, rows: int, process: tuple[int, int], generator: torch.Generator, device: torch.device
+    length: int, rows: int, tries: int, process: tuple[int, int], generator: torch.Generator, device: torch.device
 ) -> Tensor:
-    """Draws the noise of all processes' rows and returns this one's, [length, rows].
+    """Draws the noise of all processes' rows and returns this one's, [length, rows, tries].
 
     All at once, so that the generator moves on by the same amount everywhere, however early episodes end.
     """
     index, processes = process
-    noise = torch.rand(length, rows * processes, generator=generator, dtype=torch.float64)
+    noise = torch.rand(length, rows * processes, tries, generator=generator, dtype=torch.float64)
     return noise[:, index * rows : (index + 1) * rows].to(device, torch.float32 if device.type == "mps" else None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -14,7 +14,16 @@ from torch.nn.functional import pad
 from rlfl_agents.rollout.collect import alike
 from rlfl_agents.rollout.rollout import PER_TOKEN, Rollout
 
-__all__ = ["gathered", "gathered_columns", "largest", "sum_across"]
+__all__ = ["gathered", "gathered_columns", "is_on_cpu", "largest", "sum_across"]
+
+
+def is_on_cpu(device: Literal["auto", "cpu"]) -> bool:
+    """Whether training runs on the CPU: as asked, or for want of an accelerator.
+
+    Accelerate has to be told: left to itself without an accelerator, it takes each of torchrun's processes for the only
+    one.
+    """
+    return device == "cpu" or not torch.accelerator.is_available()
 
 
 def gathered(rollout: Rollout, accelerator: Accelerator) -> Rollout:

@@ -11,7 +11,7 @@ from rlfl_agents.model.masks import Masks
 
 __all__ = ["PER_TOKEN", "Rollout", "rows_of"]
 
-PER_TOKEN = ("completions", "active", "log_probs", "values", "rewards")
+PER_TOKEN = ("completions", "active", "log_probs", "values", "rewards", "is_right", "wrong")
 """The fields of a rollout that are [B, T]."""
 
 
@@ -26,6 +26,8 @@ class Rollout:
         log_probs: Float32 [B, T], of the chosen tokens; 0 where not active.
         values: Float32 [B, T], of the states before each token; 0 without a value head.
         rewards: Float32 [B, T], from the environment.
+        is_right: Bool [B, T], where a token was found that a success can follow; False where none was judged.
+        wrong: Int64 [B, T], the first token drawn that none can follow, or `NONE_WRONG`; likewise.
         is_success: Bool [B].
         mask_table: Bool [R, V], True = legal: the different masks that were met.
         mask_rows: Int32 [B, T], each position's row of the table; [1, T] where all episodes have the same, [1, 1] where
@@ -42,6 +44,8 @@ class Rollout:
     log_probs: Tensor
     values: Tensor
     rewards: Tensor
+    is_right: Tensor
+    wrong: Tensor
     is_success: Tensor
     mask_table: Tensor
     mask_rows: Tensor

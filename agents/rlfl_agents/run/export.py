@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast
+import numpy as np
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from rlfl_agents.config import Settings
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import no_progress_bar
 from rlfl_agents.model.policy import Policy
-from rlfl_envs import Tokenizer, TokenVectorEnv
+from rlfl_envs import StoppingTask, Tokenizer, TokenVectorEnv
 
 __all__ = ["export"]
 
@@ -44,27 +45,59 @@ def export(
     """
     facts = {
         "env_id": config.env_id,
-        "env_kwargs": config.env_kwargs,
+        "env_kwargs": config.env_kwargs | ({"vocabulary": "."} if envs.tokenizer.name else {}),  # the copy beside it
         "prompt_length": envs.prompt_length,
         "completion_length": envs.completion_length,
         "temperature": temperature,
         "trained_by": trained_by,
     }
-    model, tokenizer = policy.language_model, envs.tokenizer
+    model = policy.language_model
     with write_folder(folder, last="config.json") as temporary, no_progress_bar():
         if policy.has_adapters:
             policy.model.save_pretrained(temporary / "adapter")
             model = copy.deepcopy(policy.model).merge_and_unload()
         model.save_pretrained(temporary)
-        names = {role: tokenizer.id_to_token(i) for role, i in _special_tokens(tokenizer).items() if i is not None}
-        fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend, padding_side="left", **names)
-        fast.save_pretrained(temporary)
-        (temporary / "README.md").write_text(_card(policy, facts, row), encoding="utf-8")
+        _generation(policy, envs).save_pretrained(temporary)
+        _save_tokenizer(envs.tokenizer, temporary)
+        (temporary / "README.md").write_text(_card(policy, envs, facts, row), encoding="utf-8")
         (temporary / "rlfl.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes a vocabulary as Transformers reads it: BOS before each prompt, padding on the left."""
+    roles = {"pad_token": tokenizer.pad_id, "eos_token": tokenizer.eos_id, "bos_token": tokenizer.bos_id}
+    names = {role: None if i is None else tokenizer.id_to_token(i) for role, i in roles.items()}
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.as_published(),
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+        **{role: name for role, name in names.items() if name is not None},
+    )
+    fast.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"  # where a role is not named, one would be guessed
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | names, indent=2) + "\n", encoding="utf-8")
+
+
+def _generation(policy: Policy, envs: TokenVectorEnv) -> GenerationConfig:
+    """What makes `generate` write as the environment lets a policy write: as much, as legal, and to the same ends."""
+    tokenizer, task = envs.tokenizer, envs.task
+    known = policy.language_model.get_output_embeddings().weight.shape[0]
+    legal = {*np.flatnonzero(tokenizer.ordinary).tolist(), *tokenizer.eos_ids}
+    return GenerationConfig(
+        do_sample=False,
+        max_new_tokens=envs.completion_length,
+        min_new_tokens=task.config.min_completion_tokens or None,
+        suppress_tokens=[i for i in range(known) if i not in legal],
+        eos_token_id=[*tokenizer.eos_ids],
+        pad_token_id=tokenizer.pad_id,
+        bos_token_id=tokenizer.bos_id,
+    )
 
 
 _CARD = """---
 library_name: transformers
+pipeline_tag: text-generation
 tags: [rlfl-envs, reinforcement-learning]
 ---
 
@@ -73,31 +106,50 @@ tags: [rlfl-envs, reinforcement-learning]
 Trained with `rlfl-envs` by {trained_by}; arguments of the environment: `{env_kwargs}`.
 Held-out success, greedy: {success}.
 
-Its inputs are the environment's observations: the prompt, left-padded to {prompt_length} columns, then up to
-{completion_length} completion tokens. {positions}
-
 ```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
+{imports}from transformers import AutoModelForCausalLM, AutoTokenizer
 
-model = AutoModelForCausalLM.from_pretrained("FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+folder = "."  # where this file is
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
+prompts = [{prompt!r}]
+inputs = tokenizer(prompts, {padding}, return_tensors="pt")
+written = model.generate(**inputs{positions})
+print(tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 ```
+
+It answers greedily in up to {completion_length} tokens, as `rlfl eval` measures it. {notes}
 """
 
+_BY_TEXT = """`pipeline("text-generation", folder)` gives the same answers."""
+_BY_COLUMN = """It counts positions by columns: every prompt fills {prompt_length} of them, and its last token
+has always the same position. So `position_ids` have to be given as above. Without them, in a `pipeline` above all, it
+answers other things, and mostly wrong ones. A policy that is trained with `--position-ids text` needs none."""
+_MASKED = """
+It was trained and measured under the environment's mask (`mask="syntax"`), which `generate` does not know: where the
+mask would have forbidden its first choice, it answers something else here."""
+_STOPPED = """
+The environment also ends a completion where the task's own rule says that it is complete; `generate` writes on."""
 
-def _card(policy: Policy, facts: dict[str, Any], row: Mapping[str, float]) -> str:
-    by_column = "Positions count columns: pass `position_ids` = 0, 1, 2, ... from the first padding column on."
-    by_text = "Positions count from the first real token, as `generate` does by itself."
+
+def _card(policy: Policy, envs: TokenVectorEnv, facts: dict[str, Any], row: Mapping[str, float]) -> str:
+    width, first = envs.prompt_length, policy.first_position
+    by_column = policy.position_ids == "columns"
     low, high = row.get("eval/success_low", 0.0), row.get("eval/success_high", 0.0)
     success = (
         f"{row['eval/success']:.3f} (95% interval {low:.3f} to {high:.3f})" if "eval/success" in row else "not measured"
     )
+    notes = _BY_COLUMN.format(**facts) if by_column else _BY_TEXT
+    notes += _MASKED if envs.task.config.mask != "none" else ""
+    notes += _STOPPED if isinstance(envs.task, StoppingTask) else ""
     return _CARD.format(
         **facts,
         success=success,
-        positions=by_column if policy.position_ids == "columns" else by_text,
+        notes=notes,
+        prompt=envs.task.prompts_from_keys(np.zeros(1, dtype=np.uint64))[0].text,
+        imports="import torch\n" if by_column else "",
+        padding=f'padding="max_length", max_length={width}' if by_column else "padding=True",
+        positions=f", position_ids=torch.arange({first}, {first + width}).expand(len(prompts), -1)"
+        if by_column
+        else "",
     )
-
-
-def _special_tokens(tokenizer: Tokenizer) -> dict[str, int | None]:
-    return {"pad_token": tokenizer.pad_id, "eos_token": tokenizer.eos_id, "bos_token": tokenizer.bos_id}

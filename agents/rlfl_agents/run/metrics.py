@@ -41,7 +41,7 @@ METRICS: dict[str, str] = {
     "batch_entropy": "-sum_a p̄(a) log(p̄(a) + 1e-9), p̄ the mean distribution of the micro-batch, nats",
     "batch_max_action": "the largest entry of p̄, mean over positions: near 1 when every prompt gets the same answer",
     "loss": "policy_loss + vf_coef value_loss - entropy_coef entropy - batch_entropy_coef batch_entropy",
-    "policy_loss": "mean of max(-A r, -A clip(r, 1-c, 1+c))",
+    "policy_loss": 'mean of max(-A r, -A clip(r, 1-c, 1+c)); of -log p(right) - 0.3 log(1 - p(wrong)) for "tries"',
     "value_loss": "half the mean of max((v - R)^2, (v_clipped - R)^2)",
     "explained_variance": "1 - Var(R - v) / Var(R) over the rollout's tokens; 0 without a value head",
     "approx_kl": "mean of (r - 1) - log r: new against old policy",

@@ -80,7 +80,7 @@ def append_result(path: Path, result: Mapping[str, Any]) -> None:
 def changed_settings(config: Any) -> dict[str, Any]:
     """The settings of a dataclass that are not their defaults, JSON-able."""
     return {
-        field.name: value
+        field.name: list(value) if isinstance(value, tuple) else value
         for field in dataclasses.fields(config)
         if (value := getattr(config, field.name)) != _default(field)
     }

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,29 +25,14 @@ from rlfl_envs.task import Task
 from rlfl_envs.tasks.arithmetic.automaton import ArithmeticAutomaton
 from rlfl_envs.tasks.arithmetic.config import LARGEST_TOKEN, ArithmeticConfig
 from rlfl_envs.tasks.arithmetic.expressions import SYMBOLS, Expressions, Statements, read_expression
+from rlfl_envs.tasks.arithmetic.statements import MAX_TEXT, Problem, distance_from_adding, parse_statements, terms_of
+from rlfl_envs.tasks.arithmetic.viability import NumberTokens, ValueAutomaton, WorkedOutAutomaton
 from rlfl_envs.tokenization import Tokenizer, number_tokenizer
 
 __all__ = ["Arithmetic"]
 
 LARGEST_ERROR = 500  # where the paper caps the error; a malformed text has this one
 LARGEST_STEP = 10**9  # of a derivation in other vocabularies; keeps products within int64
-MAX_TEXT = 4096  # characters; anything longer is malformed, so that judging takes bounded time
-_LEXEMES = re.compile(r"[0-9]+|[^ ]")
-
-
-class Problem(NamedTuple):
-    """What judging a completion needs.
-
-    Attributes:
-        value: v, the value of the expression.
-        operators: How many operators the completion's first statement must have; every later one has one fewer, and
-            the last none.
-        terms: The expression's, with `reward="worked_out"`; none otherwise.
-    """
-
-    value: int
-    operators: int
-    terms: tuple[int, ...] = ()
 
 
 class Arithmetic(Task):
@@ -122,6 +108,7 @@ class Arithmetic(Task):
     part_names: ClassVar[tuple[str, ...]] = ("error", "steps_correct", "well_formed")
     config: ArithmeticConfig
     syntax: ArithmeticAutomaton
+    successes: ValueAutomaton | WorkedOutAutomaton
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of ArithmeticConfig by name; raises ConfigError."""
@@ -148,6 +135,7 @@ class Arithmetic(Task):
         self.syntax = ArithmeticAutomaton(
             self.is_signed, may_stop_early=config.reward == "paper", may_multiply=config.reward != "worked_out"
         )
+        self.successes = WorkedOutAutomaton() if config.reward == "worked_out" else ValueAutomaton(self.is_signed)
         self._data_type = np.dtype([("value", np.int64), ("operators", np.int64)])
         if config.reward == "worked_out":
             terms = ("terms", np.int64, (self._max_operators + 1,))
@@ -174,6 +162,14 @@ class Arithmetic(Task):
         else:
             prompt, completion = lengths[0] + 1, lengths[-1]
         return prompt, completion
+
+    @cached_property
+    def array_successes(self) -> NumberTokens | None:
+        """`successes` in the number vocabulary, where an integer is a token; None in others."""
+        if not self._by_number:
+            return None
+        most = self._max_operators if self.config.reward == "worked_out" else None
+        return NumberTokens(self.tokenizer, LARGEST_TOKEN, self._symbols, self.max_completion_tokens, most)
 
     def _longest_statement(self, done: int) -> int:
         """The most tokens of the statement after `done` combinations; each shortens a text by a character at least."""
@@ -221,7 +217,7 @@ class Arithmetic(Task):
         Raises:
             PromptError: The text is no such thing, or does not fit the vocabulary or the budget.
         """
-        statements = None if len(text) > MAX_TEXT else self._parse(text.removesuffix("="))
+        statements = None if len(text) > MAX_TEXT else parse_statements(text.removesuffix("="), self.is_signed)
         if (
             statements is None
             or not text.endswith("=")
@@ -245,7 +241,7 @@ class Arithmetic(Task):
         if abs(value) > self.config.max_value or (value < 0 and not self.is_signed):
             raise PromptError(f"prompt={text!r} has value {value}; allowed: up to max_value={self.config.max_value}.")
         text = text.replace(" ", "")
-        terms = _terms(text.removesuffix("=")) if self.config.reward == "worked_out" else ()
+        terms = terms_of(text.removesuffix("=")) if self.config.reward == "worked_out" else ()
         prompt = Prompt(text, Problem(value, operators - 1 if self.config.work == "required" else 0, terms))
         try:
             self.encode_prompt(prompt)
@@ -298,7 +294,7 @@ class Arithmetic(Task):
         return [self._judge(prompt.data, completion) for prompt, completion in zip(prompts, completions, strict=True)]
 
     def _judge(self, problem: Problem, completion: str) -> Outcome:
-        statements = self._parse(completion) or []
+        statements = parse_statements(completion, self.is_signed) or []
         due = [problem.operators - i for i in range(problem.operators + 1)]
         is_whole = len(statements) == len(due)
         counts = [operators for _, operators in statements]
@@ -309,8 +305,8 @@ class Arithmetic(Task):
         if self.config.reward == "worked_out":
             if "*" in completion:
                 return self._malformed()
-            chain = [problem.terms, *map(_terms, completion.split("="))]
-            errors = [_distance_from_adding(before, after) for before, after in pairwise(chain)]
+            chain = [problem.terms, *map(terms_of, completion.split("="))]
+            errors = [distance_from_adding(before, after) for before, after in pairwise(chain)]
             is_success = not any(errors)
         error = min(sum(errors), LARGEST_ERROR)
         parts = {"error": float(error), "steps_correct": errors.count(0) / len(due), "well_formed": 1.0}
@@ -327,42 +323,6 @@ class Arithmetic(Task):
     def illegal_outcome(self) -> Outcome:
         """As bad as malformed."""
         return self._malformed("illegal")
-
-    def _parse(self, text: str) -> list[tuple[int, int]] | None:
-        """Reads "statement=statement=..." in one pass: (value, operators) of each, or None if any is malformed."""
-        if len(text) > MAX_TEXT:
-            return None
-        statements = []
-        total, product, operators = (
-            0,
-            1,
-            0,
-        )  # of the statement so far: finished terms, and the product under way with its sign
-        expects_number, may_be_signed = True, self.is_signed
-        for lexeme in _LEXEMES.findall(text):
-            if expects_number:
-                if lexeme == "-" and may_be_signed:
-                    product, may_be_signed = -product, False
-                elif lexeme.isdecimal() and lexeme.isascii() and (lexeme == "0" or lexeme[0] != "0"):
-                    product *= int(lexeme)
-                    expects_number = False
-                else:
-                    return None
-                continue
-            if lexeme == "*":
-                operators += 1
-            elif lexeme == "+" or (lexeme == "-" and self.is_signed):
-                total, product, operators = total + product, 1 if lexeme == "+" else -1, operators + 1
-            elif lexeme == "=":
-                statements.append((total + product, operators))
-                total, product, operators = 0, 1, 0
-            else:
-                return None
-            expects_number, may_be_signed = True, self.is_signed
-        if expects_number:
-            return None
-        statements.append((total + product, operators))
-        return statements
 
     # --- the array path: the number vocabulary ---------------------------------------------------------------------
 
@@ -488,16 +448,3 @@ class Arithmetic(Task):
 def _read_problem(value: int, operators: int, *terms: NDArray[np.int64]) -> Problem:
     """One row of what `arrays_from_keys` returns; its terms are padded."""
     return Problem(value, operators, *(tuple(padded[: operators + 2].tolist()) for padded in terms))
-
-
-def _terms(statement: str) -> tuple[int, ...]:
-    """The terms of a well-formed sum."""
-    return tuple(map(int, statement.split("+")))
-
-
-def _distance_from_adding(before: Sequence[int], after: Sequence[int]) -> int:
-    """The least sum of differences between a statement and what adding two neighbours of the one before would give."""
-    return min(
-        sum(abs(x - y) for x, y in zip([*before[:i], before[i] + before[i + 1], *before[i + 2 :]], after, strict=True))
-        for i in range(len(before) - 1)
-    )

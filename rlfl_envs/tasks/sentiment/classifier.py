@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import itertools
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -131,11 +132,12 @@ class _HubClassifier:
         if not positive:
             raise ConfigError(f"classifier={name!r} has the labels {[*labels.values()]}; none is positive.")
         self._positive = positive[0]
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
-            self._model.config.pad_token_id = self._tokenizer.pad_token_id
-        known = getattr(self._model.config, "max_position_embeddings", None) or _MAX_TOKENS
-        self._max_tokens = min(_MAX_TOKENS, self._tokenizer.model_max_length, known)
+        if self._model.config.pad_token_id is None:  # the kind that reads the last token asks what padding is
+            ids = (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id)
+            self._model.config.pad_token_id = next((i for i in ids if i is not None), -1)
+        known = getattr(self._model.config, "max_position_embeddings", None)  # XLNet's -1 says that there is no limit
+        limits = (_MAX_TOKENS, self._tokenizer.model_max_length, known)
+        self._max_tokens = min(limit for limit in limits if limit is not None and limit > 0)
         try:  # what does not work should not work now, rather than at a completion
             self(["a " * 2 * self._max_tokens, "a"])
         except (IndexError, RuntimeError, ValueError) as error:
@@ -143,17 +145,32 @@ class _HubClassifier:
             raise ConfigError(f"classifier={name!r} cannot read {self._max_tokens} tokens ({reason}).") from error
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        import torch
-
         # A lone surrogate, which only a test would write, cannot be encoded.
         clean = [text.encode(errors="replace").decode() for text in texts]
-        found = []
+        found = np.full(len(clean), 0.5)  # what a text without a token says
+        if clean:
+            inputs = self._tokenizer(clean, truncation=True, max_length=self._max_tokens)
+            for rows in _alike([len(ids) for ids in inputs["input_ids"]]):
+                found[rows] = self._positive_in({name: [each[row] for row in rows] for name, each in inputs.items()})
+        return found
+
+    def _positive_in(self, inputs: dict[str, list[list[int]]]) -> NDArray[np.float64]:
+        """Texts of equally many tokens to probabilities of being positive, float64 [n]."""
+        import torch
+
+        device = self._model.device
         with torch.no_grad():
-            for start in range(0, len(clean), _BATCH):
-                batch = clean[start : start + _BATCH]
-                inputs = self._tokenizer(
-                    batch, return_tensors="pt", padding=True, truncation=True, max_length=self._max_tokens
-                )
-                logits = self._model(**inputs.to(self._model.device)).logits
-                found.append(logits.softmax(dim=-1)[:, self._positive].double().cpu().numpy())
-        return np.concatenate(found) if found else np.zeros(0)
+            logits = self._model(**{name: torch.tensor(rows, device=device) for name, rows in inputs.items()}).logits
+        positive: NDArray[np.float64] = logits.softmax(dim=-1)[:, self._positive].double().cpu().numpy()
+        return positive
+
+
+def _alike(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Batches of texts of equal length: padding, which many classifiers count or mistake for text, is never needed.
+
+    So a text's probability depends on the text alone.
+    """
+    order = sorted((row for row, length in enumerate(lengths) if length), key=lengths.__getitem__)
+    for _, rows in itertools.groupby(order, key=lengths.__getitem__):
+        alike = [*rows]
+        yield from (alike[start : start + _BATCH] for start in range(0, len(alike), _BATCH))

@@ -82,6 +82,42 @@ def test_a_classifier_without_padding_and_with_a_short_context(tmp_path: Path) -
     assert load_classifier(name)(["abc " * 100, "a"]).shape == (2,)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pad", ["[PAD]", None])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "opt", "xlnet", "bert"])
+def test_a_probability_is_a_function_of_the_text(tmp_path: Path, family: str, pad: str | None, side: str) -> None:
+    """Alone, and in batches of other lengths and orders, whatever the family does with padding on either side."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    name = _save_classifier(tmp_path, {0: "negative", 1: "positive"}, **({"pad_token": pad} if pad else {}))
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer.padding_side = side
+    tokenizer.save_pretrained(name)
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    own = {
+        "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2},
+        "xlnet": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 16},
+        "opt": shape | {"ffn_dim": 16, "word_embed_proj_dim": 16},
+    }
+    labels = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}}
+    config = AutoConfig.for_model(family, **own.get(family, shape), vocab_size=12, pad_token_id=None, **labels)
+    model = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.ndim == 2:
+                weights.normal_()
+    model.save_pretrained(name)
+    load_classifier.cache_clear()
+    classifier = load_classifier(name)
+    texts = ["abc", "hg fedabcab", "a", "ab" * 10, "hh", "bca", "b"]
+    alone = np.array([classifier([text])[0] for text in texts])
+    assert np.ptp(alone) > 0.1
+    np.testing.assert_allclose(classifier(texts), alone, atol=1e-5)
+    np.testing.assert_allclose(classifier(texts[::-1]), alone[::-1], atol=1e-5)
+    assert classifier(["", *texts]).shape == (8,)
+
+
 def test_what_is_no_classifier(tmp_path: Path) -> None:
     """A name nobody knows, labels without a positive one, and a model of another kind get one sentence each."""
     from transformers import GPT2Config, GPT2LMHeadModel

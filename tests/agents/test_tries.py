@@ -1,0 +1,185 @@
+"""Tries: what is drawn, what is taken, the loss by hand; a run learns, resumes, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.environments import make_envs
+from rlfl_agents.learn import losses
+from rlfl_agents.ppo import train
+from rlfl_agents.rollout.collect import collect
+from rlfl_agents.rollout.tries import NONE_WRONG, Candidates, choose, draw_candidates
+from rlfl_agents.run.checkpoint import latest, load
+from rlfl_envs import ConfigError, TokenVectorEnv
+
+from .conftest import small_config, small_policy
+
+TRIES: dict[str, Any] = {
+    "env_kwargs": {"alphabet": "abc", "length": 3, "split": "all", "rewards": "tokens"},
+    "advantage": "tries",
+    "tries": 6,
+    "random_tries": 2,
+    "group_size": 2,
+    "batch_entropy_coef": 0.02,
+}
+
+
+def tokens_envs(rows: int, **arguments: Any) -> TokenVectorEnv:
+    """Copy, rewarded for tokens."""
+    return make_envs("rlfl/Copy-v0", rows, rewards="tokens", **arguments)
+
+
+def test_loss_by_hand() -> None:
+    """-log p(right) - 0.3 log(1 - p(wrong)), each where there is one, over the active states."""
+    probs = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]], [[0.25, 0.25, 0.5], [0.8, 0.1, 0.1]]])
+    completions = torch.tensor([[0, 2], [1, 0]])
+    is_right = torch.tensor([[True, True], [False, True]])
+    wrong = torch.tensor([[2, NONE_WRONG], [1, 1]])
+    active = torch.tensor([[True, True], [True, False]])
+    found = losses.tries_loss(probs.log(), completions, is_right, wrong, active)
+    terms = [-math.log(0.5) - 0.3 * math.log(0.8), -math.log(0.3), -0.3 * math.log(0.75)]
+    assert float(found) == pytest.approx(sum(terms) / 3)
+
+
+def test_a_group_that_shares_its_distribution_counts_each_member() -> None:
+    """One distribution for both rows gives what two equal ones give."""
+    log_dist = torch.randn(1, 1, 5, generator=torch.Generator().manual_seed(0)).log_softmax(dim=-1)
+    rest = (torch.tensor([[3], [1]]), torch.tensor([[True], [False]]), torch.tensor([[2], [1]]), torch.ones(2, 1) > 0)
+    shared, apart = losses.tries_loss(log_dist, *rest), losses.tries_loss(log_dist.repeat(2, 1, 1), *rest)
+    assert float(shared) == pytest.approx(float(apart))
+
+
+def test_the_gradient_is_whole_where_the_policy_is_sure_and_wrong() -> None:
+    """At a probability that rounds to 1, the wrong token's logit still goes down at full strength."""
+    logits = torch.tensor([[[60.0, 0.0, 0.0]]], requires_grad=True)
+    assert logits.softmax(dim=-1)[0, 0, 0] == 1
+    nothing = torch.zeros(1, 1, dtype=torch.int64)
+    losses.tries_loss(logits.log_softmax(dim=-1), nothing, nothing > 0, nothing, nothing == 0).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad[0, 0], 0.3 * torch.tensor([1.0, -0.5, -0.5]))
+
+
+def test_what_is_drawn() -> None:
+    """The policy's own tokens come first and have its frequencies; the others are even over what is legal."""
+    envs = tokens_envs(64, mask="syntax")
+    policy = small_policy(envs, scale=2.0)
+    observation, _ = envs.reset(seed=0)
+    shared = torch.as_tensor(observation[::64, : envs.prompt_length])
+    state = policy.start(shared, 64)
+    noise = torch.rand(64, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    masks = torch.as_tensor(envs.action_masks())
+    with torch.no_grad():
+        found = draw_candidates(policy, state, noise, masks, 1.0, 20)
+    assert found.tokens.shape == (64, 40)
+    own, even = (part.flatten().bincount(minlength=11) / part.numel() for part in found.tokens.split(20, dim=1))
+    torch.testing.assert_close(own.float(), found.log_dist[0].exp(), atol=0.04, rtol=0)
+    torch.testing.assert_close(even.float(), masks[0] / masks[0].sum(), atol=0.04, rtol=0)
+
+
+def test_the_first_right_token_is_taken() -> None:
+    """And the first wrong one noted; where none is right the first is taken, where none is wrong none is noted."""
+    envs = tokens_envs(3, alphabet="ab", length=2)
+    envs.reset(seed=0, options={"prompt": ["ab", "ba", "aa"]})
+    a, b = envs.tokenizer.encode("ab")
+    tokens = torch.tensor([[b, a, a], [a, a, 0], [a, a, a]])
+    log_dist = torch.randn(3, envs.tokenizer.vocab_size).log_softmax(dim=-1)
+    chosen = choose(Candidates(tokens, log_dist, torch.zeros(3)), envs)
+    assert chosen.tokens.tolist() == [a, a, a]
+    assert chosen.is_right.tolist() == [True, False, True]
+    assert chosen.wrong.tolist() == [b, a, NONE_WRONG]
+    assert chosen.log_probs.tolist() == log_dist[:, a].tolist()
+
+
+@pytest.mark.parametrize("env_id", ["rlfl/ArithmeticSteps-v0", "rlfl/Arithmetic-v0"])
+def test_a_rollout_goes_on_with_right_tokens(env_id: str) -> None:
+    """An episode ends at its first state without a right token, or in success, and what it earned is on its tokens."""
+    envs = make_envs(env_id, 24, rewards="tokens")
+    policy = small_policy(envs, scale=2.0, value="none")
+    rollout = collect(policy, envs, torch.Generator().manual_seed(0), group_size=4, tries=40, random_tries=30, seed=5)
+    lengths = rollout.active.sum(dim=1)
+    last = rollout.is_right[torch.arange(24), lengths - 1]
+    assert last.tolist() == rollout.is_success.tolist()
+    for row, length in enumerate(lengths.tolist()):
+        assert rollout.is_right[row, : length - 1].all()
+        assert not rollout.is_right[row, length:].any()
+        assert (rollout.wrong[row, length:] == NONE_WRONG).all()
+    failed = ~rollout.is_success
+    assert failed.any()
+    ends = lengths[failed] - 1
+    assert rollout.wrong[failed, ends].tolist() == rollout.completions[failed, ends].tolist()
+    assert (rollout.rewards[rollout.is_right] > 0).all()
+    assert (rollout.rewards[~rollout.is_right] == 0).all()
+    assert rollout.episode_rewards[rollout.is_success].tolist() == pytest.approx([1.0] * int(rollout.is_success.sum()))
+    with torch.no_grad():
+        dist, _ = policy(rollout.prompts, rollout.completions, rollout.masks)
+    found = losses.gather_log_probs(dist, rollout.completions)
+    torch.testing.assert_close(found[rollout.active], rollout.log_probs[rollout.active], atol=2e-5, rtol=1e-4)
+
+
+def test_two_processes_try_what_one_would() -> None:
+    """Halves with their share of the noise and of the environments' seeds equal the whole."""
+    envs, half = tokens_envs(16), tokens_envs(8)
+    policy = small_policy(envs)
+    settings: dict[str, Any] = {"group_size": 2, "tries": 5, "random_tries": 2}
+    noise = [torch.Generator().manual_seed(0) for _ in range(3)]
+    whole = collect(policy, envs, noise[0], seed=100, **settings)
+    parts = [collect(policy, half, noise[1 + i], seed=100 + 8 * i, process=(i, 2), **settings) for i in range(2)]
+    assert torch.cat([part.is_success for part in parts]).tolist() == whole.is_success.tolist()
+    for name in ("completions", "is_right", "wrong"):
+        whole_rows = [row[keep].tolist() for row, keep in zip(getattr(whole, name), whole.active, strict=True)]
+        rows = [row[keep].tolist() for p in parts for row, keep in zip(getattr(p, name), p.active, strict=True)]
+        assert rows == whole_rows
+
+
+def test_a_run_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """Groups, minibatches and all: half a run resumed ends with the weights of an unbroken one, and it has learned."""
+    config = small_config(**TRIES, total_samples=16 * 60, minibatches=2, eval_every=60, learning_rate=1e-2)
+    row = train(config, tmp_path / "whole", quiet=True)
+    assert row["eval/success"] > 0.9
+    short = small_config(**TRIES, total_samples=16 * 4, minibatches=2)
+    half = small_config(**TRIES, total_samples=16 * 2, minibatches=2)
+    train(short, tmp_path / "unbroken", quiet=True)
+    train(half, tmp_path / "broken", quiet=True)
+    train(short, tmp_path / "broken", resume=True, quiet=True)
+    one, two = (load(latest(tmp_path / name) or tmp_path) for name in ("unbroken", "broken"))
+    for weight in one["model"]:
+        torch.testing.assert_close(one["model"][weight], two["model"][weight])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"env_kwargs": {}}, "needs env_kwargs={'rewards': 'tokens'}"),
+        ({"random_tries": 7}, "random_tries=7 is not allowed; allowed: 0..6"),
+        ({"kl": "fixed"}, "kl='fixed' must be 'off'"),
+        ({"target_kl": 0.1}, "target_kl=0.1 None"),
+        ({"advantage": "rloo"}, "tries=6 and random_tries=2 are for advantage='tries' alone"),
+    ],
+)
+def test_what_is_refused(changes: dict[str, Any], words: str) -> None:
+    """Settings that have no meaning together are refused by name."""
+    with pytest.raises(ConfigError, match=words):
+        small_config(**(TRIES | changes))
+
+
+def test_a_task_that_cannot_judge_is_refused() -> None:
+    """By the environment, before anything is learned."""
+    config = PPOConfig(env_id="rlfl/Sentiment-v0", env_kwargs={"rewards": "tokens"}, advantage="tries", tries=2)
+    with pytest.raises(ConfigError, match="Sentiment, which cannot judge single tokens"):
+        make_envs(config.env_id, 2, **config.env_kwargs)
+
+
+def test_levels_are_played_by_weight() -> None:
+    """Prompts of a level with all the weight are of that level; another rollout without weights plays the whole."""
+    envs = make_envs("rlfl/ArithmeticSteps-v0", 32)
+    policy = small_policy(envs)
+    collect(policy, envs, torch.Generator().manual_seed(0), seed=1, level_weights=(0, 1, 0, 0, 0))
+    assert {len(prompt.text) for prompt in envs.prompts} <= {4, 5, 6}
+    collect(policy, envs, torch.Generator().manual_seed(0), seed=1)
+    assert max(len(prompt.text) for prompt in envs.prompts) > 6

@@ -1,0 +1,174 @@
+"""Verdicts on tokens: whether a success can still follow is what a search through all completions finds."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlfl_envs import ActionError, ConfigError, TokenEnv, TokenVectorEnv, ViableTask, list_ids, load_task
+
+STEPS = "rlfl/ArithmeticSteps-v0"
+WORKED = {"reward": "worked_out", "expression_length": 5}
+_CASES: list[tuple[str, dict[str, Any], str, str]] = [
+    ("rlfl/Copy-v0", {"alphabet": "ab", "length": 3, "max_completion_tokens": 5}, "aba", "a b"),
+    ("rlfl/Copy-v0", {"alphabet": "ab", "length": 4, "max_completion_tokens": 3}, "abba", "a b"),
+    ("rlfl/Copy-v0", {"alphabet": "ab", "length": 3, "mask": "syntax"}, "bba", "a b"),
+    ("rlfl/Brackets-v0", {"kinds": 2, "depth": 3}, "([", "( ) [ ]"),
+    ("rlfl/Brackets-v0", {"kinds": 1, "depth": 3, "max_completion_tokens": 6}, "((", "( )"),
+    ("rlfl/Arithmetic-v0", {}, "2+3+4=5+4=", "0 4 8 9 10 + ="),
+    ("rlfl/Arithmetic-v0", {"vocabulary": "characters"}, "2+3+8=5+8=", "0 1 3 + ="),
+    ("rlfl/ArithmeticAnswer-v0", {"max_completion_tokens": 2}, "2+3=", "1 2 3 4 5 6 + ="),
+    ("rlfl/ArithmeticAnswer-v0", {"operators": "+-", "max_completion_tokens": 3}, "2-5=", "3 2 + - ="),
+    ("rlfl/ArithmeticAnswer-v0", {"operators": "+-", "max_completion_tokens": 2}, "5-5=", "0 2 + - ="),
+    ("rlfl/ArithmeticAnswer-v0", {"operators": "+-", "vocabulary": "characters"}, "5-29=", "0 2 4 - + ="),
+    (STEPS, WORKED, "1+0+2=", "0 1 2 3 + * ="),
+    (STEPS, WORKED | {"max_completion_tokens": 6}, "1+0+1=", "0 1 2 + ="),
+    (STEPS, WORKED | {"max_completion_tokens": 4}, "1+0+1=", "0 1 2 + ="),
+    (STEPS, WORKED | {"max_completion_tokens": 3}, "1+2=", "1 2 3 + ="),
+    (STEPS, WORKED | {"vocabulary": "characters"}, "1+0+1=", "0 1 2 + ="),
+    (STEPS, WORKED | {"vocabulary": "characters", "max_completion_tokens": 6}, "9+1+1=", "1 2 9 0 + ="),
+    (STEPS, WORKED | {"expression_length": 7, "max_completion_tokens": 7}, "0+1+0=", "0 1 + ="),
+    (STEPS, {"reward": "strict", "expression_length": 5}, "1+1+0=", "0 1 2 + * ="),
+    (STEPS, {"reward": "strict", "expression_length": 5, "max_completion_tokens": 7}, "1+1=", "2 1 + ="),
+    (STEPS, {"reward": "paper", "expression_length": 5, "vocabulary": "characters"}, "1+1+0=", "0 1 2 + ="),
+    (STEPS, {"operators": "+-", "expression_length": 5, "max_completion_tokens": 6}, "1-2-1=", "1 2 + - ="),
+    (STEPS, {"operators": "+-", "expression_length": 5, "max_completion_tokens": 5}, "1-1+0=", "1 0 - ="),
+    (STEPS, {"operators": "*", "expression_length": 5}, "1*2*1=", "1 2 * + ="),
+]
+
+
+@pytest.mark.parametrize("case", _CASES, ids=lambda case: f"{case[0][5:-3]} {case[1]} {case[2]}")
+def test_verdicts_are_what_a_search_finds(case: tuple[str, dict[str, Any], str, str]) -> None:
+    """After every completion of these tokens: a token is right if and only if some success begins so."""
+    env_id, arguments, prompt, words = case
+    task = load_task(env_id, **arguments)
+    tokens = [*(task.tokenizer.encode(word)[0] for word in words.split()), task.tokenizer.eos_id]
+    ordinary, budget = tokens[:-1], task.max_completion_tokens
+    written = [each for length in range(budget + 1) for each in product(ordinary, repeat=length)]
+    texts = task.tokenizer.decode_batch([[*each] for each in written])
+    outcomes = task.evaluate([task.parse_prompt(prompt)] * len(written), texts)
+    ends = [(task.tokenizer.eos_id,) if len(each) < budget else () for each in written]
+    successes = [
+        (*each, *end) for each, end, outcome in zip(written, ends, outcomes, strict=True) if outcome.is_success
+    ]
+    assert successes or budget < task.default_budget
+    viable = {success[:length] for success in successes for length in range(len(success) + 1)}
+    rng = np.random.default_rng(0)
+    for length in range(budget):
+        begun = [each for each in written if len(each) == length]
+        chosen = [each for each in begun if each in viable]
+        chosen += [begun[i] for i in rng.permutation(len(begun))[:100]]
+        envs = _played(env_id, arguments, prompt, chosen)
+        verdicts = envs.judge_tokens(np.tile(tokens, (len(chosen), 1)))
+        for each, row, open_ in zip(chosen, verdicts.tolist(), ~envs._finished, strict=True):
+            expected = [open_ and (*each, token) in viable for token in tokens]
+            assert row == expected, task.tokenizer.decode([*each])
+
+
+def _envs(env_id: str, num_envs: int, autoreset_mode: str = "Disabled", **arguments: Any) -> TokenVectorEnv:
+    return TokenVectorEnv(load_task(env_id, **arguments), num_envs, autoreset_mode=autoreset_mode)
+
+
+def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: list[tuple[int, ...]]) -> TokenVectorEnv:
+    """Environments that have written these completions, all of one length."""
+    envs = _envs(env_id, len(completions), **arguments)
+    envs.reset(seed=0, options={"prompt": prompt})
+    for tokens in zip(*completions, strict=True):
+        envs.step(np.array(tokens))
+    return envs
+
+
+@pytest.mark.parametrize(
+    ("env_id", "arguments"),
+    [
+        ("rlfl/Copy-v0", {}),
+        ("rlfl/Brackets-v0", {}),
+        ("rlfl/Arithmetic-v0", {"operators": "+-*"}),
+        ("rlfl/ArithmeticAnswer-v0", {"vocabulary": "characters", "max_operand": 500, "max_value": 999}),
+        (STEPS, {}),
+        (STEPS, {"reward": "worked_out"}),
+        (STEPS, {"reward": "worked_out", "vocabulary": "characters"}),
+        (STEPS, {"reward": "strict", "operators": "+-*", "vocabulary": "characters"}),
+    ],
+)
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**31))
+def test_whoever_writes_right_tokens_succeeds(env_id: str, arguments: dict[str, Any], seed: int) -> None:
+    """Random right tokens end in success, one is right at every step, and a scalar environment says the same."""
+    envs = _envs(env_id, 3, **arguments)
+    alone = TokenEnv(load_task(env_id, **arguments))
+    envs.reset(seed=seed)
+    alone.reset(seed=seed)
+    rng, every = np.random.default_rng(seed), np.arange(envs.tokenizer.vocab_size)
+    playing = np.ones(3, dtype=np.bool_)
+    success = np.zeros(3, dtype=np.bool_)
+    while playing.any():
+        verdicts = envs.judge_tokens(np.tile(every, (3, 1)))
+        assert verdicts.any(axis=1).tolist() == playing.tolist()
+        if playing[0]:
+            assert alone.judge_tokens(every).tolist() == verdicts[0].tolist()
+        actions = [int(rng.choice(every[row])) if row.any() else 0 for row in verdicts]
+        if playing[0]:
+            alone.step(actions[0])
+        _, _, terminated, _, infos = envs.step(np.array(actions))
+        success |= infos.get("is_success", False)
+        playing &= ~terminated
+    assert success.all()
+    assert not alone.judge_tokens(every).any()
+
+
+@pytest.mark.parametrize("env_id", ["rlfl/Copy-v0", STEPS])
+def test_judging_moves_nothing(env_id: str) -> None:
+    """With verdicts asked at some steps, in any order, observations and rewards are those without."""
+    asked, plain = (_envs(env_id, 8, "NextStep", max_completion_tokens=6) for _ in range(2))
+    rng, vocab_size = np.random.default_rng(0), asked.tokenizer.vocab_size
+    for left, right in zip(asked.reset(seed=3), plain.reset(seed=3), strict=True):
+        np.testing.assert_equal(left, right)
+    for step in range(60):
+        if step % 3 == 0:
+            tokens = rng.integers(3, vocab_size, (8, 5))
+            first = asked.judge_tokens(tokens)
+            np.testing.assert_equal(asked.judge_tokens(tokens), first)
+        actions = rng.integers(2, vocab_size, 8)
+        for left, right in zip(asked.step(actions), plain.step(actions), strict=True):
+            np.testing.assert_equal(left, right)
+
+
+def test_what_is_asked_late_is_what_was_asked_all_along() -> None:
+    """Environments that are asked at the end of a game alone have read all of it, autoresets included."""
+    early, late = (_envs(STEPS, 6, "NextStep", reward="worked_out") for _ in range(2))
+    early.reset(seed=1)
+    late.reset(seed=1)
+    rng, every = np.random.default_rng(1), np.arange(early.tokenizer.vocab_size)
+    for _ in range(50):
+        verdicts = early.judge_tokens(np.tile(every, (6, 1)))
+        actions = np.array([rng.choice(every[row]) if row.any() and rng.random() < 0.9 else 7 for row in verdicts])
+        early.step(actions)
+        late.step(actions)
+        if rng.random() < 0.2:
+            candidates = rng.integers(0, len(every), (6, 30))
+            np.testing.assert_equal(early.judge_tokens(candidates), late.judge_tokens(candidates))
+
+
+def test_which_tasks_can_judge() -> None:
+    """Those with an automaton of successes; the others say so by name."""
+    can = {env_id for env_id in list_ids() if env_id in {"rlfl/Sentiment-v0", "rlfl/Copy-v0", "rlfl/Brackets-v0"}}
+    assert {env_id for env_id in can if isinstance(load_task(env_id), ViableTask)} == can - {"rlfl/Sentiment-v0"}
+    envs = _envs("rlfl/Sentiment-v0", 1)
+    envs.reset(seed=0)
+    with pytest.raises(ConfigError, match="cannot judge single tokens"):
+        envs.judge_tokens(np.zeros((1, 1), dtype=np.int64))
+
+
+@pytest.mark.parametrize("candidates", [[[1.5]], [[1], [1]], [[99]], [[-1]], [3]])
+def test_only_tokens_are_judged(candidates: Any) -> None:
+    """Anything else is refused in the library's own words."""
+    envs = _envs("rlfl/Copy-v0", 1)
+    envs.reset(seed=0)
+    with pytest.raises(ActionError, match="allowed: integers"):
+        envs.judge_tokens(candidates)
