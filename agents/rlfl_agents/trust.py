@@ -69,22 +69,27 @@ def check_arguments(env_id: str, env_kwargs: Any, source: Path) -> None:
         )
 
 
-def check_run_settings(config: PPOConfig, env_kwargs: Mapping[str, Any], model: str | None, source: Path) -> None:
+def check_run_settings(
+    config: PPOConfig, env_id: str, env_kwargs: Mapping[str, Any], model: str | None, source: Path
+) -> None:
     """Refuses settings of a run that its folder must not choose.
 
     Args:
         config: The settings that the file names.
+        env_id: The id that the user has named; the file's own is not looked up, since that may import a module.
         env_kwargs: The arguments that the user has named.
         model: The model that the user has named.
         source: The file.
 
     Raises:
-        ConfigError: They would load code, a file or a download, or send metrics elsewhere.
+        ConfigError: They are of another id, would load code, a file or a download, or send metrics elsewhere.
     """
+    if config.env_id != env_id:
+        raise ConfigError(f"env_id={env_id!r}, but the run in {str(source.parent)!r} was begun with {config.env_id!r}.")
     chosen = {name: value for name, value in config.env_kwargs.items() if name not in env_kwargs}
     if chosen.get("vocabulary") == (model or config.model):  # the model's own
         chosen.pop("vocabulary", None)
-    check_arguments(config.env_id, chosen, source)
+    check_arguments(env_id, chosen, source)
     if model is None and config.model is not None and names_download(config.model):
         raise ConfigError(
             f"{str(source)!r} asks for model={config.model!r}, which is no folder here. {_HOW_TO_TRUST} Or say it "

@@ -147,6 +147,7 @@ def test_a_crafted_model_runs_nothing(name: str, run: Path, capsys: pytest.Captu
 
 
 SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
+    "an id with a module": ({"env_id": "kw.evil:me/Evil-v0"}, "was begun with 'kw.evil:me/Evil-v0'"),
     "task": ({"env_kwargs": {"task": "kw.evil:Evil"}}, "'task'"),
     "vocabulary": ({"env_kwargs": {"vocabulary": "kw/policy"}}, "asks for vocabulary='kw/policy'"),
     "a model of the hub": ({"model": "someone/else"}, "asks for model='someone/else'"),

@@ -48,7 +48,7 @@ class _Start:
         config = PPOConfig.read(begun)
         if not self.trust_folder:
             check_files(begun.parent)
-            check_run_settings(config, self.env_kwargs, self.model, begun)
+            check_run_settings(config, env_id, self.env_kwargs, self.model, begun)
         return config
 
 
