@@ -14,6 +14,7 @@ from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
 from sb3_contrib.common.maskable.utils import get_action_masks
 
+from rlfl_envs import printable
 from rlfl_envs.integrations.sb3 import make_sb3
 from rlfl_envs.integrations.sb3_features import TransformerFeatures
 
@@ -55,7 +56,7 @@ def main() -> None:
         actions, _ = model.predict(observations, deterministic=True, action_masks=get_action_masks(few))
         observations, rewards, ended, infos = few.step(actions)
         for i in [i for i in unfinished if ended[i]]:
-            print(f"{unfinished.pop(i)} -> {infos[i]['completion']}  {rewards[i]:.2f}")
+            print(printable(f"{unfinished.pop(i)} -> {infos[i]['completion']}  {rewards[i]:.2f}"))
 
 
 if __name__ == "__main__":

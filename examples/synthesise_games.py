@@ -71,8 +71,8 @@ def main(
 
     # Held-out games are judged by more playouts than training can afford.
     judging = {"num_playouts": PLAYOUTS}
-    after = load_policy(run / "ppo" / "policy", None, judging, num_envs=held_out)
-    before = load_policy(run / "warm", env_id, config.env_kwargs | judging, num_envs=held_out)
+    after = load_policy(run / "ppo" / "policy", None, judging, num_envs=held_out, trust_folder=True)
+    before = load_policy(run / "warm", env_id, config.env_kwargs | judging, num_envs=held_out, trust_folder=True)
     task = after.envs.task
     assert isinstance(task, GameSynthesis)
     evaluations = {

@@ -32,6 +32,7 @@ from rlfl_envs.errors import (
     suggest,
 )
 from rlfl_envs.hub import check_hub
+from rlfl_envs.printing import printable
 from rlfl_envs.protocols import (
     ArrayAutomaton,
     ArrayStarts,
@@ -44,7 +45,7 @@ from rlfl_envs.protocols import (
     StoppingTask,
     ViableTask,
 )
-from rlfl_envs.registration import find_id, list_ids, load_task, register_all, register_task
+from rlfl_envs.registration import arguments_that_load, find_id, list_ids, load_task, register_all, register_task
 from rlfl_envs.task import Task, TaskConfig, task_class
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import (
@@ -88,6 +89,7 @@ __all__ = [
     "UnknownIdError",
     "ViableTask",
     "__version__",
+    "arguments_that_load",
     "baselines",
     "cache_folder",
     "character_tokenizer",
@@ -102,6 +104,7 @@ __all__ = [
     "load_task",
     "load_tokenizer",
     "number_tokenizer",
+    "printable",
     "register_task",
     "suggest",
     "task_class",

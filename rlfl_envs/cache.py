@@ -1,11 +1,12 @@
 """The user's cache folder: what takes minutes to make is made once.
 
 A cached file is named by everything that it depends on, so that none is ever out of date; deleting the folder loses
-nothing but time.
+nothing but time. Beside it lies a checksum: a file that is damaged is made anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import uuid
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["cache_folder", "digest", "keep", "write"]
+__all__ = ["cache_folder", "digest", "is_whole", "keep", "write"]
 
 
 def cache_folder() -> Path:
@@ -48,8 +49,24 @@ def write(path: Path, content: bytes) -> None:
 
 
 def keep(path: Path, content: bytes) -> None:
-    """`write`; where that fails (a full disk, say), it warns."""
+    """`write`, with a checksum beside it; where that fails (a full disk, say), it warns."""
     try:
+        write(_sum_of(path), hashlib.sha256(content).hexdigest().encode())
         write(path, content)
     except OSError as error:
         warnings.warn(f"{path.name} could not be cached, and will have to be made again: {error}", stacklevel=2)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file that `keep` wrote is there and undamaged; version 0.1 wrote no checksum, and counts."""
+    try:
+        content = path.read_bytes()
+        with contextlib.suppress(FileNotFoundError):
+            return _sum_of(path).read_bytes() == hashlib.sha256(content).hexdigest().encode()
+    except OSError:
+        return False
+    return len(content) > 0
+
+
+def _sum_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")

@@ -5,6 +5,7 @@ Nothing is downloaded unless a dataset is named. Texts are split as prompts are:
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from rlfl_envs.cache import cache_folder, digest, keep
+from rlfl_envs.cache import cache_folder, digest, is_whole, keep
 from rlfl_envs.errors import ConfigError, MissingDependencyError
 from rlfl_envs.keys import text_in_split
 from rlfl_envs.tokenization import Tokenizer, load_tokenizer, train_tokenizer
@@ -81,8 +82,9 @@ def corpus_of(name: str, found: Iterable[tuple[str, int | None]], min_characters
 def corpus_tokenizer(corpus: Corpus, size: int) -> Tokenizer:
     """A byte-level BPE of up to `size` tokens trained on a corpus; cached."""
     path = cache_folder() / "vocabularies" / f"bpe-{size}-{corpus.digest}" / "tokenizer.json"
-    if path.exists():
-        return load_tokenizer(str(path))
+    if is_whole(path):
+        with contextlib.suppress(ConfigError):  # damaged before there were checksums
+            return load_tokenizer(str(path))
     tokenizer = train_tokenizer(corpus.texts, size)
     keep(path, tokenizer.backend.to_str().encode())
     return tokenizer

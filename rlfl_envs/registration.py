@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 
 from rlfl_envs.errors import ConfigError, UnknownIdError, suggest
-from rlfl_envs.task import Task, make_task
+from rlfl_envs.task import Task, make_task, task_class
 
-__all__ = ["list_ids", "load_task", "register_all", "register_task"]
+__all__ = ["arguments_that_load", "list_ids", "load_task", "register_all", "register_task"]
 
 ENTRY_POINTS = "rlfl_envs.tasks"
 # What the environments take besides the task's own arguments.
@@ -97,6 +99,21 @@ def find_id(id: str) -> str:
     if name not in ids:
         raise UnknownIdError(f"id={name!r} is not registered.{suggest(name, ids)} Allowed: {', '.join(ids)}.")
     return name
+
+
+def arguments_that_load(id: str, arguments: Mapping[str, Any]) -> list[str]:
+    """Which arguments of an id would make code, a file or a download be loaded, to be asked of what others wrote down.
+
+    Raises:
+        ConfigError: The task has no such argument.
+        UnknownIdError: No such id.
+    """
+    cls = task_class(gymnasium.spec(find_id(id)).kwargs["task"])
+    known = [argument.name for argument in dataclasses.fields(cls.Config)]
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(f"{name!r} is no argument of {id}.{suggest(name, known)} Allowed: {', '.join(known)}.")
+    return cls.arguments_that_load(arguments)
 
 
 def load_task(id: str, **arguments: Any) -> Task:

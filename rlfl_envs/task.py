@@ -52,6 +52,10 @@ class TaskConfig:
             task's.
     """
 
+    # Of each argument that may name code, a file or a download, the texts that name none. What a folder from elsewhere
+    # says of these arguments is not believed without the user's word.
+    files: ClassVar[Mapping[str, tuple[str, ...]]] = {"vocabulary": ("characters",)}
+
     split: Split = "train"
     vocabulary: str = "characters"
     mask: Literal["none", "syntax"] = "none"
@@ -127,6 +131,16 @@ class Task(ABC):
             self.config = dataclasses.replace(self.config, **levels[level])
             self.tokenizer = whole.tokenizer
             self.max_prompt_tokens, self.default_budget = whole.max_prompt_tokens, whole.default_budget
+
+    @classmethod
+    def arguments_that_load(cls, arguments: Mapping[str, Any]) -> list[str]:
+        """Which of these arguments would make code, a file or a download be loaded (see `TaskConfig.files`)."""
+        harmless = cls.Config.files
+        return [
+            name
+            for name, value in arguments.items()
+            if name in harmless and isinstance(value, str) and value not in harmless[name]
+        ]
 
     # --- vocabulary and budgets ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from rlfl_envs.errors import ActionError, ArgumentError
 from rlfl_envs.keys import key_at
 from rlfl_envs.levels import Levels
 from rlfl_envs.masks import Verdicts, make_mask
+from rlfl_envs.printing import printable
 from rlfl_envs.protocols import ArrayTask, StoppingTask
 from rlfl_envs.task import Task, make_task
 from rlfl_envs.tokenization import Tokenizer
@@ -288,7 +289,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
 
     def _print_if_human(self) -> None:
         if self.render_mode == "human":
-            print(self._description())
+            print(printable(self._description()))
 
 
 def new_stream(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint64]]:

@@ -136,7 +136,7 @@ class Settings:
         """
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:  # a ConfigError is a ValueError
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # a ConfigError is a ValueError
             raise ConfigError(f"{str(path)!r} does not hold the settings of a run of this version ({error})") from error
 
 

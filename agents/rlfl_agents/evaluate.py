@@ -22,6 +22,7 @@ from rlfl_agents.learn.losses import sequence_kl
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.collect import collect, reference_log_probs
 from rlfl_agents.run.metrics import Sample
+from rlfl_agents.run.seen import is_among
 from rlfl_envs import Prompt, Task, TokenVectorEnv, check_value
 
 __all__ = ["EVAL_SEED", "Evaluation", "Share", "evaluate_policy", "evaluation_row", "novelty_hashes"]
@@ -149,7 +150,7 @@ def evaluate_policy(
     solved = np.array([sample.is_success for sample in samples])
     is_new = np.zeros(prompts, dtype=np.bool_)
     if seen is not None:
-        is_new = ~np.isin(np.concatenate(hashes)[:prompts], seen)
+        is_new = ~is_among(np.concatenate(hashes)[:prompts], np.sort(seen, kind="stable"))
     return Evaluation(
         success=Share.of(solved),
         unseen=Share.of(solved[is_new]),

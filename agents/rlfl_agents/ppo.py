@@ -11,11 +11,13 @@ With several processes every rollout is gathered everywhere, and two processes l
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,20 +30,24 @@ from torch import Tensor
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.environments import held_out_envs, make_envs
 from rlfl_agents.evaluate import Evaluation, evaluate_policy, evaluation_row, novelty_hashes
+from rlfl_agents.files import owned
 from rlfl_agents.learn.schedules import Coefficient, KLController
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.names import resolve, seen_keys, with_own_vocabulary
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
-from rlfl_agents.rollout.processes import gathered, gathered_columns, is_on_cpu, on_any
+from rlfl_agents.rollout.processes import gathered, gathered_columns, is_on_cpu, largest
 from rlfl_agents.rollout.rollout import Rollout
 from rlfl_agents.run import checkpoint, plot
 from rlfl_agents.run.export import export
 from rlfl_agents.run.log import Log, RunLog
 from rlfl_agents.run.metrics import Sample, columns, read_metrics
 from rlfl_agents.run.report import COLLAPSED, batch_metrics, before_and_after, has_collapsed
+from rlfl_agents.run.seen import SeenKeys
+from rlfl_agents.run.signals import StoppedError, noted
 from rlfl_agents.run.state import TrainState
+from rlfl_agents.terminal import say
 from rlfl_agents.update import DivergedError, improve
 from rlfl_envs import ConfigError, TokenVectorEnv
 
@@ -61,14 +67,15 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
         The last row of metrics.
 
     Raises:
-        ConfigError: A setting is wrong, or the directory holds another run.
-        DivergedError: The loss stopped being finite; the message says what to try. The last checkpoint is left as
-            it was.
+        ConfigError: A setting is wrong, or the directory holds another run, or another process writes to it.
+        DivergedError: The loss stopped being finite; the message says what to try, and which checkpoint is kept.
+        OSError: Something could not be written; the message names it, and which checkpoint is kept.
+        StoppedError: Ctrl-C or SIGTERM stopped the run after an update, and it was saved. A second Ctrl-C ends at once.
     """
-    run = _begin(config, Path(run_dir), resume, quiet)
-    config, state, log = run.config, run.state, run.log
-    row: dict[str, float] = {}
-    try:
+    with _begun(config, Path(run_dir), resume, quiet) as run, noted(quiet) as came:
+        config, state, log = run.config, run.state, run.log
+        row: dict[str, float] = {}
+        stopped = 0
         if state.update == 0:
             evaluation, found = _evaluate(run)
             log.row({"update": 0, "samples": 0, "prompts": 0, **found})
@@ -119,18 +126,12 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
             state.accelerator.log(row, step=update)
 
             # 5. Save.
-            if is_last or update % config.save_every == 0:
+            stopped = 0 if is_last else largest(came.number, state.accelerator)
+            if is_last or stopped or update % config.save_every == 0:
                 _save(run, row)
-            if is_last:
+            if is_last or stopped:
                 break
-    except DivergedError as error:
-        kept = checkpoint.latest(run.folder)
-        raise DivergedError(f"{error} The last good checkpoint is kept: {kept or 'none was written yet'}.") from None
-    finally:
-        log.close()
-        for tracker in state.accelerator.trackers:
-            tracker.finish()
-    return _end(run, row)
+        return _end(run, row, stopped)
 
 
 class _Run(NamedTuple):
@@ -155,15 +156,47 @@ class _Run(NamedTuple):
     log: Log
 
 
-def _begin(config: PPOConfig, folder: Path, resume: bool, quiet: bool) -> _Run:
-    """Makes everything that a run needs, or restores it from the newest checkpoint."""
+@contextlib.contextmanager
+def _begun(config: PPOConfig, folder: Path, resume: bool, quiet: bool) -> Iterator[_Run]:
+    """Makes everything that a run needs, or restores it from the newest whole checkpoint; closes it at the end."""
     if config.threads:
         torch.set_num_threads(config.threads)
     config, model = _resolved(config, folder, resume)
     accelerator = _accelerator(config, folder)
+    with _owned(folder, accelerator):
+        run = _made(config, model, folder, resume, quiet, accelerator)
+        try:
+            yield run
+        except (DivergedError, OSError) as error:
+            kept = checkpoint.latest(folder)
+            raise type(error)(f"{error} The last good checkpoint is kept: {kept or 'none was written yet'}.") from error
+        finally:
+            run.log.close()
+            for tracker in accelerator.trackers:
+                tracker.finish()
+
+
+@contextlib.contextmanager
+def _owned(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Keeps other runs out of a folder. The main process does so for all, and all fail where it cannot."""
+    failure = None
+    with contextlib.ExitStack() as held:
+        if accelerator.is_main_process:
+            try:
+                held.enter_context(owned(folder, "run_dir"))
+            except (ConfigError, OSError) as error:
+                failure = error
+        if largest(failure is not None, accelerator):
+            raise failure or ConfigError(f"run_dir={str(folder)!r} cannot be had; the main process says why.")
+        yield
+
+
+def _made(
+    config: PPOConfig, model: str | None, folder: Path, resume: bool, quiet: bool, accelerator: Accelerator
+) -> _Run:
+    """Makes what a run works with, as it begins or as its checkpoint says."""
     checkpoint.check_run(folder, config, resume)
     accelerator.wait_for_everyone()  # nobody writes before all have looked
-    newest = checkpoint.latest(folder)
 
     # Everything random comes from here on from these seeds, or from the checkpoint.
     random.seed(config.seed)
@@ -178,13 +211,14 @@ def _begin(config: PPOConfig, folder: Path, resume: bool, quiet: bool) -> _Run:
         frozen = policy if policy.has_adapters else copy.deepcopy(policy).requires_grad_(False)
         reference = frozen.to(accelerator.device)
     state = _state(config, policy, envs, accelerator)
-    if newest is not None:
-        state.load_state_dict(checkpoint.load(newest))
+    said = checkpoint.restore(folder, state.load_state_dict)
 
     log = Log()
     if accelerator.is_main_process:
-        checkpoint.begin(folder, config)
+        checkpoint.begin(folder, config, state.update)
         log = RunLog(folder, columns(envs.task.part_names), config.updates, state.update or -1, quiet, config.minutes)
+    for text in said:
+        log.note(text)
     if config.report_to:
         accelerator.init_trackers("rlfl", config={name: str(value) for name, value in config.to_json().items()})
     return _Run(config, folder, quiet, state, reference, held_out, log)
@@ -271,7 +305,7 @@ def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator:
             config.batch_entropy_target,
             config.entropy_rate,
         ),
-        seen_keys(config.model, config.env_id) if config.model is not None else set(),
+        SeenKeys(seen_keys(config.model, config.env_id) if config.model is not None else None),
     )
 
 
@@ -310,7 +344,7 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
             ref_log_probs = reference_log_probs(run.reference, local, config.temperature, parts)
     asked = [state.envs.prompt(row) for row in range(0, state.envs.num_envs, config.group_size)]
     hashes = torch.from_numpy(novelty_hashes(state.envs.task, asked).copy()).to(accelerator.device)
-    state.seen.update(accelerator.gather(hashes).tolist())
+    state.seen.update(accelerator.gather(hashes).cpu().numpy())
     return gathered(local, accelerator), gathered_columns(ref_log_probs, accelerator), local
 
 
@@ -324,7 +358,7 @@ def _samples(run: _Run, local: Rollout) -> list[Sample]:
 
 def _is_out_of_time(run: _Run) -> bool:
     minutes, state = run.config.minutes, run.state
-    return minutes is not None and on_any(state.minutes >= minutes, state.accelerator)
+    return minutes is not None and bool(largest(state.minutes >= minutes, state.accelerator))
 
 
 def _evaluate(run: _Run) -> tuple[Evaluation, dict[str, float]]:
@@ -333,7 +367,7 @@ def _evaluate(run: _Run) -> tuple[Evaluation, dict[str, float]]:
     Every process does the same.
     """
     policy, count = run.state.policy, run.config.eval_prompts
-    seen = np.fromiter(run.state.seen, dtype=np.int64, count=len(run.state.seen))
+    seen = run.state.seen.array()
     with run.state.accelerator.autocast():
         greedy = evaluate_policy(policy, run.held_out, count, seen=seen)
         sampled = evaluate_policy(
@@ -362,17 +396,24 @@ def _save(run: _Run, row: dict[str, float]) -> None:
     state = run.state.state_dict()
     _export(run, "policy", row)
     if run.state.accelerator.is_main_process:
-        checkpoint.write_keys(run.folder / "seen_keys.npy", run.state.seen)
+        checkpoint.write_keys(run.folder / "seen_keys.npy", run.state.seen.array())
         checkpoint.save(run.folder, state, run.config.keep_last)
     run.state.accelerator.wait_for_everyone()
 
 
-def _end(run: _Run, row: dict[str, float]) -> dict[str, float]:
-    """Draws the curves, shows what has changed, and returns the last row of metrics."""
+def _end(run: _Run, row: dict[str, float], stopped: int) -> dict[str, float]:
+    """Draws the curves, shows what has changed, and returns the last row of metrics; raises where a signal came."""
+    config, update = run.config, run.state.update
     if run.state.accelerator.is_main_process:
         plot.plot_runs([run.folder], run.folder / "curves.png")
-        if not run.quiet:
-            print(before_and_after(run.folder))
+        if not run.quiet and not stopped:
+            say(before_and_after(run.folder))
+    if stopped:
+        run.log.note(
+            f"stopped at update {update} of {config.updates}; go on with rlfl train {config.env_id} --resume --run-dir "
+            f"{run.folder}"
+        )
+        raise StoppedError(stopped)
     # A run that was complete already did nothing; its result is the last row it wrote.
-    last = {name: column[-1] for name, column in read_metrics(run.folder).items()}
+    last = {name: column[-1] for name, column in read_metrics(run.folder).items() if column}
     return row or {name: value for name, value in last.items() if not math.isnan(value)}

@@ -19,7 +19,7 @@ from torch import Tensor
 from rlfl_agents.config import PretrainConfig
 from rlfl_agents.environments import held_out_envs
 from rlfl_agents.evaluate import evaluate_policy
-from rlfl_agents.files import write_text
+from rlfl_agents.files import owned, write_text
 from rlfl_agents.learn.schedules import scheduled
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import masked_log_dist
@@ -27,6 +27,7 @@ from rlfl_agents.model.names import pretrained_folder
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.processes import is_on_cpu
 from rlfl_agents.run.export import export
+from rlfl_agents.terminal import say
 from rlfl_envs import ConfigError, Task, Tokenizer, check_value, load_task
 
 __all__ = ["PretrainConfig", "pretrain_model"]
@@ -49,8 +50,15 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
         ConfigError: A setting is wrong, or the task has no texts.
     """
     target = Path(folder) if folder is not None else pretrained_folder(config)
-    if (target / "config.json").exists():
-        return target
+    if not (target / "config.json").exists():
+        with owned(target, "output", wait=True):
+            if not (target / "config.json").exists():  # another process may have made it meanwhile
+                _pretrain(config, target, quiet)
+    return target
+
+
+def _pretrain(config: PretrainConfig, target: Path, quiet: bool) -> None:
+    """Trains a model and saves it in a folder that nobody else writes to."""
     if config.threads:
         torch.set_num_threads(config.threads)
     accelerator = Accelerator(cpu=is_on_cpu(config.device), mixed_precision=config.mixed_precision)
@@ -74,16 +82,14 @@ def pretrain_model(config: PretrainConfig, folder: str | Path | None = None, *, 
         unread = _windows(held_out.task, config)[:_EVAL_WINDOWS]
         eval_loss = float(_loss(policy, unread.to(accelerator.device)))
         sampled = evaluate_policy(policy, held_out, 64, greedy=False)
-    target.mkdir(parents=True, exist_ok=True)
     write_text(target / "pretrain.json", json.dumps(config.to_json(), indent=2) + "\n")
     trained_by = f"supervised learning on {config.tokens} tokens of its texts (held-out loss {eval_loss:.3f})"
     export(policy, held_out, config, target, trained_by, {})
     if not quiet:
-        print(f"held-out loss {eval_loss:.3f} nats per token; it continues held-out prompts like this:")
+        say(f"held-out loss {eval_loss:.3f} nats per token; it continues held-out prompts like this:")
         for sample in sampled.samples[:5]:
-            print(f"    {sample.prompt} ->{sample.completion}")
-        print(f"saved in {target}")
-    return target
+            say(f"    {sample.prompt} ->{sample.completion}")
+        say(f"saved in {target}")
 
 
 def _learn(policy: Policy, windows: Tensor, config: PretrainConfig, accelerator: Accelerator, quiet: bool) -> None:
@@ -108,7 +114,7 @@ def _learn(policy: Policy, windows: Tensor, config: PretrainConfig, accelerator:
         if not quiet and (time.monotonic() - said > 10 or step + 1 == steps):
             said = time.monotonic()
             minutes = (said - begun) / 60
-            print(f"step {step + 1}/{steps}  loss {float(loss.detach()):.3f}  minutes {minutes:.1f}", flush=True)
+            say(f"step {step + 1}/{steps}  loss {float(loss.detach()):.3f}  minutes {minutes:.1f}")
 
 
 def _windows(task: Task, config: PretrainConfig) -> Tensor:

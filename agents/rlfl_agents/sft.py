@@ -18,7 +18,7 @@ from torch import Tensor
 from rlfl_agents.config import SFTConfig
 from rlfl_agents.environments import held_out_envs, make_envs
 from rlfl_agents.evaluate import evaluate_policy, evaluation_row, novelty_hashes
-from rlfl_agents.files import write_text
+from rlfl_agents.files import owned, write_text
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import masked_log_dist
 from rlfl_agents.model.names import resolve
@@ -26,6 +26,8 @@ from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.processes import is_on_cpu
 from rlfl_agents.run.checkpoint import write_keys
 from rlfl_agents.run.export import export
+from rlfl_agents.run.seen import SeenKeys
+from rlfl_agents.terminal import say
 from rlfl_envs import ConfigError, TokenVectorEnv
 
 __all__ = ["SFTConfig", "warm_start"]
@@ -47,8 +49,14 @@ def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) ->
         ConfigError: A setting is wrong, the folder is taken, or the task has no reference completions.
     """
     target = Path(folder)
-    if (target / "config.json").exists():
-        raise ConfigError(f"output={str(target)!r} already holds a model; choose another folder.")
+    with owned(target, "output"):
+        if (target / "config.json").exists():
+            raise ConfigError(f"output={str(target)!r} already holds a model; choose another folder.")
+        return _warm_start(config, target, quiet)
+
+
+def _warm_start(config: SFTConfig, target: Path, quiet: bool) -> dict[str, float]:
+    """Trains a model and saves it in a folder that nobody else writes to."""
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.model is not None:
@@ -73,13 +81,12 @@ def warm_start(config: SFTConfig, folder: str | Path, *, quiet: bool = False) ->
     greedy = evaluate_policy(policy, held_out, config.eval_prompts)
     sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False)
     row = {"loss": loss, **evaluation_row(greedy, sampled)}
-    target.mkdir(parents=True, exist_ok=True)
-    write_keys(target / "seen_keys.npy", set(novelty_hashes(envs.task, envs.prompts).tolist()))
+    write_keys(target / "seen_keys.npy", SeenKeys(novelty_hashes(envs.task, envs.prompts)).array())
     write_text(target / "sft.json", json.dumps(config.to_json(), indent=2) + "\n")
     trained_by = f"supervised learning on {config.examples} reference completions"
     export(policy, envs, config, target, trained_by, row)
     if not quiet:
-        print(f"held-out success {greedy.success}, sampled {sampled.success}\nsaved in {target}")
+        say(f"held-out success {greedy.success}, sampled {sampled.success}\nsaved in {target}")
     return row
 
 
@@ -110,7 +117,7 @@ def _imitate(policy: Policy, tokens: Tensor, counts: Tensor, config: SFTConfig, 
             weight_sum += float(weight.sum())
         mean = loss_sum / weight_sum
         if not quiet and (epoch + 1) % max(1, config.epochs // 10) == 0:
-            print(f"epoch {epoch + 1}/{config.epochs}  loss {mean:.4f}", flush=True)
+            say(f"epoch {epoch + 1}/{config.epochs}  loss {mean:.4f}")
     return mean
 
 

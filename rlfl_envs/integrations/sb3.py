@@ -21,6 +21,7 @@ from rlfl_envs.cache import digest
 from rlfl_envs.env_arguments import check_options
 from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
+from rlfl_envs.printing import printable
 from rlfl_envs.registration import find_id, load_task
 from rlfl_envs.tokenization import Tokenizer
 from rlfl_envs.vector import TokenVectorEnv
@@ -179,7 +180,7 @@ class TokenVecEnv(VecEnv):
     def render(self, mode: str | None = None) -> None:
         """Prints each episode, prompt and completion, on a line; with render mode "human" every step does so anyway."""
         if self.render_mode == "ansi":
-            print("\n".join(self.env_method("render")))
+            print(printable("\n".join(self.env_method("render"))))
 
     # --- one environment's share ------------------------------------------------------------------------------------
 

@@ -64,6 +64,8 @@ class FunctionTaskConfig(TaskConfig):
         split: "all" by default, for a list of one's own is often short; "train" and "test" part it 9 to 1.
     """
 
+    files: ClassVar[Mapping[str, tuple[str, ...]]] = {**TaskConfig.files, "reward": (), "prompts": ()}
+
     reward: str = ""
     prompts: tuple[str, ...] | str = ()
     references: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, PromptError, TokenizationError
 from rlfl_envs.protocols import Automaton, Grammar, StoppingTask
-from rlfl_envs.task import Split, Task, TaskConfig, make_task
+from rlfl_envs.task import Split, Task, TaskConfig, make_task, task_class
 
 __all__ = ["Mixture", "MixtureConfig"]
 
@@ -97,6 +97,13 @@ class Mixture(Task):
         if len(automata) == len(self.parts):
             self.syntax = MixtureAutomaton(automata)
 
+    @classmethod
+    def arguments_that_load(cls, arguments: Mapping[str, Any]) -> list[str]:
+        """Those of its own; and `tasks`, where a part has such arguments, or an id whose module would be imported."""
+        parts = arguments.get("tasks", ())
+        loads = not isinstance(parts, (list, tuple)) or any(map(_loads, parts))
+        return [*super().arguments_that_load(arguments), *(["tasks"] if loads else [])]
+
     def _part(self, entry: str | dict[str, Any]) -> Task:
         """Makes a part, which is played in the mixture's vocabulary and split."""
         given = {"id": entry} if isinstance(entry, str) else dict(entry)
@@ -106,8 +113,8 @@ class Mixture(Task):
         except gymnasium.error.Error as error:
             raise ConfigError(f"tasks: {entry!r} is not allowed; allowed: an id, or {{'id': ..., ...}}.") from error
         shared = {"vocabulary": self.config.vocabulary, "split": self.config.split}
-        clash = sorted({*shared, "mask", "level"} & set(given))
-        check_value("tasks", entry, not clash, f"arguments but {', '.join(clash)}, which are the mixture's")
+        clash = sorted({*shared, "mask", "level", "task"} & set(given))
+        check_value("tasks", entry, not clash, f"arguments but {', '.join(clash)}, which a part cannot have")
         return make_task(arguments.pop("task"), {**arguments, **shared})
 
     @property
@@ -182,6 +189,16 @@ class Mixture(Task):
 
 def _of(part: int, prompt: Prompt) -> Prompt:
     return Prompt(prompt.text, Of(part, prompt))
+
+
+def _loads(entry: Any) -> bool:
+    """Whether a part would make code, a file or a download be loaded."""
+    given = {"id": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
+    id = given.pop("id", None)
+    if not isinstance(id, str) or ":" in id or "task" in given or id not in gymnasium.registry:
+        return True
+    task = gymnasium.spec(id).kwargs.get("task")
+    return not isinstance(task, str) or bool(task_class(task).arguments_that_load(given))
 
 
 class MixtureAutomaton:

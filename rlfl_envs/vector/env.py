@@ -31,6 +31,7 @@ from rlfl_envs.env_arguments import (
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.levels import Levels
 from rlfl_envs.masks import BatchMasks, TokenMask, make_mask
+from rlfl_envs.printing import printable
 from rlfl_envs.protocols import ArrayStarts, ArrayTask
 from rlfl_envs.task import Task, make_task
 from rlfl_envs.token_env import (
@@ -437,4 +438,4 @@ class TokenVectorEnv(NextTokens):
 
     def _print_if_human(self) -> None:
         if self.render_mode == "human":
-            print("\n".join(self._description(row) for row in range(self.num_envs)))
+            print(printable("\n".join(self._description(row) for row in range(self.num_envs))))

@@ -25,7 +25,7 @@ def write_a_whole_folder(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "step"),
     [
-        (write_a_file, "pathlib.Path.write_bytes"),
+        (write_a_file, "pathlib.Path.open"),
         (write_a_file, "os.fsync"),
         (write_a_file, "pathlib.Path.replace"),
         (write_a_whole_folder, "os.fsync"),

@@ -61,7 +61,7 @@ def test_pretraining_then_alignment(tmp_path: Path, kwargs: dict[str, Any], caps
         "device": "cpu",
     }
     row = train(preset(ENV_ID, env_kwargs=kwargs, model=str(folder), **changes), tmp_path / "run", quiet=True)
-    assert load_policy(tmp_path / "run", None, {}).reference is not None
+    assert load_policy(tmp_path / "run", None, {}, trust_folder=True).reference is not None
     metrics = read_metrics(tmp_path / "run")
     assert row["eval/sampled_reward"] > metrics["eval/sampled_reward"][0] + 0.25
     assert 0.1 < row["eval/sampled_ref_kl"] < 10

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -24,7 +25,9 @@ from rlfl_agents.cli.train import train, training_settings
 from rlfl_agents.cli.warm import from_gguf, imitation_settings, pretrain, pretraining_settings, sft
 from rlfl_agents.cli.words import ARGUMENT_RULES
 from rlfl_agents.config import Settings
-from rlfl_envs import ConfigError, RLFLError, suggest
+from rlfl_agents.run.signals import StoppedError
+from rlfl_agents.terminal import any_encoding
+from rlfl_envs import ConfigError, RLFLError, printable, suggest
 
 __all__ = ["COMMANDS", "main"]
 
@@ -62,8 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows `rlfl`; the process's own arguments by default.
 
     Returns:
-        The exit status: 0, or 2 after an error of ours or of the operating system, which gets one line.
+        The exit status: 0; 2 after an error of ours or of the operating system, which gets one line; 130 after Ctrl-C
+        and 143 after SIGTERM, once a run has been saved.
     """
+    any_encoding()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if words and not words[0].startswith("-"):
@@ -75,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (RLFLError, OSError) as error:
-        print(f"rlfl: {error}", file=sys.stderr)
+        print(f"rlfl: {printable(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return 128 + (stop.number if isinstance(stop, StoppedError) else signal.SIGINT)
     return 0
 
 

@@ -25,6 +25,7 @@ def evaluate(
     worst: int = 8,
     seed: int = 1,
     device: Literal["auto", "cpu"] = "auto",
+    trust_folder: bool = False,
 ) -> None:
     """Measure a run or a model on held-out prompts, greedily and sampled.
 
@@ -37,6 +38,7 @@ def evaluate(
         worst: How many of the worst misses to show, 0 or more.
         seed: Of prompts and samples; 0 are those by which training chose its best policy.
         device: "auto" takes an accelerator where there is one.
+        trust_folder: Let the folder say which code, files and downloads are loaded.
     """
     need_agent("eval")
     from rlfl_agents import evaluate_policy
@@ -44,7 +46,12 @@ def evaluate(
 
     check_value("worst", worst, worst >= 0, "0 or more")
     policy, envs, temperature, seen, reference = load_policy(
-        model, find(env_id) if env_id else None, env_kwargs, num_envs=max(1, min(256, prompts)), device=device
+        model,
+        find(env_id) if env_id else None,
+        env_kwargs,
+        num_envs=max(1, min(256, prompts)),
+        device=device,
+        trust_folder=trust_folder,
     )
     greedy = evaluate_policy(policy, envs, prompts, seed=seed, seen=seen, reference=reference)
     sampled = evaluate_policy(

@@ -9,12 +9,18 @@ import numpy as np
 import rlfl_envs
 from rlfl_agents.cli.words import NONE, EnvKwargs, find, need_agent
 from rlfl_agents.config import EnvId
-from rlfl_envs import Outcome, RLFLError, Task
+from rlfl_envs import Outcome, RLFLError, Task, printable
 
 __all__ = ["play"]
 
 
-def play(env_id: EnvId, model: Path | None = None, env_kwargs: EnvKwargs = NONE, seed: int | None = None) -> None:
+def play(
+    env_id: EnvId,
+    model: Path | None = None,
+    env_kwargs: EnvKwargs = NONE,
+    seed: int | None = None,
+    trust_folder: bool = False,
+) -> None:
     """Type completions yourself and see what they earn, or let a model answer your prompts.
 
     Args:
@@ -22,12 +28,13 @@ def play(env_id: EnvId, model: Path | None = None, env_kwargs: EnvKwargs = NONE,
         model: A model or run directory (needs the agent extra): then you type prompts and it answers.
         env_kwargs: The environment's arguments, on top of those a model was trained with.
         seed: Of the prompts; another one each time by default.
+        trust_folder: Let the model's folder say which code, files and downloads are loaded.
     """
     rng = np.random.default_rng(seed)
     if model is None:
         _answer_prompts(rlfl_envs.load_task(find(env_id), **env_kwargs), rng)
     else:
-        _ask_model(model, find(env_id), env_kwargs, rng)
+        _ask_model(model, find(env_id), env_kwargs, rng, trust_folder)
 
 
 def _answer_prompts(task: Task, rng: np.random.Generator) -> None:
@@ -35,7 +42,7 @@ def _answer_prompts(task: Task, rng: np.random.Generator) -> None:
     while True:
         prompt = task.sample_prompts(rng, 1)[0]
         try:
-            completion = input(prompt.text)
+            completion = input(printable(prompt.text))
         except EOFError:
             print()
             return
@@ -49,14 +56,14 @@ def _answer_prompts(task: Task, rng: np.random.Generator) -> None:
         print(f"    {_verdict(task.evaluate([prompt], [completion])[0])}")
 
 
-def _ask_model(model: Path, env_id: str, env_kwargs: EnvKwargs, rng: np.random.Generator) -> None:
+def _ask_model(model: Path, env_id: str, env_kwargs: EnvKwargs, rng: np.random.Generator, trust_folder: bool) -> None:
     need_agent("play --model")
     import torch
 
     from rlfl_agents import collect
     from rlfl_agents.model.names import load_policy
 
-    loaded = load_policy(model, env_id, env_kwargs, num_envs=1)
+    loaded = load_policy(model, env_id, env_kwargs, num_envs=1, trust_folder=trust_folder)
     task = loaded.envs.task
     example = task.sample_prompts(rng, 1)[0].text
     print(f"Type a prompt, or an empty line for a held-out one, such as {example!r}; Ctrl-D ends.\n")
@@ -68,10 +75,11 @@ def _ask_model(model: Path, env_id: str, env_kwargs: EnvKwargs, rng: np.random.G
             print()
             return
         except RLFLError as error:
-            print(f"    {error}")
+            print(f"    {printable(str(error))}")
             continue
         completion = rollout.completion_texts[0]
-        print(f"    {text}{completion}\n    {_verdict(task.evaluate([task.parse_prompt(text)], [completion])[0])}")
+        outcome = task.evaluate([task.parse_prompt(text)], [completion])[0]
+        print(f"    {printable(text + completion)}\n    {_verdict(outcome)}")
 
 
 def _verdict(outcome: Outcome) -> str:

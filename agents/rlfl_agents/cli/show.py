@@ -40,7 +40,8 @@ def show(
     if picture is not None:
         if not isinstance(task, IllustratedTask):
             raise ConfigError(f"picture={str(picture)!r} is not allowed; {type(task).__name__} has no pictures.")
-        print(task.illustrate(picture, text.read_text(encoding="utf-8") if text else None, seed))
+        said = task.illustrate(picture, text.read_text(encoding="utf-8") if text else None, seed)
+        print(rlfl_envs.printable(said))
         return
     print(f"{env_id}\n{'=' * len(env_id)}\n{inspect.cleandoc(type(task).__doc__ or '')}\n")
     _print_spaces(task)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from rlfl_agents.cli.words import leading_id, named_folder, need_agent
+from rlfl_agents.cli.words import ARGUMENT_RULES, EnvKwargs, leading_id, named_folder, need_agent
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.presets import AFTER_WARM_START, preset
+from rlfl_agents.trust import check_files, check_run_settings
 
 __all__ = ["train", "training_settings"]
 
@@ -29,6 +30,8 @@ class _Start:
     resume: bool = False
     seed: int = 0
     model: str | None = None
+    trust_folder: bool = False
+    env_kwargs: EnvKwargs = field(default_factory=dict)
 
     def folder(self, config: PPOConfig) -> Path:
         """Where the run is written."""
@@ -37,15 +40,30 @@ class _Start:
     def settings(self, env_id: str) -> PPOConfig:
         """The id's preset, or what the run was begun with that goes on."""
         config = preset(env_id, self.recipe, **({"model": self.model} if self.model else {}))
+        if self.model and not self.trust_folder:
+            check_files(Path(self.model))
         begun = self.folder(config) / "config.json"
-        return PPOConfig.read(begun) if self.resume and begun.exists() else config
+        if not self.resume or not begun.exists():
+            return config
+        config = PPOConfig.read(begun)
+        if not self.trust_folder:
+            check_files(begun.parent)
+            check_run_settings(config, self.env_kwargs, self.model, begun)
+        return config
 
 
 def training_settings(words: Sequence[str]) -> PPOConfig:
     """The defaults of `rlfl train ID`."""
     env_id = leading_id(words, PPOConfig.env_id)
     try:
-        start, _ = tyro.cli(_Start, args=words, return_unknown_args=True, add_help=False, console_outputs=False)
+        start, _ = tyro.cli(
+            _Start,
+            args=words,
+            return_unknown_args=True,
+            add_help=False,
+            console_outputs=False,
+            registry=ARGUMENT_RULES,
+        )
     except SystemExit:  # a value is wrong, which is said when all flags are read
         start = _Start()
     return start.settings(env_id)
@@ -57,6 +75,7 @@ def train(
     run_dir: Path | None = None,
     resume: bool = False,
     quiet: bool = False,
+    trust_folder: bool = False,
 ) -> None:
     """Train a policy on an id, by its preset unless flags say otherwise.
 
@@ -67,13 +86,14 @@ def train(
         resume: Go on with the run in run_dir, by default the last one of that name, from its newest checkpoint and
             with the settings it was begun with.
         quiet: Print nothing.
+        trust_folder: Let the folders of the run and of the model say which code, files and downloads are loaded.
     """
     need_agent("train")
     from accelerate import PartialState
 
     import rlfl_agents
 
-    start = _Start(recipe, run_dir, resume, config.seed, config.model)
+    start = _Start(recipe, run_dir, resume, config.seed, config.model, trust_folder, config.env_kwargs)
     folder = start.folder(config)
     config = dataclasses.replace(config, env_kwargs=start.settings(config.env_id).env_kwargs | config.env_kwargs)
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks

@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from rlfl_agents.cli.words import leading_id, named_folder, need_agent
 from rlfl_agents.config import PretrainConfig, SFTConfig
+from rlfl_agents.trust import check_files
 
 __all__ = ["from_gguf", "imitation_settings", "pretrain", "pretraining_settings", "sft"]
 
@@ -53,15 +54,18 @@ def imitation_settings(words: Sequence[str]) -> SFTConfig:
     return SFTConfig(env_id=leading_id(words, SFTConfig.env_id))
 
 
-def sft(config: SFTConfig, output: Path | None = None, quiet: bool = False) -> None:
+def sft(config: SFTConfig, output: Path | None = None, quiet: bool = False, trust_folder: bool = False) -> None:
     """Warm a model up on reference completions; `rlfl train ID --model FOLDER` goes on from it.
 
     Args:
         config: The settings.
         output: The folder to write; by default runs/<id>-sft, or the next such name that is free.
         quiet: Print nothing.
+        trust_folder: Let the model's folder have links to other places.
     """
     need_agent("sft")
+    if config.model is not None and not trust_folder:
+        check_files(Path(config.model))
     from rlfl_agents import warm_start
 
     warm_start(config, output or named_folder(f"{config.short_id}-sft"), quiet=quiet)

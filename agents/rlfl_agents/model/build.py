@@ -130,12 +130,18 @@ def no_progress_bar() -> Iterator[None]:
 def _load(name: str, vocabulary: Tokenizer) -> PreTrainedModel:
     try:
         with no_progress_bar():
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                name, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:500]
         raise ConfigError(f"model={name!r} holds no causal language model that can be read ({reason}).") from error
+    model: PreTrainedModel = loaded[0]
+    info: dict[str, Any] = loaded[1]
+    if info["missing_keys"]:
+        raise ConfigError(f"model={name!r} lacks weights, such as {min(info['missing_keys'])}: they would be random.")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return model  # a model saved without a tokenizer: nothing to compare
     if len(tokenizer) == len(tokenizer.all_special_ids):

@@ -39,7 +39,11 @@ def from_gguf(source: str | Path | None = None, folder: str | Path | None = None
         raise ConfigError(f"source={str(file)!r} is no file.")
     if source is not None and folder is None:
         raise ConfigError(f"source={str(file)!r} needs a folder to be converted into: --output FOLDER.")
-    where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    where: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(file.parent),
+        "gguf_file": file.name,
+        "trust_remote_code": False,
+    }
     try:
         with no_progress_bar():
             quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)

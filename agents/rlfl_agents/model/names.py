@@ -24,12 +24,14 @@ from rlfl_agents.environments import held_out_split, make_envs
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.trust import check_arguments, check_files, names_download
 from rlfl_envs import (
     ConfigError,
     Tokenizer,
     TokenVectorEnv,
     cache_folder,
     check_hub,
+    check_type,
     digest,
     load_task,
     load_tokenizer,
@@ -140,7 +142,7 @@ def _check_size(model: str, ours: Tokenizer, error: ConfigError) -> None:
         ConfigError: It has more or fewer: its tokens mean other things.
     """
     try:
-        config: Any = AutoConfig.from_pretrained(model)
+        config: Any = AutoConfig.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return  # no model at all, as whoever loads it will say
     size = config.get_text_config().vocab_size
@@ -157,7 +159,7 @@ def _vocabulary(model: str) -> str:
         load_tokenizer(model)
     except ConfigError as error:
         try:
-            tokenizer = AutoTokenizer.from_pretrained(model)
+            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         except (OSError, ValueError, KeyError):
             raise error from None
         with tempfile.TemporaryDirectory() as made:
@@ -180,6 +182,7 @@ def load_policy(
     env_kwargs: Mapping[str, Any],
     num_envs: int = 256,
     device: Literal["auto", "cpu"] = "auto",
+    trust_folder: bool = False,
 ) -> Loaded:
     """Finds out what a run directory or a model is, and loads it for evaluation.
 
@@ -190,17 +193,26 @@ def load_policy(
         env_kwargs: Arguments of the environment, on top of those it was trained with.
         num_envs: How many episodes are played side by side.
         device: "auto" takes an accelerator where there is one.
+        trust_folder: Let the folder say which code, files and downloads are loaded. Without it the vocabulary is its
+            own, and whatever else would load something is an error.
 
     Raises:
-        ConfigError: There is no such model, or nothing says which id to evaluate on.
+        ConfigError: There is no such model, it is damaged or says what it must not, or nothing says which id to
+            evaluate on.
     """
     folder = Path(name)
+    if not trust_folder:
+        check_files(folder)
     model = policy_folder(folder)
-    facts = _json(model / "rlfl.json")
+    facts = _facts(model)
     env_id = env_id or _trained_on(folder, facts)
     is_its_own = facts.get("env_id") == env_id
     trained_kwargs = {k: v for k, v in facts.get("env_kwargs", {}).items() if (k, v) != ("split", "train")}
     check_env_kwargs({**trained_kwargs, **env_kwargs})
+    if is_its_own and not trust_folder:
+        has_vocabulary = {"vocabulary"} if (model / "tokenizer.json").exists() else set()  # which is taken then
+        chosen = {k: v for k, v in trained_kwargs.items() if k not in env_kwargs.keys() | has_vocabulary}
+        check_arguments(env_id, chosen, model / "rlfl.json")
     if is_its_own:
         trained_kwargs = with_own_vocabulary(env_id, trained_kwargs, model)
     found, kwargs = resolve(str(model), env_id, (trained_kwargs if is_its_own else {}) | dict(env_kwargs))
@@ -211,12 +223,13 @@ def load_policy(
     def built(model: str) -> Policy:
         return build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=model).to(where)
 
-    keys = folder / "seen_keys.npy"
-    seen = np.load(keys) if keys.exists() and is_its_own else None
+    seen = _keys(folder) if is_its_own else None
     began_from = _json(folder / "config.json").get("model") if model != folder else None
     reference = None
     if began_from is not None:
         try:
+            if names_download(began_from) and not trust_folder:
+                raise ConfigError(f"model={began_from!r} is no folder here.")
             reference = built(resolve(began_from, env_id, kwargs)[0])
         except ConfigError as error:
             warnings.warn(f"There is nothing to measure ref_kl against: {error}", stacklevel=2)
@@ -240,17 +253,59 @@ def _trained_on(folder: Path, facts: Mapping[str, Any]) -> str:
     return str(env_id)
 
 
-def seen_keys(model: str, env_id: str) -> set[int]:
-    """The novelty hashes of the prompts on which a model of ours was trained; none for any other model or id."""
+def seen_keys(model: str, env_id: str) -> np.ndarray | None:
+    """The novelty hashes of the prompts on which a model of ours was trained; None for any other model or id."""
     folder = Path(model)
-    if _json(folder / "rlfl.json").get("env_id") != env_id:
-        return set()
-    run = folder.parent if folder.name in ("best", "policy") else folder
-    return set(np.load(run / "seen_keys.npy").tolist()) if (run / "seen_keys.npy").exists() else set()
+    if _facts(folder).get("env_id") != env_id:
+        return None
+    return _keys(folder.parent if folder.name in ("best", "policy") else folder)
+
+
+def _keys(folder: Path) -> np.ndarray | None:
+    """What a run or a warm start has written down of its prompts, int64; None where it has not."""
+    path = folder / "seen_keys.npy"
+    if not path.exists():
+        return None
+    try:
+        keys: np.ndarray = np.load(path, allow_pickle=False)
+        if keys.dtype != np.int64 or keys.ndim != 1:
+            raise ValueError(f"{keys.dtype} of shape {keys.shape} instead of int64 [n]")
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{str(path)!r} is damaged ({reason}). Delete it to go on without knowing which prompts training has met."
+        ) from error
+    return keys
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What a folder's rlfl.json says of the model in it; nothing where there is none.
+
+    Raises:
+        ConfigError: It is damaged.
+    """
+    path = folder / "rlfl.json"
+    facts = _json(path)
+    try:
+        for name, kind in (("env_id", str), ("env_kwargs", dict), ("temperature", float)):
+            check_type(name, facts.get(name, kind()), kind)
+    except ConfigError as error:
+        raise ConfigError(f"{str(path)!r} is damaged: {error}") from error
+    return facts
 
 
 def _json(path: Path) -> dict[str, Any]:
-    entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """The entries of a JSON file; none where there is no such file.
+
+    Raises:
+        ConfigError: It holds no JSON object.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{str(path)!r} is damaged ({error}).") from error
+    if not isinstance(entries, dict):
+        raise ConfigError(f"{str(path)!r} is damaged (no JSON object).")
     return entries
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from rlfl_agents.rollout.collect import alike
 from rlfl_agents.rollout.rollout import PER_TOKEN, Rollout
 
-__all__ = ["gathered", "gathered_columns", "is_on_cpu", "on_any", "sum_across"]
+__all__ = ["gathered", "gathered_columns", "is_on_cpu", "largest", "sum_across"]
 
 
 def is_on_cpu(device: Literal["auto", "cpu"]) -> bool:
@@ -41,14 +41,14 @@ def gathered_columns(columns: Tensor, accelerator: Accelerator) -> Tensor:
     """[local B, local T] of every process as one [B, T], with zeros where a process stopped before the others."""
     if accelerator.num_processes == 1:
         return columns
-    length = _largest(columns.shape[1], accelerator)
+    length = largest(columns.shape[1], accelerator)
     whole: Tensor = accelerator.gather(pad(columns, (0, length - columns.shape[1])))
     return whole
 
 
 def _gathered_masks(rollout: Rollout, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
     """One table of the different masks of all processes, and the numbers of its rows."""
-    size = _largest(len(rollout.mask_table), accelerator)
+    size = largest(len(rollout.mask_table), accelerator)
     tables = accelerator.gather(pad(rollout.mask_table, (0, 0, 0, size - len(rollout.mask_table))))
     table, numbers = tables.unique(dim=0, return_inverse=True)
     rows = rollout.mask_rows + size * accelerator.process_index
@@ -56,8 +56,11 @@ def _gathered_masks(rollout: Rollout, accelerator: Accelerator) -> tuple[Tensor,
     return table, alike(numbers.int()[rows])
 
 
-def _largest(number: int, accelerator: Accelerator) -> int:
-    return int(accelerator.gather(torch.tensor([number], device=accelerator.device)).max())
+def largest(number: int, accelerator: Accelerator) -> int:
+    """The largest of a number over all processes; of a flag, whether any has set it."""
+    if accelerator.num_processes == 1:
+        return int(number)
+    return int(accelerator.gather(torch.tensor([number], dtype=torch.int64, device=accelerator.device)).max())
 
 
 def sum_across(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
@@ -65,8 +68,3 @@ def sum_across(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
     if accelerator.num_processes == 1:
         return lambda tensor: tensor
     return lambda tensor: tensor + (accelerator.reduce(tensor.detach().clone(), "sum") - tensor.detach())
-
-
-def on_any(flag: bool, accelerator: Accelerator) -> bool:
-    """Whether a flag is set on any process: clocks differ, and all must stop together."""
-    return bool(accelerator.gather(torch.tensor([float(flag)], device=accelerator.device)).max() > 0)

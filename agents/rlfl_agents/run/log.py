@@ -9,6 +9,7 @@ curves.png       reward, success, entropies, reference KL
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -23,8 +24,10 @@ from rich.table import Table
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
-from rlfl_agents.files import write_text
-from rlfl_agents.run.metrics import Sample, whole_lines
+from rlfl_agents.files import naming, write_text
+from rlfl_agents.run.metrics import METRICS_FILE, SAMPLES_FILE, Sample, readable_rows, readable_samples
+from rlfl_agents.terminal import say
+from rlfl_envs import printable
 
 __all__ = ["Log", "RunLog"]
 
@@ -64,6 +67,7 @@ class RunLog(Log):
             names: The columns of metrics.csv.
             updates: How many updates the run will have.
             from_update: Rows and samples of later updates, which a killed run left, are dropped first; -1 drops all.
+                So is what cannot be read; the damaged file stays beside the new one.
             quiet: Show nothing.
             minutes: The run ends after so many minutes of training, if that comes first.
         """
@@ -72,31 +76,34 @@ class RunLog(Log):
         self._minutes = math.inf if minutes is None else minutes
         self._first = max(0, from_update)
         self._begun = time.monotonic()
-        self._csv_path = run / "metrics.csv"
-        self._samples_path = run / "samples.jsonl"
-        _truncate(self._csv_path, self._names, from_update)
-        _truncate_samples(self._samples_path, from_update)
-        self._csv = self._csv_path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._csv, self._names, lineterminator="\n")
-        self._samples = self._samples_path.open("a", encoding="utf-8")
+        self._run = run
+        self._noted: set[str] = set()
+        self._quiet = quiet
+        self._live: Live | None = None
+        with naming(run / METRICS_FILE):
+            evaluated = self._truncate(from_update)
+            self._csv = (run / METRICS_FILE).open("a", newline="", encoding="utf-8")
+            self._writer = csv.DictWriter(self._csv, self._names, lineterminator="\n")
+        with naming(run / SAMPLES_FILE):
+            self._truncate_samples(from_update, evaluated)
+            self._samples = (run / SAMPLES_FILE).open("a", encoding="utf-8", errors="backslashreplace")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=from_update + 1 if from_update >= 0 else None)
         self._latest: dict[str, float] = {}
         self._evaluated = 0
         self._shown: list[Sample] = []
-        self._noted: set[str] = set()
-        self._quiet = quiet
         self._last_line = 0.0
-        self._live: Live | None = None
         if not quiet and sys.stdout.isatty():
             self._live = Live(console=Console(), refresh_per_second=4)
             self._live.start()
 
     def row(self, row: Mapping[str, float], shown: Sequence[Sample] = ()) -> None:
         """Writes one update's metrics and shows them beside a few samples; names missing from the row stay empty."""
-        self._writer.writerow({name: _text(row[name]) for name in self._names if name in row})
-        self._csv.flush()
-        for name, value in row.items():
-            self._board.add_scalar(name, value, int(row["update"]))
+        with naming(self._run / METRICS_FILE):
+            self._writer.writerow({name: _text(row[name]) for name in self._names if name in row})
+            self._csv.flush()
+        with naming(self._run / "tensorboard"):
+            for name, value in row.items():
+                self._board.add_scalar(name, value, int(row["update"]))
         self._latest |= row
         if "eval/success" in row:
             self._evaluated = int(row["update"])
@@ -107,14 +114,15 @@ class RunLog(Log):
             time.monotonic() - self._last_line > 10 or "eval/success" in row or row["update"] == self._updates
         ):
             self._last_line = time.monotonic()
-            print(self._line(), flush=True)
+            say(self._line())
 
     def samples(self, update: int, kind: str, samples: Sequence[Sample]) -> None:
         """Keeps sampled completions; `kind` says how they were chosen ("train", "greedy")."""
-        for sample in samples:
-            entry = {"update": update, "kind": kind, **sample._asdict()}
-            self._samples.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        self._samples.flush()
+        with naming(self._run / SAMPLES_FILE):
+            for sample in samples:
+                entry = {"update": update, "kind": kind, **sample._asdict()}
+                self._samples.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            self._samples.flush()
 
     def note(self, text: str) -> None:
         """Prints a line above the live picture, once however often it comes."""
@@ -122,17 +130,48 @@ class RunLog(Log):
             return
         self._noted.add(text)
         if self._live is not None:
-            self._live.console.print(text, markup=False)
+            self._live.console.print(printable(text), markup=False)
         elif not self._quiet:
-            print(text, flush=True)
+            say(text)
 
     def close(self) -> None:
         """Closes the files; the last picture stays on the screen."""
         if self._live is not None:
             self._live.stop()
-        self._csv.close()
-        self._samples.close()
-        self._board.close()
+        for file in (self._csv, self._samples, self._board):
+            with contextlib.suppress(
+                OSError
+            ):  # each row has been flushed: what a full disk does not take was said then
+                file.close()
+
+    def _truncate(self, last: int) -> set[int]:
+        """Keeps the header and the rows of updates 0..last; returns at which of them there was an evaluation."""
+        path = self._run / METRICS_FILE
+        table = readable_rows(path)
+        kept = {int(row["update"]): row for row in table.rows if int(row["update"]) <= last}
+        lost = [update for update in range(last + 1) if update not in kept]
+        if not table.is_whole or lost:
+            self._put_aside(path, f"it now lacks {len(lost)} of {last + 1} rows" if lost else "no row is lost")
+        lines = [",".join(row.get(name, "") for name in self._names) for row in kept.values()]
+        write_text(path, "\n".join([",".join(self._names), *lines]) + "\n")
+        return {update for update, row in kept.items() if row.get("eval/success")}
+
+    def _truncate_samples(self, last: int, evaluated: set[int]) -> None:
+        """Keeps the samples of updates 0..last; each evaluation has left some."""
+        path = self._run / SAMPLES_FILE
+        samples, is_whole = readable_samples(path)
+        if not is_whole or not evaluated <= {entry["update"] for _, entry in samples}:
+            self._put_aside(path, "it now lacks samples")
+        write_text(path, "".join(f"{line}\n" for line, entry in samples if entry["update"] <= last))
+
+    def _put_aside(self, path: Path, effect: str) -> None:
+        """Keeps a damaged file under another name, and says so."""
+        aside = path.with_name(f"damaged-{path.name}")
+        where = "not there"
+        if path.exists():
+            path.replace(aside)
+            where = f"kept as {aside.name}"
+        self.note(f"{path} was damaged: {effect}. What was there is {where}.")
 
     def _line(self) -> str:
         shown = (f"{label} {value}" for label, value in self._shown_numbers())
@@ -163,7 +202,8 @@ class RunLog(Log):
         texts = Table("prompt", "completion", "reward", expand=False)
         for sample in self._shown[:6]:
             mark = "green" if sample.is_success else "white"
-            texts.add_row(Text(sample.prompt), Text(sample.completion, style=mark), f"{sample.reward:.3f}")
+            prompt, completion = printable(sample.prompt), printable(sample.completion)
+            texts.add_row(Text(prompt), Text(completion, style=mark), f"{sample.reward:.3f}")
         title = f"update {int(self._latest['update'])} of {self._updates}"
         return Group(title, numbers, texts)
 
@@ -192,14 +232,3 @@ def _duration(seconds: float) -> str:
 def _text(value: float) -> str:
     """Integers as they are, floats so that reading them back gives the same bits."""
     return str(value) if isinstance(value, int) else repr(float(value))
-
-
-def _truncate(path: Path, names: Sequence[str], last: int) -> None:
-    """Keeps the header and the rows of updates 0..last."""
-    kept = [line for line in whole_lines(path)[1:] if int(line.split(",", 1)[0]) <= last]
-    write_text(path, "\n".join([",".join(names), *kept]) + "\n")
-
-
-def _truncate_samples(path: Path, last: int) -> None:
-    kept = [line for line in whole_lines(path) if json.loads(line)["update"] <= last]
-    write_text(path, "".join(f"{line}\n" for line in kept))

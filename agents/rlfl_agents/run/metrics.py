@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["CLOCK_METRICS", "EVAL_METRICS", "METRICS", "Sample", "columns", "read_metrics", "whole_lines"]
+from rlfl_envs import ConfigError
+
+__all__ = [
+    "CLOCK_METRICS",
+    "EVAL_METRICS",
+    "METRICS",
+    "METRICS_FILE",
+    "SAMPLES_FILE",
+    "Sample",
+    "Table",
+    "columns",
+    "read_metrics",
+    "readable_rows",
+    "readable_samples",
+]
+
+METRICS_FILE, SAMPLES_FILE = "metrics.csv", "samples.jsonl"
 
 # What each column is. Means are over the rollout of one update, or over its minibatches where it is a loss.
 METRICS: dict[str, str] = {
@@ -77,12 +93,80 @@ def columns(part_names: Iterable[str]) -> list[str]:
 
 
 def read_metrics(run: Path) -> dict[str, list[float]]:
-    """Reads metrics.csv: one list per column, NaN where a row has no value."""
-    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name] or math.nan) for row in rows] for name in (rows[0] if rows else ())}
+    """Reads metrics.csv: one list per column, NaN where a row has no value.
+
+    Raises:
+        ConfigError: It is damaged.
+        OSError: There is none.
+    """
+    path = run / METRICS_FILE
+    path.stat()
+    table = readable_rows(path)
+    if not table.is_whole:
+        raise ConfigError(f"{str(path)!r} is damaged; going on with the run (--resume) keeps what can be read of it.")
+    return {name: [float(row[name] or math.nan) for row in table.rows] for name in table.names}
 
 
-def whole_lines(path: Path) -> list[str]:
+class Table(NamedTuple):
+    """What can be read of a metrics.csv.
+
+    Attributes:
+        names: Its columns.
+        rows: Its rows, as texts.
+        is_whole: Whether that is all that it holds.
+    """
+
+    names: list[str]
+    rows: list[dict[str, str]]
+    is_whole: bool
+
+
+def readable_rows(path: Path) -> Table:
+    """Reads what can be read of a metrics.csv; nothing where there is none.
+
+    Its last line may lack its end, since a killed run was still writing it: it is no row.
+    """
+    if not path.exists():
+        return Table([], [], True)
+    header, *lines = _whole_lines(path) or [""]
+    names = header.split(",")
+    if names[0] != "update" or len(set(names)) < len(names):
+        return Table([], [], False)
+    rows = [dict(zip(names, line.split(","), strict=False)) for line in lines if line.count(",") == len(names) - 1]
+    kept = [row for row in rows if _is_row(row)]
+    updates = [int(row["update"]) for row in kept]
+    return Table(names, kept, len(kept) == len(lines) and updates == sorted(set(updates)))
+
+
+def _is_row(row: dict[str, str]) -> bool:
+    try:
+        numbers = [float(value) for value in row.values() if value]
+    except ValueError:
+        return False
+    return bool(numbers) and row.get("update", "").isdecimal()
+
+
+def readable_samples(path: Path) -> tuple[list[tuple[str, dict[str, Any]]], bool]:
+    """The lines of a samples.jsonl that can be read, each with its entries; and whether that is all of them."""
+    lines = _whole_lines(path)
+    samples = [(line, entry) for line in lines if (entry := _sample(line)) is not None]
+    return samples, len(samples) == len(lines)
+
+
+def _sample(line: str) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+        is_sample = _SAMPLE.items() <= {name: type(value) for name, value in entry.items()}.items()
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return entry if is_sample else None
+
+
+_SAMPLE = {"update": int, "kind": str, "prompt": str, "completion": str, "reward": float, "is_success": bool}
+
+
+def _whole_lines(path: Path) -> list[str]:
     """The lines of a file, but for a last one without its end, which a killed run was still writing."""
-    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    if not path.exists():
+        return []
+    return path.read_bytes().decode("utf-8", errors="replace").split("\n")[:-1]

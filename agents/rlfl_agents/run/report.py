@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rlfl_agents.learn.diversity import commonest_share, distinct
 from rlfl_agents.rollout.batch import Batch
-from rlfl_agents.run.metrics import whole_lines
+from rlfl_agents.run.metrics import SAMPLES_FILE, readable_samples
 
 __all__ = ["COLLAPSED", "batch_metrics", "before_and_after", "has_collapsed"]
 
@@ -55,8 +54,8 @@ def has_collapsed(batch: Batch, batch_max_action: float) -> bool:
 
 def before_and_after(run: Path, count: int = 5) -> str:
     """The first and the last greedy samples of a run, as a text to print."""
-    entries = [json.loads(line) for line in whole_lines(run / "samples.jsonl")]
-    greedy = [entry for entry in entries if entry["kind"] == "greedy"]
+    samples, _ = readable_samples(run / SAMPLES_FILE)
+    greedy = [entry for _, entry in samples if entry["kind"] == "greedy"]
     last = max((entry["update"] for entry in greedy), default=0)
     lines = []
     for title, update in (("before", 0), ("after", last)):

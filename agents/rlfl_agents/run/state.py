@@ -16,6 +16,7 @@ from torch import nn
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn.schedules import Coefficient, KLController, scheduled
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.run.seen import SeenKeys
 from rlfl_envs import ConfigError, TokenVectorEnv
 
 __all__ = ["Rates", "TrainState"]
@@ -57,7 +58,7 @@ class TrainState:
     kl: KLController
     entropy_coef: Coefficient
     batch_entropy_coef: Coefficient
-    seen: set[int] = field(default_factory=set)
+    seen: SeenKeys = field(default_factory=SeenKeys)
     update: int = 0
     minutes: float = 0.0
     best: tuple[float, float] = (-1.0, -math.inf)
@@ -111,7 +112,7 @@ class TrainState:
             "scaler": scaler.state_dict() if scaler is not None else None,
             "minutes": self.minutes,
             "best": list(self.best),
-            "seen": torch.tensor(sorted(self.seen), dtype=torch.int64),
+            "seen": torch.from_numpy(self.seen.array()),
             "kl_coef": self.kl.coef,
             "entropy_coef": self.entropy_coef.state(),
             "batch_entropy_coef": self.batch_entropy_coef.state(),
@@ -136,7 +137,7 @@ class TrainState:
         self.update, self.minutes = state["update"], state["minutes"]
         success, reward = state["best"]
         self.best = success, reward
-        self.seen = set(state["seen"].tolist())
+        self.seen = SeenKeys(state["seen"].numpy())
         self.kl.coef = state["kl_coef"]
         self.entropy_coef.restore(state["entropy_coef"])
         self.batch_entropy_coef.restore(state["batch_entropy_coef"])

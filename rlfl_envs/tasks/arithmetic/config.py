@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from rlfl_envs.arguments import check_value
 from rlfl_envs.errors import ConfigError
@@ -35,6 +35,8 @@ class ArithmeticConfig(TaskConfig):
         split_by: What the split goes by: the "expression", or with work="given" also the "final_statement" (the one
             before the answer), so that held-out prompts end in sums that no training prompt ends in, either way round.
     """
+
+    files: ClassVar[Mapping[str, tuple[str, ...]]] = {"vocabulary": ("characters", "number")}
 
     work: Literal["given", "required", "skipped"] = "given"
     operators: str = "+"

@@ -66,6 +66,8 @@ class GameConfig(TaskConfig):
             (nor this one, once it was interrupted); by default they are remembered in memory alone.
     """
 
+    files: ClassVar[Mapping[str, tuple[str, ...]]] = {"vocabulary": ("ludemes", "bpe"), "cache": ()}
+
     mode: Literal["infill", "write"] = "infill"
     header: bool = True
     reward: Literal["paper", "strict"] = "paper"

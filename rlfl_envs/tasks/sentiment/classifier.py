@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import itertools
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.cache import cache_folder, keep
+from rlfl_envs.cache import cache_folder, is_whole, keep
 from rlfl_envs.corpora import Corpus
 from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
 from rlfl_envs.hub import check_hub
@@ -60,11 +62,10 @@ class _TfidfClassifier:
 
         settings: dict[str, Any] = {"ngram_range": (1, 2), "min_df": 5, "sublinear_tf": True, "dtype": np.float32}
         path = cache_folder() / "classifiers" / f"tfidf-{reviews.digest}.npz"
-        if not path.exists():
+        state = _read(path)
+        if state is None:
             keep(path, fitted := _fit(reviews, settings))
-            state = np.load(io.BytesIO(fitted))
-        else:
-            state = np.load(path)
+            state = dict(np.load(io.BytesIO(fitted)))
         self._vectorizer = TfidfVectorizer(vocabulary=state["words"].tolist(), **settings)
         self._vectorizer.idf_ = state["idf"]
         self._weights, self._bias = state["weights"], float(state["bias"])
@@ -73,6 +74,17 @@ class _TfidfClassifier:
         logits = self._vectorizer.transform(texts) @ self._weights + self._bias
         positive: NDArray[np.float64] = 1 / (1 + np.exp(-logits.astype(np.float64)))
         return positive
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]] | None:
+    """What a cached file holds; None where there is none that can be read."""
+    if not is_whole(path):
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in ("words", "idf", "weights", "bias")}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):  # from before checksums
+        return None
 
 
 def _fit(reviews: Corpus, settings: dict[str, Any]) -> bytes:
@@ -103,8 +115,10 @@ class _HubClassifier:
         if not Path(name).is_dir():
             check_hub("classifier", name, "config.json")
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(name)
-            self._model = AutoModelForSequenceClassification.from_pretrained(name).eval()
+            self._tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            self._model = AutoModelForSequenceClassification.from_pretrained(
+                name, trust_remote_code=False, use_safetensors=True
+            ).eval()
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"classifier={name!r} holds no text classifier that can be read ({reason}).") from error

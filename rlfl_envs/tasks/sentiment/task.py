@@ -52,6 +52,12 @@ class SentimentConfig(TaskConfig):
         min_completion_tokens: EOS is masked until the completion has this many tokens.
     """
 
+    files: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "vocabulary": ("corpus",),
+        "corpus": ("auto", "reviews", "template"),
+        "classifier": ("tfidf",),
+    }
+
     reward: Literal["vader", "classifier"] = "vader"
     classifier: str = "tfidf"
     target: Literal["positive", "negative", "neutral"] = "positive"

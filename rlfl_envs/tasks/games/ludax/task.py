@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,11 @@ class LudaxGameConfig(GameConfig):
             of `.ldx` files.
         mutants: How many mutants, 0..10,000.
     """
+
+    files: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **GameConfig.files,
+        "corpus": ("mutants", "shipped"),
+    }
 
     corpus: str = "mutants"
     mutants: int = 1000

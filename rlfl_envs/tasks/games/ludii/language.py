@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from rlfl_envs.cache import cache_folder, keep
+from rlfl_envs.cache import cache_folder, is_whole, keep
 from rlfl_envs.errors import ConfigError, RLFLError
 from rlfl_envs.tasks.games.ludii import judge as ludii
 
@@ -58,7 +58,7 @@ def _read(jar: str, name: str) -> str:
     """The text of a cached file, which is made first where there is none."""
     path = ludii.find_jar(jar)
     folder = cache_folder() / "ludii" / f"{ludii.digest_of(path)}-{_VERSION}"
-    if not (folder / name).exists():
+    if not is_whole(folder / name):
         command = [sys.executable, "-m", "rlfl_envs.tasks.games.ludii.language", str(path), str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

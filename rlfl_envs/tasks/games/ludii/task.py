@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -21,6 +22,8 @@ class LudiiGameConfig(GameConfig):
     Attributes:
         jar: Ludii's jar; by default what the environment variable LUDII_JAR names.
     """
+
+    files: ClassVar[Mapping[str, tuple[str, ...]]] = {**GameConfig.files, "jar": ("",)}
 
     jar: str = ""
 
