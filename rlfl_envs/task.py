@@ -52,8 +52,8 @@ class TaskConfig:
             task's.
     """
 
-    # Of each argument that may name code, a file or a download, the texts that name none. What a folder from elsewhere
-    # says of these arguments is not believed without the user's word.
+    # Of each argument that may name code, a file or a download, the texts besides its default that name none. What a
+    # folder from elsewhere says of these arguments is not believed without the user's word.
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"vocabulary": ("characters",)}
 
     split: Split = "train"
@@ -135,7 +135,11 @@ class Task(ABC):
     @classmethod
     def arguments_that_load(cls, arguments: Mapping[str, Any]) -> list[str]:
         """Which of these arguments would make code, a file or a download be loaded (see `TaskConfig.files`)."""
-        harmless = cls.Config.files
+        harmless = {
+            argument.name: (*cls.Config.files[argument.name], argument.default)
+            for argument in fields(cls.Config)
+            if argument.name in cls.Config.files
+        }
         return [
             name
             for name, value in arguments.items()
