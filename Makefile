@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align test test-libraries lint types imports check-results docs docs-pages clean
-.PHONY: bench-envs bench-masks bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii bench-games
+.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii bench-games
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
 
 bench-masks: $(VENV)/.stamp-test  ## Measure what masks cost in GPT-2's vocabulary.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_masks.py
+
+bench-verdicts: $(VENV)/.stamp-agent  ## Measure what verdicts cost: POLICY=a run's policy/ of ArithmeticSteps.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_verdicts.py $(POLICY)
 
 bench-sb3: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3  ## Measure token steps per second under Stable-Baselines3.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_sb3.py

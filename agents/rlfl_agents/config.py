@@ -194,7 +194,8 @@ class PolicySettings(Settings):
     weights. Unless `env_kwargs` names a vocabulary, the environment takes the model's."""
     position_ids: Literal["auto", "columns", "text"] = "auto"
     """How positions are counted: "columns" gives the end of every prompt the same position, "text" counts from the
-    first real token. "auto" takes columns from random weights, and for a given model what it was trained with."""
+    first real token, as everybody who loads the policy elsewhere will. "auto" takes columns from random weights, which
+    learn faster, and for a given model what it was trained with."""
     eval_prompts: _Count = 512
     """How many held-out prompts an evaluation asks."""
 

@@ -41,7 +41,7 @@ _ONE_TOKEN: dict[str, Any] = _SMALL | {
 
 # Whole derivations from random weights, unmasked, and really worked out: docs/research/from-nothing.md. Every token is
 # judged, at sixteen tries each, four of them uniform, so that no right token stays unknown. Prompts of four numbers are
-# one in seventeen: half of the prompts are of the level before the last, where they are one in three.
+# one in twenty: half of the prompts are of the level before the last, where they are three in ten.
 _FROM_NOTHING: dict[str, Any] = _SMALL | {
     "env_kwargs": {"reward": "worked_out", "rewards": "tokens"},
     "advantage": "tries",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import resource
@@ -222,7 +223,8 @@ def test_train_asks_for_the_warm_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the preset needs one, and only as long as there is none."""
-    monkeypatch.setattr("rlfl_agents.cli.train.AFTER_WARM_START", ("rlfl/ArithmeticSteps-v0",))
+    module = importlib.import_module("rlfl_agents.cli.train")  # the package's `train` is the function
+    monkeypatch.setattr(module, "AFTER_WARM_START", ("rlfl/ArithmeticSteps-v0",))
     warm = tmp_path / "warm"
     flags = ["--total-samples", "32", "--prompts", "8", "--minibatches", "2", *SMALL]
     assert main(["train", "rlfl/ArithmeticSteps-v0", "--run-dir", str(tmp_path / "one"), *flags]) == 0

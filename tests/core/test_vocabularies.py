@@ -23,12 +23,16 @@ from rlfl_envs import ConfigError, PromptError, Task, TokenizationError, TokenVe
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import Tokenizer, load_tokenizer
 from tests.core.zoo import ZOO
-from tests.settings import BRACKETS, IDS, LUDII, QUICK, SENTIMENT, answer_to, has_references
+from tests.settings import BRACKETS, HUMAN_EVAL, IDS, LUDII, QUICK, SENTIMENT, answer_to, has_references
 
 _SEEDS = (0, 1)
 _ARGUMENTS: dict[str, dict[str, Any]] = {**QUICK, SENTIMENT: {"corpus": "template"}}
+_WITHOUT_SYNTAX = (HUMAN_EVAL, SENTIMENT)
 PLAYED = [
-    (id, mask) for id in IDS for mask in ("none", "syntax") if id != LUDII and (id, mask) != (SENTIMENT, "syntax")
+    (id, mask)
+    for id in IDS
+    for mask in ("none", "syntax")
+    if id != LUDII and not (mask == "syntax" and id in _WITHOUT_SYNTAX)
 ]
 
 load = lru_cache(maxsize=3)(load_tokenizer)  # large vocabularies take a second to load

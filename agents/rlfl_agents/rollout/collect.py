@@ -49,29 +49,21 @@ def collect(
         temperature: Divides the logits, > 0.
         greedy: Take the likeliest token each time.
         tries: How many tokens are drawn at each state and judged; the episode goes on with the first right one. The
-            environments must end it where none is (rewards="tokens"). None draws one and judges nothing.
+            environments must end it where none is. None draws one and judges nothing.
         random_tries: How many of them are uniform over the legal tokens.
         level_weights: How often prompts of each level are drawn; none for those of the whole task.
         seed: Seeds the environments first; None continues their streams.
         process: This process's index, and how many there are.
         prompts: B texts to play instead of drawn prompts.
     """
-    device = next(policy.parameters()).device
+    device, clock = next(policy.parameters()).device, _Clock()
     rows, width, length = envs.num_envs, envs.prompt_length, envs.completion_length
-    clock = _Clock()
-    options: dict[str, Any] = {"group_size": group_size} if prompts is None else {"prompt": prompts}
-    if level_weights:
-        options["level_weights"] = list(level_weights)
-    observation, _ = envs.reset(seed=seed, options=options | {"judge_together": True, "action_mask": False})
+    observation, _ = envs.reset(seed=seed, options=_options(group_size, level_weights, prompts))
     clock.env()
     shared = torch.as_tensor(observation[::group_size, :width]).to(device)
     state = policy.start(shared, rows, keep_cache=length > 1)
     noise = _noise(length, rows, tries or 1, process, generator, device)
-    completions = torch.full((rows, length), policy.pad_id, dtype=torch.int64, device=device)
-    log_probs = torch.zeros(rows, length, device=device)
-    values = torch.zeros(rows, length, device=device)
-    is_right = torch.zeros(rows, length, dtype=torch.bool, device=device)
-    wrong = torch.full((rows, length), NONE_WRONG, dtype=torch.int64, device=device)
+    written = _Written(rows, length, policy.pad_id, device)
     active = np.zeros((rows, length), dtype=np.bool_)
     rewards = np.zeros((rows, length), dtype=np.float32)
     masks = _MaskTable(envs, device)
@@ -82,15 +74,12 @@ def collect(
             tokens, log_prob, value = policy.sample(state, noise[t, :, 0], masks.step(), temperature, greedy)
         else:
             candidates = draw_candidates(policy, state, noise[t], masks.step(), temperature, random_tries)
-            clock.model()
             tokens, log_prob, right, first_wrong = choose(candidates, envs)
-            clock.env()
             state.pending, value = tokens[:, None], candidates.values
-            is_right[:, t], wrong[:, t] = right & live, torch.where(live, first_wrong, NONE_WRONG)
-        completions[:, t] = torch.where(live, tokens, policy.pad_id)
-        log_probs[:, t], values[:, t] = log_prob * live, value * live
+            written.judge(t, live, right, first_wrong)
+        written.add(t, live, tokens, log_prob, value)
         active[:, t] = running
-        actions = completions[:, t].cpu().numpy()
+        actions = written.completions[:, t].cpu().numpy()
         clock.model()
         _, reward, terminated, truncated, infos = envs.step(actions)
         # The last step judges all: what an episode earns that was over before belongs to its last token.
@@ -99,25 +88,56 @@ def collect(
         clock.env()
         if not running.any():
             break
-    played = t + 1
-    parts = {name: part.astype(np.float32) for name, part in infos["reward_parts"].items() if name[0] != "_"}
     return Rollout(
         prompts=shared,
-        completions=completions[:, :played],
-        active=torch.as_tensor(active[:, :played]).to(device),
-        log_probs=log_probs[:, :played],
-        values=values[:, :played],
-        rewards=torch.as_tensor(rewards[:, :played]).to(device),
-        is_right=is_right[:, :played],
-        wrong=wrong[:, :played],
+        **written.until(t + 1),
+        active=torch.as_tensor(active[:, : t + 1]).to(device),
+        rewards=torch.as_tensor(rewards[:, : t + 1]).to(device),
         is_success=torch.as_tensor(infos["is_success"]).to(device),
         mask_table=masks.table,
         mask_rows=masks.rows(),
-        parts={name: torch.as_tensor(part).to(device) for name, part in parts.items()},
+        parts=_parts(infos["reward_parts"], device),
         completion_texts=infos["completion"].tolist(),
         seconds_model=clock.seconds_model,
         seconds_env=clock.seconds_env,
     )
+
+
+def _options(group_size: int, level_weights: Sequence[float], prompts: list[str] | None) -> dict[str, Any]:
+    """What the environments are asked for: all is judged at the end, and masks are read as a table."""
+    options: dict[str, Any] = {"group_size": group_size} if prompts is None else {"prompt": prompts}
+    if level_weights:
+        options["level_weights"] = list(level_weights)
+    return options | {"judge_together": True, "action_mask": False}
+
+
+def _parts(parts: dict[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """Reward parts as float32 [B] each, without Gymnasium's masks of them."""
+    numbers = {name: part.astype(np.float32) for name, part in parts.items() if name[0] != "_"}
+    return {name: torch.as_tensor(part).to(device) for name, part in numbers.items()}
+
+
+class _Written:
+    """What each row has written, [B, T], as `Rollout` has it: nothing where a row is over."""
+
+    def __init__(self, rows: int, length: int, pad_id: int, device: torch.device) -> None:
+        self._pad_id = pad_id
+        self.completions = torch.full((rows, length), pad_id, dtype=torch.int64, device=device)
+        self.log_probs = torch.zeros(rows, length, device=device)
+        self.values = torch.zeros(rows, length, device=device)
+        self.is_right = torch.zeros(rows, length, dtype=torch.bool, device=device)
+        self.wrong = torch.full((rows, length), NONE_WRONG, dtype=torch.int64, device=device)
+
+    def add(self, t: int, live: Tensor, tokens: Tensor, log_prob: Tensor, value: Tensor) -> None:
+        self.completions[:, t] = torch.where(live, tokens, self._pad_id)
+        self.log_probs[:, t], self.values[:, t] = log_prob * live, value * live
+
+    def judge(self, t: int, live: Tensor, right: Tensor, first_wrong: Tensor) -> None:
+        self.is_right[:, t], self.wrong[:, t] = right & live, torch.where(live, first_wrong, NONE_WRONG)
+
+    def until(self, played: int) -> dict[str, Tensor]:
+        names = ("completions", "log_probs", "values", "is_right", "wrong")
+        return {name: getattr(self, name)[:, :played] for name in names}
 
 
 @torch.no_grad()
