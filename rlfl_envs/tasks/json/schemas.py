@@ -96,7 +96,7 @@ def _is_name(name: str) -> bool:
 
 
 def _check_leaf(schema: dict[str, Any]) -> None:
-    kind = schema.get("type")
+    kind: Any = schema.get("type")
     bounds = {
         "integer": ("minimum", "maximum"),
         "string": ("minLength", "maxLength"),
@@ -106,8 +106,8 @@ def _check_leaf(schema: dict[str, Any]) -> None:
         is_right = isinstance(schema["enum"], list) and len(schema["enum"]) > 0
         is_right = is_right and all(isinstance(choice, str) for choice in schema["enum"])
     elif kind in bounds:
-        low, high = (schema.get(name) for name in bounds[kind])
-        is_right = type(low) is int and type(high) is int and low <= high
+        low, high = _whole(schema, bounds[kind][0]), _whole(schema, bounds[kind][1])
+        is_right = low <= high
         is_right = is_right and (kind == "integer" or 0 <= low <= high <= 16)
         is_right = is_right and {*schema} == {"type", *bounds[kind], *(["items"] if kind == "array" else [])}
         if is_right and kind == "array":
@@ -117,6 +117,13 @@ def _check_leaf(schema: dict[str, Any]) -> None:
         is_right = schema == {"type": "boolean"}
     if not is_right:
         raise ValueError(f"no schema of a value: {written(schema)}")
+
+
+def _whole(schema: dict[str, Any], name: str) -> int:
+    number = schema.get(name)
+    if type(number) is not int:
+        raise ValueError(f"no bound {name}: {written(schema)}")
+    return number
 
 
 def some_value(schema: dict[str, Any], rng: np.random.Generator | None) -> Any:
