@@ -84,8 +84,10 @@ def leaves(schema: Any, path: tuple[str, ...] = (), is_required: bool = True) ->
     properties, required = schema["properties"], schema.get("required")
     is_object = list(schema) == ["type", "properties", "required", "additionalProperties"]
     is_closed = schema["type"] == "object" and schema.get("additionalProperties") is False
-    names = isinstance(properties, dict) and isinstance(required, list) and set(map(str, required)) <= {*properties}
-    if not (is_object and is_closed and names and len(path) < 2 and all(map(_is_name, properties))):
+    if not isinstance(properties, dict) or not isinstance(required, list):
+        raise ValueError(f"no object's schema: {written(schema)}")
+    is_known = set(map(str, required)) <= {*properties}
+    if not (is_object and is_closed and is_known and len(path) < 2 and all(map(_is_name, properties))):
         raise ValueError(f"no object's schema: {written(schema)}")
     for name, inner in properties.items():
         yield from leaves(inner, (*path, name), is_required and name in required)
@@ -97,7 +99,7 @@ def _is_name(name: str) -> bool:
 
 def _check_leaf(schema: dict[str, Any]) -> None:
     kind: Any = schema.get("type")
-    bounds = {
+    bounds: dict[Any, tuple[str, str]] = {
         "integer": ("minimum", "maximum"),
         "string": ("minLength", "maxLength"),
         "array": ("minItems", "maxItems"),

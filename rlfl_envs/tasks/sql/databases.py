@@ -13,7 +13,7 @@ import numpy as np
 
 from rlfl_envs.tasks.sql.questions import WORDS, Question, Tables
 
-__all__ = ["MOST_ROWS", "Row", "databases", "run"]
+__all__ = ["MOST_ROWS", "Row", "blank", "databases", "run"]
 
 Row = tuple[Any, ...]
 
@@ -90,7 +90,16 @@ def _fill(tables: Tables, constants: tuple[int, ...], rng: np.random.Generator) 
     rows = zip(range(1, _ROWS + 1), *(values(column, _ROWS) for column in tables.columns), strict=True)
     parents = rng.integers(1, _ROWS + 1, size=_CHILD_ROWS).tolist()
     others = (values(column, _CHILD_ROWS) for column in tables.child_columns)
-    children = zip(range(1, _CHILD_ROWS + 1), parents, *others, strict=True)
+    return _made(tables, [*rows], [*zip(range(1, _CHILD_ROWS + 1), parents, *others, strict=True)])
+
+
+@functools.lru_cache(maxsize=1024)
+def blank(tables: Tables) -> bytes:
+    """A database without rows, in which it shows cheaply what is no query."""
+    return _made(tables, [], [])
+
+
+def _made(tables: Tables, rows: list[Row], children: list[Row]) -> bytes:
     with closing(sqlite3.connect(":memory:")) as database:
         for name, columns, content in (
             (tables.parent, ("id", *tables.columns), rows),

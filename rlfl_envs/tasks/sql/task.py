@@ -16,7 +16,7 @@ from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import PromptError
 from rlfl_envs.protocols import Grammar
 from rlfl_envs.task import TaskConfig
-from rlfl_envs.tasks.sql.databases import Row, databases, run
+from rlfl_envs.tasks.sql.databases import Row, blank, databases, run
 from rlfl_envs.tasks.sql.questions import KINDS, Question, draw, parse
 
 __all__ = ["Sql", "SqlConfig"]
@@ -150,12 +150,14 @@ class Sql(AnswerTask):
     def grade(self, prompt: Prompt, answer: str) -> Outcome:
         """Compares the rows with the right ones on each database."""
         question: Question = prompt.data
+        status, _ = run(answer, question.tables, blank(question.tables))
+        if status != "ok":
+            return _failed(status)
         scores, orders = [], []
         for content, due in zip(databases(question), _due(question), strict=True):
             status, rows = run(answer, question.tables, content)
             if status != "ok":
-                parts = {"well_formed": float(status != "malformed"), "executes": 0.0, "f1": 0.0, "ordered": 0.0}
-                return Outcome(0.0, False, parts, status)
+                return _failed(status)
             scores.append(_f1(rows, due))
             orders.append(_is_ordered(rows, question.ordered))
         f1, ordered = float(np.mean(scores)), float(np.mean(orders))
@@ -196,6 +198,11 @@ WORD: /[A-Za-z]{1,8}/
 NUMBER: /[1-9][0-9]/
 DIGIT: /[2-4]/
 """
+
+
+def _failed(status: str) -> Outcome:
+    parts = {"well_formed": float(status != "malformed"), "executes": 0.0, "f1": 0.0, "ordered": 0.0}
+    return Outcome(0.0, False, parts, status)
 
 
 @functools.lru_cache(maxsize=1024)
