@@ -33,7 +33,7 @@ lint: $(VENV)/.stamp-lint  ## Check style and format.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-sb3 $(VENV)/.stamp-test $(VENV)/.stamp-lint  ## Check types.
+types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-sb3 $(VENV)/.stamp-test $(VENV)/.stamp-docs $(VENV)/.stamp-lint  ## Check types.
 	$(BIN)/mypy
 
 imports: $(VENV)/.stamp-lint  ## Check who imports whom.
