@@ -23,6 +23,7 @@ from tests.settings import (
     IDS,
     QUICK,
     SETTINGS,
+    SHORT,
     STEPS,
     Parentheses,
     answer_to,
@@ -133,7 +134,7 @@ def test_equals_scalars(id: str, arguments: dict[str, Any], mode: str) -> None:
     """Seeded with s it is SyncVectorEnv seeded with s: all that a step returns, and the prompts, across autoresets."""
     reasons: dict[str, int] = {}
     for seed in (0, 11):
-        native, sync = both(partial(load_task, id, **arguments), mode)
+        native, sync = both(partial(load_task, id, **(SHORT.get(id, {}) | arguments)), mode)
         for reason, count in play_both(native, sync, 60, seed).items():
             reasons[reason] = reasons.get(reason, 0) + count
     assert sum(reasons.values()) > 20
@@ -254,10 +255,11 @@ def episodes(envs: TokenVectorEnv, steps: int, seed: int = 0) -> list[list[str]]
 @pytest.mark.parametrize("id", IDS)
 def test_groups_play_their_leaders_prompts(id: str, mode: str) -> None:
     """With group_size k, the m-th prompt of env i is the m-th of env k * (i // k) without groups; autoresets too."""
-    alone = TokenVectorEnv(load_task(id, **QUICK.get(id, {})), 6, autoreset_mode=mode)
+    arguments = SHORT.get(id, {}) | QUICK.get(id, {})
+    alone = TokenVectorEnv(load_task(id, **arguments), 6, autoreset_mode=mode)
     alone.reset(seed=9)
     streams = episodes(alone, 60)
-    grouped = TokenVectorEnv(load_task(id, **QUICK.get(id, {})), 6, autoreset_mode=mode)
+    grouped = TokenVectorEnv(load_task(id, **arguments), 6, autoreset_mode=mode)
     grouped.reset(seed=9, options={"group_size": 3})
     for row, texts in enumerate(episodes(grouped, 60, seed=1)):
         shared = min(len(texts), len(streams[row // 3 * 3]))

@@ -42,6 +42,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 from rlfl_envs.integrations.sb3 import TokenSpace, TokenVecEnv, make_sb3
 from rlfl_envs.integrations.sb3_features import GRUFeatures, MeanFeatures, TokenFeatures, TransformerFeatures
 from tests.settings import IDS as INSTALLED
+from tests.settings import SHORT
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 IDS = [id for id in INSTALLED if not id.endswith(("Game-v0", "HumanEval-v0"))]  # which take long to judge, or to read
@@ -70,8 +71,9 @@ def test_equal_to_dummy_vec_env(id: str, mask: str) -> None:
     """Seeded alike and given the same tokens, legal or not, it is DummyVecEnv over gymnasium.make, step for step."""
     if mask == "syntax" and load_task(id).syntax is None:
         pytest.skip(f"{id} has no syntax")
-    ours = make_sb3(id, 5, mask=mask).unwrapped
-    theirs = DummyVecEnv([lambda: gymnasium.make(id, mask=mask)] * 5)
+    arguments = SHORT.get(id, {})
+    ours = make_sb3(id, 5, mask=mask, **arguments).unwrapped
+    theirs = DummyVecEnv([lambda: gymnasium.make(id, mask=mask, **arguments)] * 5)
     rng = np.random.default_rng(0)
     for seed in (3, None):
         if seed is not None:

@@ -66,7 +66,7 @@ def test_weights_change_between_resets() -> None:
         ({"tasks": []}, r"tasks=\[\] is not allowed"),
         ({"weights": [1]}, r"weights=\[1\] is not allowed; allowed: 2 numbers"),
         ({"weights": [0, 0]}, r"weights=\[0, 0\] is not allowed"),
-        ({"tasks": [{"id": COPY, "vocabulary": "gpt2"}]}, r"arguments but vocabulary, which are the mixture's"),
+        ({"tasks": [{"id": COPY, "vocabulary": "gpt2"}]}, r"arguments but vocabulary, which a part cannot have"),
         ({"tasks": [COPY, "rlfl/Sentiment-v0"]}, r"vocabulary='characters' is not allowed"),
         ({"mask": "syntax", "tasks": [{"id": "rlfl/Sentiment-v0"}], "vocabulary": "gpt2"}, r"mask='syntax' is not"),
     ],
