@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -199,7 +199,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
                 self._finish("wrong")
             elif is_end:
                 self._finish("eos")
-            elif self._stop_tokens[token] and stops(self.task, self.prompt, self.completion):
+            elif self._stop_tokens[token] and cast("StoppingTask", self.task).stops(self.prompt, self.completion):
                 self._finish("stop")
             elif len(self._completion) == self.completion_length:
                 self._finish("length")

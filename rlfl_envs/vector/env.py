@@ -32,14 +32,13 @@ from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.levels import Levels
 from rlfl_envs.masks import BatchMasks, TokenMask, make_mask
 from rlfl_envs.printing import printable
-from rlfl_envs.protocols import ArrayStarts, ArrayTask
+from rlfl_envs.protocols import ArrayStarts, ArrayTask, StoppingTask
 from rlfl_envs.task import Task, make_task
 from rlfl_envs.token_env import (
     TokenEnv,
     describe_episode,
     new_stream,
     stop_tokens,
-    stops,
 )
 from rlfl_envs.vector.bank import PromptBank, TextBatch
 from rlfl_envs.vector.infos import number_infos, text_infos
@@ -321,7 +320,7 @@ class TokenVectorEnv(NextTokens):
         reasons = np.zeros(self.num_envs, dtype=np.int64)
         reasons[grown] = np.where(self._lengths[grown] == self.completion_length, _LENGTH, _PLAYING)
         for row in grown[self._stop_tokens[actions[grown]]].tolist():
-            if stops(self.task, self.prompt(row), self.current_completion(row)):
+            if cast("StoppingTask", self.task).stops(self.prompt(row), self.current_completion(row)):
                 reasons[row] = _STOP
         reasons[playing & is_eos] = _EOS
         reasons[playing & ~legal] = _ILLEGAL

@@ -10,13 +10,14 @@ import gymnasium
 import numpy as np
 import pytest
 
-from rlfl_envs import ConfigError, MissingDependencyError, PromptError, UnknownIdError, list_ids, load_task
+from rlfl_envs import ConfigError, MissingDependencyError, PromptError, UnknownIdError, load_task
 from rlfl_envs.integrations.trl import prompt_dataset, reference_dataset, reward_function, task_tokenizer
+from tests.settings import IDS as INSTALLED
 
 # Sentiment asks for min_completion_tokens=4, which TRL cannot keep: there the bridge wants min_completion_tokens=0.
 # Programs need an extra that is not installed beside TRL.
 SLOW = ("rlfl/HumanEval-v0", "rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0", "rlfl/Program-v0", "rlfl/Sentiment-v0")
-IDS = [id for id in list_ids() if id.startswith("rlfl/") and id not in SLOW]
+IDS = [id for id in INSTALLED if id not in SLOW]
 # Every kind of vocabulary, and characters that tokenizers like to tidy up: spaces, n't, a full stop.
 VOCABULARIES: list[tuple[str, dict[str, Any]]] = [
     *((id, {}) for id in IDS),
