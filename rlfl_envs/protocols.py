@@ -120,7 +120,7 @@ class ArrayTask(Protocol):
 class ArrayStarts(Protocol):
     """What an `ArrayTask` with a syntax may add, so that its prompts need not be read back to start their masks."""
 
-    def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
+    def start_states(self, data: NDArray[np.void]) -> Sequence[Hashable]:
         """`syntax.start` of the prompt of each row of the structured array."""
 
 

@@ -32,6 +32,8 @@ class GrammarMask(TokenMask):
     completion may be cut off.
     """
 
+    _MOST_BEGINNINGS = 256  # a grammar may be made for each prompt
+
     def __init__(self, syntax: Grammar, tokenizer: Tokenizer, min_tokens: int) -> None:
         """Prepares the vocabulary for llguidance.
 
@@ -124,12 +126,15 @@ class GrammarMask(TokenMask):
         """A matcher at the beginning of what a grammar derives."""
         from llguidance import LLMatcher
 
-        if grammar not in self._beginnings:
+        matcher = self._beginnings.get(grammar)
+        if matcher is None:
             matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
             if matcher.is_error():
                 raise ConfigError(f"mask='syntax' cannot be had: the grammar is wrong ({matcher.get_error()}).")
+            if len(self._beginnings) == self._MOST_BEGINNINGS:
+                del self._beginnings[next(iter(self._beginnings))]  # the oldest
             self._beginnings[grammar] = matcher
-        return self._beginnings[grammar].deep_copy()
+        return matcher.deep_copy()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out what cannot be pickled."""

@@ -129,6 +129,7 @@ class TokenVectorEnv(NextTokens):
         self._is_eos = np.zeros(vocab_size, dtype=np.bool_)
         self._is_eos[list(self.tokenizer.eos_ids)] = True
         self._batch: ArrayTask = self.task if isinstance(self.task, ArrayTask) else TextBatch(self.task)
+        self._array_starts = self.task if isinstance(self.task, ArrayStarts) else None
 
         n = self.num_envs
         self._streams = np.zeros(n, dtype=np.uint64)
@@ -249,8 +250,8 @@ class TokenVectorEnv(NextTokens):
 
     def _mask_starts(self, mask: TokenMask, rows: NDArray[np.intp]) -> list[int]:
         """Where the mask begins for each row's prompt."""
-        if isinstance(self.task, ArrayStarts):
-            return [*map(mask.start_at, self.task.start_states(self._data[rows]))]
+        if self._array_starts is not None:
+            return [*map(mask.start_at, self._array_starts.start_states(self._data[rows]))]
         return [mask.start(self.prompt(row)) for row in rows.tolist()]
 
     # --- step ------------------------------------------------------------------------------------------------------
