@@ -127,6 +127,7 @@ def _terms(
         "approx_kl": policy.approx_kl,
         "clip_fraction": policy.clip_fraction,
         "ratio_mean": policy.ratio_mean,
+        **{f"information/{t + 1}": information for t, information in enumerate(entropy.information)},
     }
     return terms, 0.0 * (log_probs.sum() + values.sum())
 

@@ -66,6 +66,16 @@ def test_batch_entropy_by_hand() -> None:
     assert collapsed.batch_max_action == pytest.approx(1.0)
 
 
+def test_information_by_hand() -> None:
+    """The bits by which prompts tell tokens apart, position by position: all, none, some; 0 where nothing is active."""
+    sure, even = [[1.0, 1e-12], [1e-12, 1.0]], [[0.5, 0.5], [0.5, 0.5]]
+    dist = torch.tensor([sure, even, [[0.9, 0.1], [0.1, 0.9]], even]).transpose(0, 1).log()
+    active = torch.tensor([[True, True, True, False]] * 2)
+    some = math.log(2) + 0.9 * math.log(0.9) + 0.1 * math.log(0.1)
+    found = losses.entropies(dist, active).information
+    assert found.tolist() == pytest.approx([math.log(2), 0, some, 0], abs=1e-6)
+
+
 def test_batch_entropy_averages_positions_by_their_active_rows() -> None:
     """Position 0 has three rows and position 1 one: weights 3/4 and 1/4. "last" reads position 1 alone."""
     p = torch.tensor([[[0.7, 0.3], [0.9, 0.1]], [[0.2, 0.8], [0.5, 0.5]], [[0.6, 0.4], [0.5, 0.5]]])

@@ -92,6 +92,7 @@ def test_the_first_right_token_is_taken() -> None:
     chosen = choose(Candidates(tokens, log_dist, torch.zeros(3)), envs)
     assert chosen.tokens.tolist() == [a, a, a]
     assert chosen.is_right.tolist() == [True, False, True]
+    assert chosen.is_first.tolist() == [False, False, True]
     assert chosen.wrong.tolist() == [b, a, NONE_WRONG]
     assert chosen.log_probs.tolist() == log_dist[:, a].tolist()
 
@@ -120,6 +121,20 @@ def test_a_rollout_goes_on_with_right_tokens(env_id: str) -> None:
         dist, _ = policy(rollout.prompts, rollout.completions, rollout.masks)
     found = losses.gather_log_probs(dist, rollout.completions)
     torch.testing.assert_close(found[rollout.active], rollout.log_probs[rollout.active], atol=2e-5, rtol=1e-4)
+
+
+def test_a_success_at_the_first_try_is_what_one_draw_would_have_been() -> None:
+    """As often as the same policy succeeds when a single token is drawn at each state; of successes alone."""
+    envs = tokens_envs(2048, alphabet="ab", length=2)
+    policy = small_policy(envs, scale=2.0, value="none")
+    settings: dict[str, Any] = {"seed": 3, "prompts": ["ab"] * 2048}
+    tried = collect(policy, envs, torch.Generator().manual_seed(0), tries=16, random_tries=8, **settings)
+    drawn = collect(policy, envs, torch.Generator().manual_seed(1), **settings)
+    assert not (tried.is_first_try & ~tried.is_success).any()
+    assert drawn.is_first_try.equal(drawn.is_success)
+    share = float(drawn.is_success.float().mean())
+    assert 0.002 < share < 0.5 * float(tried.is_success.float().mean())
+    assert float(tried.is_first_try.float().mean()) == pytest.approx(share, abs=0.03)  # four standard errors
 
 
 def test_two_processes_try_what_one_would() -> None:
@@ -173,13 +188,3 @@ def test_a_task_that_cannot_judge_is_refused() -> None:
     config = PPOConfig(env_id="rlfl/Sentiment-v0", env_kwargs={"rewards": "tokens"}, advantage="tries", tries=2)
     with pytest.raises(ConfigError, match="Sentiment, which cannot judge single tokens"):
         make_envs(config.env_id, 2, **config.env_kwargs)
-
-
-def test_levels_are_played_by_weight() -> None:
-    """Prompts of a level with all the weight are of that level; another rollout without weights plays the whole."""
-    envs = make_envs("rlfl/ArithmeticSteps-v0", 32)
-    policy = small_policy(envs)
-    collect(policy, envs, torch.Generator().manual_seed(0), seed=1, level_weights=(0, 1, 0, 0, 0))
-    assert {len(prompt.text) for prompt in envs.prompts} <= {4, 5, 6}
-    collect(policy, envs, torch.Generator().manual_seed(0), seed=1)
-    assert max(len(prompt.text) for prompt in envs.prompts) > 6

@@ -64,11 +64,14 @@ class Entropies(NamedTuple):
         token: Token entropy, nats.
         batch: Batch entropy, nats.
         batch_max_action: The largest entry of p̄, in (0, 1], of the same mean over positions; no gradient.
+        information: Float [T], the mutual information of prompt and token at each position, nats: the entropy of p̄
+            there, less the mean entropy of the distributions that it averages; 0 where none is active; no gradient.
     """
 
     token: Tensor
     batch: Tensor
     batch_max_action: Tensor
+    information: Tensor
 
 
 def masked_mean(values: Tensor, active: Tensor, sum_across: SumAcross = _identity) -> Tensor:
@@ -194,7 +197,7 @@ def entropies(
     probs = log_dist.exp()
     count = sum_across(weight.sum(dim=0))  # [T]
     total = count.sum().clamp(min=1)
-    token = sum_across(-((probs * log_dist).sum(dim=-1) * weight).sum()) / total
+    tokens = sum_across(-((probs * log_dist).sum(dim=-1) * weight).sum(dim=0))  # [T], each row's entropy, summed
     batch_dist = sum_across(torch.einsum("nt,ntv->tv", weight, probs)) / count.clamp(min=1)[:, None]  # p̄, [T, V]
     per_position = -(batch_dist * (batch_dist + 1e-9).log()).sum(dim=-1)
     share = count / total
@@ -202,7 +205,9 @@ def entropies(
         last = int(count.detach().nonzero().max()) if bool(count.any()) else 0
         share = torch.nn.functional.one_hot(torch.tensor(last, device=count.device), length).to(count.dtype)
     largest = batch_dist.detach().amax(dim=-1)
-    return Entropies(token, (per_position * share).sum(), (largest * share.detach()).sum())
+    information = (per_position - tokens / count.clamp(min=1)).detach()
+    token, batch = tokens.sum() / total, (per_position * share).sum()
+    return Entropies(token, batch, (largest * share.detach()).sum(), information)
 
 
 def sequence_kl(log_probs: Tensor, ref_log_probs: Tensor, active: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ METRICS: dict[str, str] = {
     "reward": "mean return of an episode, without the KL penalty",
     "reward_std": "standard deviation of the returns",
     "success": "share of episodes with is_success",
+    "first_try": "share of episodes that succeed without a second try at any state; success where there are no tries",
     "length": "mean completion tokens, EOS included",
     "distinct_1": "share of different tokens among all completion tokens of the rollout",
     "distinct_2": "share of different pairs among all pairs of adjacent completion tokens; 0 where there are none",
@@ -69,6 +70,8 @@ EVAL_METRICS: dict[str, str] = {
     "eval/unseen_success": "greedy success on the prompts whose novelty key training has not met",
     "eval/unseen_n": "how many prompts those are",
 }
+# Of positions from 1 on, so many have a column.
+_POSITIONS = 32
 CLOCK_METRICS: dict[str, str] = {
     "clock/minutes": "wall-clock minutes of training, evaluation and saving left out",
     "clock/sample": "seconds of this update spent choosing tokens",
@@ -87,9 +90,17 @@ class Sample(NamedTuple):
     is_success: bool
 
 
-def columns(part_names: Iterable[str]) -> list[str]:
-    """The columns of metrics.csv for a task with these reward parts."""
-    return [*METRICS, *(f"part/{name}" for name in part_names), *EVAL_METRICS, *CLOCK_METRICS]
+def columns(part_names: Iterable[str], strata: Iterable[str] = (), positions: int = 0) -> list[str]:
+    """The columns of metrics.csv.
+
+    Args:
+        part_names: The task's reward parts.
+        strata: Whose success is told apart, such as "level/0" and "kind/4 operands" (see sampler.py).
+        positions: How many a completion can have.
+    """
+    informed = (f"information/{position + 1}" for position in range(min(positions, _POSITIONS)))
+    parts = (f"part/{name}" for name in part_names)
+    return [*METRICS, *parts, *strata, *informed, *EVAL_METRICS, *CLOCK_METRICS]
 
 
 def read_metrics(run: Path) -> dict[str, list[float]]:
