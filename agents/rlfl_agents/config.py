@@ -291,6 +291,16 @@ class PPOConfig(PolicySettings):
     """Gradients are scaled down to this norm."""
     clip_range: _Positive = 0.2
     """c of the clipped policy loss: beyond 1 ± c a ratio is not rewarded further."""
+    clip_range_high: _Positive | None = None
+    """c of the upper bound alone (clip-higher): above `clip_range`, unlikely tokens may rise further. Without one it is
+    `clip_range`."""
+    dual_clip: Annotated[float, _Allowed("above 1", lambda value: value > 1)] | None = None
+    """Bounds the loss of a token with a negative advantage A by this times -A, however large its ratio (dual-clip)."""
+    kl_cov: _Share = 0.0
+    """KL-Cov: so large a share of a rollout's tokens, those that make the policy surer fastest, is held back. The paper
+    has 0.002."""
+    kl_cov_coef: _Weight = 1.0
+    """The weight of |log r| of those tokens."""
     value_clip: _Positive = 0.2
     """How far a value may move from the old one before it is clipped."""
     vf_coef: _Weight = 0.1

@@ -75,6 +75,12 @@ class Rollout:
         return self.is_first_try.float().view(len(self.prompts), -1).mean(dim=1)
 
     @property
+    def is_flat(self) -> Tensor:
+        """Bool [B/k], the groups whose completions all have the same return; none where k is 1."""
+        groups = self.episode_rewards.view(len(self.prompts), -1)
+        return (groups == groups[:, :1]).all(dim=1) & (self.group_size > 1)
+
+    @property
     def masks(self) -> Masks:
         """The table and its row numbers."""
         return Masks(self.mask_table, self.mask_rows)
