@@ -12,6 +12,7 @@ import torch
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.environments import make_envs
 from rlfl_agents.learn import losses
+from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.rollout.collect import collect
 from rlfl_agents.rollout.tries import NONE_WRONG, Candidates, choose, draw_candidates
@@ -165,6 +166,17 @@ def test_a_run_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     one, two = (load(latest(tmp_path / name) or tmp_path) for name in ("unbroken", "broken"))
     for weight in one["model"]:
         torch.testing.assert_close(one["model"][weight], two["model"][weight])
+
+
+def test_a_run_that_needs_its_vocabulary_goes_on_and_is_evaluated(tmp_path: Path) -> None:
+    """With numbers that the default vocabulary has no tokens for, and rewards that the environment pays."""
+    kwargs = {"vocabulary": "characters", "max_operand": 500, "max_value": 999, "rewards": "tokens"}
+    settings = TRIES | {"env_id": "rlfl/ArithmeticAnswer-v0", "env_kwargs": kwargs, "eval_every": 0}
+    train(small_config(**settings, total_samples=32), tmp_path, quiet=True)
+    train(small_config(**settings, total_samples=64), tmp_path, resume=True, quiet=True)
+    loaded = load_policy(tmp_path, None, {}, device="cpu")
+    assert loaded.envs.task.config.vocabulary == "characters"
+    assert loaded.envs.task.config.max_operand == 500
 
 
 @pytest.mark.parametrize(
