@@ -107,10 +107,20 @@ def _terms(
         policy = losses.PolicyLoss(judged, *judged.new_tensor([1.0, 0.0, 0.0]))
     else:
         policy = losses.clipped_policy_loss(
-            log_probs, rollout.log_probs, part.advantages, rollout.active, config.clip_range, across
+            log_probs,
+            rollout.log_probs,
+            part.advantages,
+            rollout.active,
+            config.clip_range,
+            across,
+            clip_range_high=config.clip_range_high,
+            dual_clip=config.dual_clip,
         )
     entropy = losses.entropies(log_dist, rollout.active, config.batch_entropy_positions, across)
     loss = policy.loss - rates.entropy_coef * entropy.token - rates.batch_entropy_coef * entropy.batch
+    if config.kl_cov:
+        held = losses.kl_cov_penalty(log_probs, rollout.log_probs, part.leading, rollout.active, across)
+        loss = loss + config.kl_cov_coef * held
     value_loss = torch.zeros_like(loss)
     if config.advantage == "gae":
         value_loss = losses.clipped_value_loss(
@@ -127,6 +137,7 @@ def _terms(
         "approx_kl": policy.approx_kl,
         "clip_fraction": policy.clip_fraction,
         "ratio_mean": policy.ratio_mean,
+        **{f"information/{t + 1}": information for t, information in enumerate(entropy.information)},
     }
     return terms, 0.0 * (log_probs.sum() + values.sum())
 

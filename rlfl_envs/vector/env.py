@@ -210,8 +210,9 @@ class TokenVectorEnv(NextTokens):
             self._bank.forget()
         if "prompt" in options:
             texts = check_prompts(options["prompt"], self.num_envs)
-            prompts = [self.task.parse_prompt(texts[row]) for row in rows.tolist()]
-            self._begin(rows, *self._batch.arrays_from_prompts(prompts))
+            asked = [texts[row] for row in rows.tolist()]
+            read = {text: self.task.parse_prompt(text) for text in dict.fromkeys(asked)}  # a group's is read once
+            self._begin(rows, *self._batch.arrays_from_prompts([read[text] for text in asked]))
         else:
             self._begin_next(rows)
         self._print_if_human()
