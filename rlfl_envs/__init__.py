@@ -33,6 +33,7 @@ from rlfl_envs.errors import (
 )
 from rlfl_envs.hub import check_hub
 from rlfl_envs.printing import printable
+from rlfl_envs.prompting import PromptedTask
 from rlfl_envs.protocols import (
     ArrayAutomaton,
     ArrayStarts,
@@ -79,6 +80,7 @@ __all__ = [
     "OutcomeArrays",
     "Prompt",
     "PromptError",
+    "PromptedTask",
     "RLFLError",
     "SlowTask",
     "StoppingTask",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlfl_envs.tokenization.builtin import character_tokenizer, number_tokenizer, train_tokenizer
+from rlfl_envs.tokenization.chat import around_message
 from rlfl_envs.tokenization.loading import load_tokenizer
 from rlfl_envs.tokenization.tokenizer import BOS, EOS, PAD, Tokenizer
 
@@ -11,6 +12,7 @@ __all__ = [
     "EOS",
     "PAD",
     "Tokenizer",
+    "around_message",
     "character_tokenizer",
     "load_tokenizer",
     "number_tokenizer",
