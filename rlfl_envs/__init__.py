@@ -51,6 +51,7 @@ from rlfl_envs.registration import arguments_that_load, find_id, list_ids, load_
 from rlfl_envs.task import Task, TaskConfig, task_class
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import (
+    CHAT_DATE,
     Tokenizer,
     character_tokenizer,
     load_tokenizer,
@@ -62,6 +63,7 @@ from rlfl_envs.vector import TokenVectorEnv
 __version__ = "0.2.0"
 
 __all__ = [
+    "CHAT_DATE",
     "ActionError",
     "AnswerTask",
     "ArgumentError",

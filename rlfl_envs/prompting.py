@@ -7,7 +7,7 @@ what a problem is, what a success is and what a syntax allows stay the task's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError
 from rlfl_envs.keys import Keys, mix
 from rlfl_envs.task import Split, Task, make_task
-from rlfl_envs.tokenization import around_message
+from rlfl_envs.tokenization import Tokenizer, around_message
 
 __all__ = ["PROMPTING", "PromptedTask", "make_prompted_task"]
 
@@ -110,6 +110,10 @@ class PromptedTask(Task):
     def characters(self) -> str:
         """The task's."""
         return self._task.characters
+
+    def vocabularies(self) -> Mapping[str, Callable[[], Tokenizer]]:
+        """The task's."""
+        return self._task.vocabularies()
 
     def changed(self, **arguments: Any) -> Self:
         """The same task with other arguments of its own, its prompts put in the same way."""

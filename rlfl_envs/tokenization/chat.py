@@ -10,12 +10,12 @@ from tokenizers import models
 from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
 from rlfl_envs.tokenization.tokenizer import Tokenizer
 
-__all__ = ["around_message"]
+__all__ = ["CHAT_DATE", "around_message"]
+
+CHAT_DATE = "26 Jul 2024"
+"""What a chat template is told if it asks for the date, as Llama's do, so that a prompt does not change overnight."""
 
 _MESSAGE = "THE MESSAGE"  # stands where the user's message will
-_DATE = (
-    "26 Jul 2024"  # what Llama's templates name where nobody says which day it is: a prompt does not change overnight
-)
 
 
 def around_message(tokenizer: Tokenizer) -> tuple[str, str]:
@@ -51,7 +51,9 @@ def _rendered(template: str, called: str, bos: str | None, eos: str | None, pad:
     renderer = PreTrainedTokenizerFast(tokenizer_object=Backend(models.BPE()), chat_template=template, **names)
     message = [{"role": "user", "content": _MESSAGE}]
     try:
-        text = str(renderer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, date_string=_DATE))
+        text = str(
+            renderer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, date_string=CHAT_DATE)
+        )
     except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"chat=True: the chat template of {called} cannot be used ({reason}).") from error

@@ -168,7 +168,7 @@ class Tokenizer:
         (*first, left), (right, *last) = self._pieces(before), self._pieces(after)
         ids: list[int] = []
         for is_special, piece in (*first, (False, left[1] + text + right[1]), *last):
-            ids += [self.backend.token_to_id(piece)] if is_special else self.encode(piece)
+            ids += [self._id_of("template", piece)] if is_special else self.encode(piece)
         return ids
 
     def _pieces(self, text: str) -> list[tuple[bool, str]]:
