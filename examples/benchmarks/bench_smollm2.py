@@ -1,8 +1,8 @@
-"""A language model that chats learns a programmed task: SmolLM2-135M-Instruct on rlfl/Json-v0 (`make bench-smollm2`).
+"""A language model that chats learns a programmed task: SmolLM2-135M-Instruct adds numbers (`make bench-smollm2`).
 
-The model reads the id's instruction and the prompt in its own chat template. On the same 1,000 held-out prompts are
-compared: the model as published, greedily and sampled; the best of 16 samples, as the task's own reward picks it;
-imitation of 256 references; and PPO with batch entropy (LoRA, from the published model, no reference seen).
+The model reads the id's instruction and the prompt in its own chat template. On 1,000 held-out prompts are compared:
+the model as published, greedily and sampled; the best of 16 samples, as the task's own reward picks it; imitation of
+256 references; and PPO with batch entropy (LoRA, from the published model, no reference seen).
 
 Budget: three seeds of 40 minutes on two cores each; or one GPU for five minutes, `--minutes 4.5 --jobs 4`. Each line of
 results/smollm2.jsonl is written when it is known, and is not measured again; a run that was stopped goes on from its
@@ -37,31 +37,32 @@ MINUTES = 40.0  # of PPO
 EVAL_SEED = 1  # training chooses its best policy by the prompts of seed 0
 COLUMNS = ("samples", "clock/minutes", "eval/success", "eval/sampled_success", "reward", "success", "batch_entropy")
 
-ENV_ID = "rlfl/Json-v0"
-ENV_KWARGS: dict[str, Any] = {"chat": True, "fewest": 1, "most": 2}
+# Sums of three numbers: "2+3+4=", by one integer. The mask leaves digits alone, so that reward is met at once.
+ENV_ID = "rlfl/ArithmeticAnswer-v0"
+ENV_KWARGS: dict[str, Any] = {"chat": True, "mask": "syntax", "expression_length": 6}
 
-# Groups share the reading of their prompt, which is most of the tokens here.
+# The completions of a group share the reading of their prompt, which is nearly all the tokens here.
 TRAINING = PPOConfig(
     env_id=ENV_ID,
     env_kwargs=ENV_KWARGS,
     advantage="rloo",
-    group_size=8,
-    prompts=32,
+    group_size=16,
+    prompts=16,
     minibatches=4,
-    epochs=1,
-    learning_rate=3e-4,
-    warmup=0.02,
+    epochs=2,
+    learning_rate=5e-4,
+    warmup=0.01,
+    target_kl=0.1,
     lora_rank=16,
     lora_alpha=32,
-    batch_entropy_coef=0.02,
-    eval_every=10,
-    eval_prompts=128,
-    save_every=20,
+    batch_entropy_coef=0.05,
+    eval_every=20,
+    save_every=50,
     keep_last=1,
-    total_samples=2000 * 256,
+    total_samples=1000 * 256,
 )
 # A GPU takes four times as many at once for little more.
-ON_GPU: dict[str, Any] = {"prompts": 128, "mixed_precision": "bf16", "total_samples": 2000 * 1024, "save_every": 10**6}
+ON_GPU: dict[str, Any] = {"prompts": 64, "mixed_precision": "bf16", "total_samples": 1000 * 1024, "save_every": 10**6}
 IMITATING = SFTConfig(
     env_id=ENV_ID,
     env_kwargs=ENV_KWARGS,
@@ -165,6 +166,7 @@ def rewarded(plan: Plan, seed: int) -> dict[str, Any]:
     left = (plan.deadline - time.time()) / 60 - plan.reserve
     on_gpu = ON_GPU if plan.device == "auto" and torch.cuda.is_available() else {}
     limits: dict[str, Any] = {"minutes": max(0.1, min(MINUTES, left)), "threads": plan.threads}
+    limits["eval_prompts"] = max(32, plan.prompts // 4)
     config = dataclasses.replace(TRAINING, **on_gpu, **limits, seed=seed, model=plan.model, device=plan.device)
     folder = plan.runs / f"smollm2-ppo-seed{seed}"
     last = train(config, folder, resume=True, quiet=True)

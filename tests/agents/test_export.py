@@ -169,7 +169,8 @@ def from_chat(folder: Path, vocabulary: Path, **prompting: Any) -> Path:
     shutil.copytree(vocabulary, base)
     env_kwargs = {"vocabulary": str(base), **prompting}
     envs = held_out_envs("rlfl/Copy-v0", 100, **env_kwargs)
-    tiny("llama", vocab_size=envs.tokenizer.vocab_size, head_dim=None).save_pretrained(base)
+    size: dict[str, Any] = {"vocab_size": envs.tokenizer.vocab_size, "head_dim": None, "max_position_embeddings": 128}
+    tiny("llama", **size).save_pretrained(base)
     policy = build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=str(base))
     exported(sharpened(policy), envs, folder, "rlfl/Copy-v0", env_kwargs)
     shutil.rmtree(base)
