@@ -37,9 +37,10 @@ MINUTES = 40.0  # of PPO
 EVAL_SEED = 1  # training chooses its best policy by the prompts of seed 0
 COLUMNS = ("samples", "clock/minutes", "eval/success", "eval/sampled_success", "reward", "success", "batch_entropy")
 
-# Sums of three numbers: "2+3+4=", by one integer. The mask leaves digits alone, so that reward is met at once.
+# Sums of two or three numbers, such as "2+3+10=", by one integer. The mask leaves nothing but digits, so that reward is
+# met from the first sample on; an error of one already costs a quarter of it.
 ENV_ID = "rlfl/ArithmeticAnswer-v0"
-ENV_KWARGS: dict[str, Any] = {"chat": True, "mask": "syntax", "expression_length": 6}
+ENV_KWARGS: dict[str, Any] = {"chat": True, "mask": "syntax", "expression_length": 6, "reward_scale": 2.0}
 
 # The completions of a group share the reading of their prompt, which is nearly all the tokens here.
 TRAINING = PPOConfig(
@@ -55,14 +56,14 @@ TRAINING = PPOConfig(
     target_kl=0.1,
     lora_rank=16,
     lora_alpha=32,
-    batch_entropy_coef=0.05,
+    batch_entropy_coef=0.1,
     eval_every=20,
     save_every=50,
     keep_last=1,
     total_samples=1000 * 256,
 )
-# A GPU takes four times as many at once for little more.
-ON_GPU: dict[str, Any] = {"prompts": 64, "mixed_precision": "bf16", "total_samples": 1000 * 1024, "save_every": 10**6}
+# A GPU takes eight times as many at once for little more.
+ON_GPU: dict[str, Any] = {"prompts": 128, "mixed_precision": "bf16", "total_samples": 1000 * 2048, "save_every": 10**6}
 IMITATING = SFTConfig(
     env_id=ENV_ID,
     env_kwargs=ENV_KWARGS,
@@ -187,6 +188,8 @@ def timed(plan: Plan, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     import torch
     from accelerate import PartialState
 
+    if time.time() > plan.deadline:
+        raise TimeoutError("no time is left")
     torch.set_num_threads(plan.threads)
     found = {"minutes": 0.0} | work()
     return {"device": PartialState().device.type} | found
@@ -237,8 +240,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     deadline = time.time() + 60 * chosen.minutes
 
+    import torch
+
     from rlfl_agents.model.gguf import from_gguf
 
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: there is none")
     folder = None if chosen.gguf is None else chosen.runs / "SmolLM2-135M-Instruct"
     plan = Plan(
         model=str(from_gguf(chosen.gguf, folder)),

@@ -191,7 +191,7 @@ def test_a_chat_is_the_same_chat_everywhere(tmp_path: Path, chat_folder: Path) -
         return tokenizer.apply_chat_template(conversations, add_generation_prompt=True, return_dict=True, **options)
 
     assert generated(model, read, messages) == answers
-    written = pipeline("text-generation", str(folder))(messages[:20], return_full_text=False)
+    written: Any = pipeline("text-generation", str(folder))(messages[:20], return_full_text=False)
     texts = envs.tokenizer.decode_batch(answers)
     for text, each in zip(texts, written, strict=False):
         assert each[0]["generated_text"] == text or "\ufffd" in text

@@ -67,7 +67,7 @@ def test_instructions_go_by_the_arguments() -> None:
 def test_a_chat_is_what_transformers_makes_of_it(id: str, arguments: dict[str, Any], chat_folder: Path) -> None:
     """Token for token `apply_chat_template` of a message with the instruction and the prompt, padded on the left."""
     task = prompted(id, vocabulary=str(chat_folder), chat=True, **arguments)
-    theirs = AutoTokenizer.from_pretrained(chat_folder)
+    theirs: Any = AutoTokenizer.from_pretrained(chat_folder)
     for prompt in task.sample_prompts(np.random.default_rng(0), 32):
         text = f"{task.instruction_for(prompt)}\n\n{prompt.text}".strip()
         message = [{"role": "user", "content": text}]

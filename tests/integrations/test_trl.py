@@ -346,7 +346,8 @@ def test_a_chat_is_a_conversation(chat_folder: Path) -> None:
     pytest.importorskip("datasets", reason="needs the extra trl")
     chat: dict[str, Any] = {"vocabulary": str(chat_folder), "chat": True, "answer": "Answer: {answer}"}
     rows = prompt_dataset("rlfl/Copy-v0", num_prompts=8, **chat)
-    tokenizer, task = task_tokenizer("rlfl/Copy-v0", **chat), load_task("rlfl/Copy-v0", **chat)
+    task = load_task("rlfl/Copy-v0", **chat)
+    tokenizer: Any = task_tokenizer("rlfl/Copy-v0", **chat)
     for messages, text in zip(rows["prompt"], rows["task_prompt"], strict=True):
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
         columns = task.encode_prompt(task.parse_prompt(text))
