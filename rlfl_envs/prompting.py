@@ -18,6 +18,7 @@ from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError
 from rlfl_envs.keys import Keys, mix
+from rlfl_envs.protocols import Automaton, Grammar
 from rlfl_envs.task import Split, Task, make_task
 from rlfl_envs.tokenization import Tokenizer, around_message
 
@@ -86,7 +87,7 @@ class PromptedTask(Task):
             raise ConfigError(f"answer={answer!r} needs mask='none': under {task.config.mask!r} no model can talk.")
         self.chat, self.answer = chat, answer
         self._task, self._template = task, template
-        self.config, self.tokenizer, self.syntax = task.config, task.tokenizer, task.syntax
+        self.config, self.tokenizer = task.config, task.tokenizer
         self.instruction, self.reward_range = task.instruction, task.reward_range
         self.part_names = task.part_names  # type: ignore[misc]
         self.references_succeed = task.references_succeed  # type: ignore[misc]
@@ -95,6 +96,11 @@ class PromptedTask(Task):
         for name in _OPTIONAL[3:] if answer is not None else _OPTIONAL:
             if hasattr(task, name):
                 setattr(self, name, getattr(task, name))
+
+    @property
+    def syntax(self) -> Automaton | Grammar | None:  # type: ignore[override]
+        """The task's; asked for late, since some tasks have to read it from elsewhere."""
+        return self._task.syntax
 
     @property
     def name(self) -> str:
