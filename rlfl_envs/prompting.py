@@ -29,7 +29,9 @@ PROMPTING = ("template", "chat", "answer")
 
 _MEASURED = 256  # prompts on which P and C are measured
 _MAX_DRAWS = 1000  # a template that makes this many prompts in a row too long will do so with all
-_OPTIONAL = ("successes", "stop_characters", "stops", "baseline_prompts", "illustrate")  # see `rlfl_envs.protocols`
+# What a task may have besides (see `rlfl_envs.protocols`), and what of it takes all of a completion for the answer.
+_OPTIONAL = ("baseline_prompts", "illustrate")
+_OPTIONAL_OF_ANSWERS = ("successes", "stop_characters", "stops")
 
 
 def make_prompted_task(task: str | Task, arguments: Mapping[str, Any]) -> Task:
@@ -91,9 +93,8 @@ class PromptedTask(Task):
         self.instruction, self.reward_range = task.instruction, task.reward_range
         self.part_names = task.part_names  # type: ignore[misc]
         self.references_succeed = task.references_succeed  # type: ignore[misc]
-        self.packages = task.packages  # type: ignore[misc]
         self._levels: dict[int, Self] = {}
-        for name in _OPTIONAL[3:] if answer is not None else _OPTIONAL:
+        for name in _OPTIONAL if answer is not None else (*_OPTIONAL, *_OPTIONAL_OF_ANSWERS):
             if hasattr(task, name):
                 setattr(self, name, getattr(task, name))
 
@@ -226,7 +227,8 @@ class PromptedTask(Task):
                 return prompt
             key = mix(key)
             (prompt,) = self._task.prompts_from_keys(key)
-        raise ConfigError(f"template={self._template!r} makes all prompts longer than P = {self.max_prompt_tokens}.")
+        around = f"template={self._template!r} with chat={self.chat}"
+        raise ConfigError(f"{around} makes all prompts longer than P = {self.max_prompt_tokens}.")
 
     def parse_prompt(self, text: str) -> Prompt:
         """The task's: takes a prompt without what stands around it."""

@@ -38,7 +38,7 @@ def show(
         text: A file with the game to be drawn; one of the task's own by default.
         seed: Of prompts, baselines and pictures.
     """
-    task = rlfl_envs.load_task(find(env_id), **env_kwargs, **prompting.arguments())
+    task = rlfl_envs.load_task(find(env_id), **(env_kwargs | prompting.arguments()))
     if picture is not None:
         if not isinstance(task, IllustratedTask):
             raise ConfigError(f"picture={str(picture)!r} is not allowed; {task.name} has no pictures.")
@@ -71,7 +71,7 @@ def _print_prompts(task: Task, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for prompt in task.sample_prompts(rng, count):
         if isinstance(task, PromptedTask):
-            print(textwrap.indent(rlfl_envs.printable(task.text_for_model(prompt)), "    | "))
+            print(textwrap.indent(rlfl_envs.printable(task.text_for_model(prompt)), "    | ", lambda _: True))
         reference = task.reference_completion(prompt, rng)
         if reference is None:
             print(f"    {prompt.text!r}")
