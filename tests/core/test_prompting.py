@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 import rlfl_envs
-from rlfl_envs import ConfigError, Prompt, PromptedTask, PromptError, Task, check_task, load_task
+from rlfl_envs import ConfigError, Prompt, PromptedTask, PromptError, Task, check_task, load_task, protocols
 from rlfl_envs.registration import arguments_that_load
-from tests.settings import ANSWER, BRACKETS, COPY, COUNTDOWN, IDS, JSON, LONG, QUICK, STEPS
+from tests.settings import ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, IDS, JSON, LONG, QUICK, STEPS, missing
 
 TALK = "Answer: {answer}"
 # Array tasks, one with a syntax, one whose prompts end in a line's end, and a mixture.
@@ -221,6 +221,21 @@ def test_verdicts_and_stopping_rules_know_no_talk(chat_folder: Path) -> None:
     assert envs.judge_tokens(np.array([five, equals])).tolist() == [True, False]
     with pytest.raises(ConfigError, match=r"Arithmetic with answer='Answer: \{answer\}', which cannot judge"):
         gymnasium.make(STEPS, rewards="tokens", answer=TALK, **CHAT(chat_folder))
+
+
+@pytest.mark.parametrize("id", [STEPS, BRACKETS, COUNTDOWN, HUMAN_EVAL])
+def test_what_a_task_has_besides_it_keeps(id: str) -> None:
+    """Whatever `rlfl_envs.protocols` asks a task for; not arrays, nor with talk what reads all that is said."""
+    if missing(id):
+        pytest.skip(f"needs {missing(id)}")
+    optional = [each for each in vars(protocols).values() if getattr(each, "_is_runtime_protocol", False)]
+    assert len(optional) >= 8
+    plain, around, talking = (load_task(id, **more) for more in ({}, {"template": "{prompt}"}, {"answer": TALK}))
+    for protocol in optional:
+        if not protocol.__name__.startswith("Array"):
+            assert isinstance(around, protocol) == isinstance(plain, protocol), protocol
+            reads_all = protocol in (protocols.StoppingTask, protocols.ViableTask)
+            assert isinstance(talking, protocol) == (isinstance(plain, protocol) and not reads_all), protocol
 
 
 # --- what is not allowed ---------------------------------------------------------------------------------------------
