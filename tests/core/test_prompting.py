@@ -35,14 +35,21 @@ def prompted(id: str, **arguments: Any) -> PromptedTask:
     return task
 
 
+def CHAT(folder: Path) -> dict[str, Any]:  # noqa: N802
+    """The arguments of a chat."""
+    return {"vocabulary": str(folder), "chat": True}
+
+
 # --- instructions ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_every_id_tells_a_model_what_to_write(id: str) -> None:
-    """One to three plain sentences for each prompt, on one line, and what an id's page shows says it too."""
-    task = load_task(id, **QUICK.get(id, {}), **LONG.get(id, {}) if id not in QUICK else {})
+def test_every_id_tells_a_model_what_to_write(id: str, chat_folder: Path) -> None:
+    """A few plain sentences for each prompt, on one line, before it in a chat; and what an id's page shows has them."""
+    task = prompted(id, **{**CHAT(chat_folder), **LONG.get(id, {}), **QUICK.get(id, {})})
     for prompt in task.sample_prompts(np.random.default_rng(0), 4):
+        assert task.message(prompt) == f"{task.instruction_for(prompt)}\n\n{prompt.text}".strip()
+        assert task.encode_prompt(prompt).shape == (task.max_prompt_tokens,)
         instruction = task.instruction_for(prompt)
         assert 20 <= len(instruction) <= 300
         assert instruction[0].isupper()
@@ -147,11 +154,6 @@ def test_a_level_has_the_columns_of_the_whole(chat_folder: Path) -> None:
         for level in (whole.at_level(number), prompted(ANSWER, **CHAT(chat_folder), answer=TALK, level=number)):
             assert level.max_prompt_tokens == whole.max_prompt_tokens
             assert level.max_completion_tokens == whole.max_completion_tokens
-
-
-def CHAT(folder: Path) -> dict[str, Any]:  # noqa: N802
-    """The arguments of a chat."""
-    return {"vocabulary": str(folder), "chat": True}
 
 
 def test_what_is_longer_than_measured_is_drawn_again(chat_folder: Path) -> None:
