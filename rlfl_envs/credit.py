@@ -71,7 +71,8 @@ def make_credit(rewards: Any, task: Task, num_envs: int) -> Credit | None:
     Raises:
         ConfigError: It is none of `REWARDS`, or the task cannot judge single tokens.
     """
-    check_value("rewards", rewards, rewards in REWARDS, ", ".join(map(repr, REWARDS)))
+    is_known = isinstance(rewards, str) and rewards in REWARDS
+    check_value("rewards", rewards, is_known, ", ".join(map(repr, REWARDS)))
     if rewards == "end":
         return None
     if not isinstance(task, ViableTask):

@@ -222,9 +222,9 @@ def test_wrong_vector_options() -> None:
             {"options": {"prompt": 7}},
             "prompt=7 is not allowed; allowed: a string, or a list of num_envs=4 of them.",
         ),
-        ({"options": {"prompt": "abx"}}, "prompt='abx' is not allowed; allowed: 1 to 4 of 'abcdefgh'."),
-        ({"options": {"level": 4}}, "level=4 is not allowed; allowed: None, 0..3, or 4 of them."),
-        ({"options": {"level": [0, 1]}}, "level=[0, 1] is not allowed; allowed: None, 0..3, or 4 of them."),
+        ({"options": {"prompt": "abx"}}, "prompt='abx' is not allowed; allowed: 1 to 4 characters of 'abcdefgh'."),
+        ({"options": {"level": 4}}, "level=4 is not allowed; allowed: None, 0..3, or a list of 4 of these."),
+        ({"options": {"level": [0, 1]}}, "level=[0, 1] is not allowed; allowed: None, 0..3, or a list of 4 of these."),
         (
             {"options": {"level_weights": [0, 0, 0, 0]}},
             "level_weights=[0, 0, 0, 0] is not allowed; allowed: 4 numbers of 0 or more, not all 0.",

@@ -68,6 +68,14 @@ def test_a_level_is_the_leaders() -> None:
     assert [len(text) for text in texts] == [1, 1, 1, 4, 4, 4]
 
 
+def test_numpys_levels() -> None:
+    """NumPy's integers and arrays, one without dimensions among them, are levels as Python's are."""
+    envs = gymnasium.make_vec(COPY, num_envs=2).unwrapped
+    for level in (np.int64(1), np.array(1), np.array([1, 1]), [np.uint8(1), 1]):
+        envs.reset(seed=0, options={"level": level})
+        assert [len(prompt.text) for prompt in envs.prompts] == [2, 2]
+
+
 def test_weights_choose_levels_by_key() -> None:
     """Levels come about as often as their weights say, never where the weight is 0, and the same again by the seed."""
     envs = gymnasium.make_vec(COPY, num_envs=400).unwrapped
