@@ -11,6 +11,7 @@ import huggingface_hub
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
+from rlfl_envs.arguments import check_type, is_integer
 from rlfl_envs.errors import ConfigError
 from rlfl_envs.hub import check_hub
 from rlfl_envs.tokenization.lossless import as_written
@@ -83,7 +84,7 @@ def _read(name_or_path: str) -> tuple[Backend, dict[str, str | None], list[int]]
     names = ("tokenizer_config.json", "generation_config.json", "config.json")
     tokenizer_config, *configs = (_entries(_find(folder, name)) for name in names)
     named: Any = next((config["eos_token_id"] for config in configs if config.get("eos_token_id") is not None), [])
-    ends: list[int] = named if isinstance(named, list) else [named]
+    ends = [each for each in (named if isinstance(named, list) else [named]) if is_integer(each)]
     return Backend.from_file(str(file)), _declared_specials(tokenizer_config), ends
 
 
@@ -98,14 +99,19 @@ def _find(folder: Path, file: str) -> Path | None:
 
 
 def _entries(path: Path | None) -> dict[str, Any]:
-    entries: dict[str, Any] = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    entries: Any = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(entries, dict):
+        raise ConfigError(f"{str(path)!r} holds {str(entries)[:40]!r}; allowed: a JSON object.")
     return entries
 
 
 def _declared_specials(entries: dict[str, Any]) -> dict[str, str | None]:
     """The special tokens that a tokenizer_config.json names, None where it says that there is none."""
     named = {role: entries[role] for role in _KNOWN_SPECIALS if role in entries}
-    return {role: value["content"] if isinstance(value, dict) else value for role, value in named.items()}
+    found = {role: value.get("content") if isinstance(value, dict) else value for role, value in named.items()}
+    for role, token in found.items():
+        check_type(f"tokenizer_config.json: {role}", token, str | None)
+    return found
 
 
 def _packaged_gpt2() -> Backend | None:
