@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -38,7 +39,7 @@ class MixtureConfig(TaskConfig):
         super().__post_init__()
         check_value("tasks", self.tasks, len(self.tasks) >= 1, "one id or more")
         shares = self.weights if self.weights is not None else (1.0,) * len(self.tasks)
-        is_allowed = len(shares) == len(self.tasks) and min(shares) >= 0 and max(shares) > 0
+        is_allowed = len(shares) == len(self.tasks) and min(shares) >= 0 and 0 < sum(shares) < math.inf
         check_value("weights", self.weights, is_allowed, f"{len(self.tasks)} numbers of 0 or more, not all 0")
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
@@ -110,12 +111,13 @@ class Mixture(Task):
         id = given.pop("id", None)
         try:
             arguments = {**gymnasium.spec(str(id)).kwargs, **given}
-        except gymnasium.error.Error as error:
+            task = arguments.pop("task")
+        except (gymnasium.error.Error, KeyError) as error:  # no such id, or not one of a task
             raise ConfigError(f"tasks: {entry!r} is not allowed; allowed: an id, or {{'id': ..., ...}}.") from error
         shared = {"vocabulary": self.config.vocabulary, "split": self.config.split}
-        clash = sorted({*shared, "mask", "level", "task"} & set(given))
+        clash = sorted({*shared, "mask", "min_completion_tokens", "level", "task"} & set(given))
         check_value("tasks", entry, not clash, f"arguments but {', '.join(clash)}, which a part cannot have")
-        return make_task(arguments.pop("task"), {**arguments, **shared})
+        return make_task(task, {**arguments, **shared})
 
     @property
     def characters(self) -> str:
@@ -124,8 +126,11 @@ class Mixture(Task):
 
     def budgets(self) -> tuple[int, int]:
         """The largest of the parts'."""
-        prompts, completions = zip(*(part.budgets() for part in self.parts), strict=True)
-        return max(prompts), max(completions)
+        begins = self.parts[0].tokenizer.bos_id is not None
+        return (
+            max(part.max_prompt_tokens for part in self.parts) - begins,
+            max(part.max_completion_tokens for part in self.parts),
+        )
 
     # --- prompts ---------------------------------------------------------------------------------------------------
 
@@ -152,6 +157,10 @@ class Mixture(Task):
     def in_split(self, prompts: Sequence[Prompt]) -> NDArray[np.bool_]:
         """As the parts say; bool [n]."""
         return np.array([self._own(prompt).in_split([prompt.data.prompt])[0] for prompt in prompts], dtype=np.bool_)
+
+    def _fits(self, prompt: Prompt) -> bool:
+        """Whether the part's budgets hold it, where they were measured."""
+        return self._own(prompt)._fits(prompt.data.prompt)
 
     def novelty_key(self, prompt: Prompt) -> str:
         """The part's, after its number."""
