@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import RLFLError
 from rlfl_envs.masks import make_mask
@@ -55,7 +56,9 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0, vocabularies
 
     Raises:
         AssertionError: The contract is broken; the message says what and where.
+        ConfigError: `task` is something else, such as an id.
     """
+    check_value("task", task, isinstance(task, Task), "a Task, as load_task makes it")
     _check_in_one_vocabulary(task, num_prompts, seed)
     for vocabulary in vocabularies:
         with _no_error(f"the task cannot be made with vocabulary={vocabulary!r}"):

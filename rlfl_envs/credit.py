@@ -69,7 +69,7 @@ def make_credit(rewards: Any, task: Task, num_envs: int) -> Credit | None:
     """Makes what `rewards` asks for; None for "end".
 
     Raises:
-        ConfigError: It is none of `REWARDS`, or the task cannot judge single tokens.
+        ConfigError: It is none of `REWARDS`, or the task cannot judge single tokens or pays them nothing.
     """
     is_known = isinstance(rewards, str) and rewards in REWARDS
     check_value("rewards", rewards, is_known, ", ".join(map(repr, REWARDS)))
@@ -80,4 +80,6 @@ def make_credit(rewards: Any, task: Task, num_envs: int) -> Credit | None:
             f"rewards={rewards!r} is not allowed; allowed for {type(task).__name__}, which cannot judge single tokens: "
             "'end'."
         )
+    high = task.reward_range[1]
+    check_value("rewards", rewards, high > 0, f"'end' where the largest reward, {high}, leaves tokens nothing to earn")
     return Credit(rewards, task, num_envs)

@@ -361,10 +361,11 @@ def task_class(task: str) -> type[Task]:
     Raises:
         ConfigError: The reference leads to no task.
     """
+    check_value("task", task, isinstance(task, str), "a Task, or 'package.module:Class'")
     module_name, _, class_name = task.partition(":")
     try:
         cls = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # a TypeError for "..module"
         raise ConfigError(f"task={task!r} cannot be loaded ({error}); allowed: 'package.module:Class'.") from error
     if not (isinstance(cls, type) and issubclass(cls, Task)):
         raise ConfigError(f"task={task!r} is not a subclass of rlfl_envs.Task.")

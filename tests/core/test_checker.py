@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlfl_envs import Outcome, Prompt, PromptError, Task, check_task, load_task
+from rlfl_envs import ConfigError, Outcome, Prompt, PromptError, Task, check_task, load_task
 from rlfl_envs.tasks.arithmetic import Arithmetic
 from rlfl_envs.tasks.copy import Copy, CopyAutomaton
 from tests.settings import Parentheses
@@ -311,6 +311,12 @@ def test_each_break_is_found(broken: type[Task]) -> None:
 def test_sound_tasks_pass(task: Task) -> None:
     """A stopping rule, or too few problems for two splits, is no fault."""
     check_task(task)
+
+
+def test_takes_a_task() -> None:
+    """An id is none yet, which is no fault of the task's."""
+    with pytest.raises(ConfigError, match=r"^task='rlfl/Copy-v0' is not allowed; allowed: a Task, as load_task"):
+        check_task("rlfl/Copy-v0")
 
 
 def test_other_seeds_and_sizes() -> None:
