@@ -76,7 +76,7 @@ class MaskTable:
         self._show()
 
     def is_large(self, states: int) -> bool:
-        """Whether it takes more than 8 MiB, and at least half of its rows are none of so many states."""
+        """Whether it takes more than 8 MiB, and so many states can have no more than half of its rows."""
         return self.rows.nbytes > self._LARGE and len(self.rows) > 2 * states
 
 

@@ -89,9 +89,9 @@ class FunctionTask(Task):
     """Whatever a function of prompt and completion rewards.
 
     Description:
-        For a reward that exists already as a function, and prompts that exist as texts. The function is trusted as far
-        as it goes: what it raises is raised, and a reward that is no number, or outside `reward_range`, is an error;
-        True is 1. It should take bounded time and must not execute what it is given.
+        For a reward that exists already as a function, and prompts that exist as texts. The function is trusted: what
+        it raises is raised. It should take bounded time and must not execute what it is given. A reward that is no
+        number, or outside `reward_range`, is an error; True counts as 1.
 
     Prompt:
         Uniform over the prompts of the split.

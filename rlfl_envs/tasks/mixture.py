@@ -27,7 +27,7 @@ class MixtureConfig(TaskConfig):
 
     Attributes:
         tasks: The parts: an id each, or a dictionary of "id" and arguments, such as `{"id": "rlfl/Copy-v0", "length":
-            3}`.
+            3}`. The mixture has one split, vocabulary, mask and least length, which a part cannot have.
         weights: How often each is drawn, 0 or more and not all 0; alike by default.
     """
 
@@ -43,7 +43,7 @@ class MixtureConfig(TaskConfig):
         check_value("weights", self.weights, is_allowed, f"{len(self.tasks)} numbers of 0 or more, not all 0")
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """One part alone, each in turn: their order is from easy to hard if that is how they are named."""
+        """Each part alone, in the order of `tasks`: name the easiest first."""
         return [{"weights": tuple(float(i == part) for i in range(len(self.tasks)))} for part in range(len(self.tasks))]
 
 
@@ -60,7 +60,7 @@ class Mixture(Task):
     Description:
         For a policy that should learn several languages at once, and for curricula: the parts are the mixture's levels,
         so that `reset(options={"level_weights": ...})` changes how often each is drawn. P and C are the largest of the
-        parts'.
+        parts', their own `max_completion_tokens` included.
 
     Prompt:
         A part is drawn by `weights`, then a prompt of it. The text does not say which: parts whose prompts look alike

@@ -136,7 +136,7 @@ class TokenVectorEnv(NextTokens):
         self._is_seeded = np.zeros(n, dtype=np.bool_)
         self._episodes = np.zeros(n, dtype=np.int64)  # prompts drawn from each stream so far
         self._leaders = np.arange(n)  # whose stream each environment reads
-        self._ahead = np.zeros(n, dtype=np.int64)  # by how many prompts its leader's stream was ahead at that reset
+        self._ahead = np.zeros(n, dtype=np.int64)  # where it is in its leader's stream, less its own `_episodes`
         self._levels = Levels(self.task)
         self._bank = PromptBank(self._batch, self._levels, n, 1 if isinstance(self._batch, TextBatch) else 8)
         self._columns = np.full((n, columns), self.tokenizer.pad_id, dtype=np.int64)
@@ -146,7 +146,7 @@ class TokenVectorEnv(NextTokens):
         self._finished = np.ones(n, dtype=np.bool_)
         self._has_begun = np.zeros(n, dtype=np.bool_)
         self._judges_together = False
-        self._unjudged = np.zeros(n, dtype=np.int64)  # why episodes ended that wait for the others, 0 for none
+        self._unjudged = np.zeros(n, dtype=np.int64)  # why an episode ended that waits to be judged; 0 where none does
         self._endings: list[tuple[Outcome | None, str]] = [(None, "")] * n  # kept where there is a render mode
         self._always = np.ones(n, dtype=np.bool_)
         self._always.flags.writeable = False
