@@ -269,7 +269,35 @@ class JudgesArraysOtherwise(Arithmetic):
         return outcomes
 
 
+class StopsUnheard(Copy):
+    """Would stop, but does not say after which characters."""
+
+    def stops(self, prompt: Prompt, completion: str) -> bool:
+        """At once."""
+        return True
+
+
+class StartsElsewhere(Arithmetic):
+    """Its arrays start masks where no text begins."""
+
+    def start_states(self, data: Any) -> Any:
+        """Nowhere."""
+        return ["nowhere"] * len(data)
+
+
+class ReferencesAreWrong(Copy):
+    """Takes a success for none: that of a prompt written backwards."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Spoils the automaton of successes."""
+        super().__init__(**kwargs)
+        self.successes.start = lambda prompt: prompt.text[::-1]  # type: ignore[method-assign]
+
+
 BROKEN = {
+    StopsUnheard: "the task has no stop_characters, so that it is no StoppingTask",
+    StartsElsewhere: "start_states gives other states than syntax.start",
+    ReferencesAreWrong: "goes wrong at token 0, say its successes",
     NoRange: "is no range",
     EndlessRange: "is no range",
     OtherPromptsEachTime: "gives other prompts for the same seed",
