@@ -165,16 +165,20 @@ def check_actions(actions: Any, num_envs: int, vocab_size: int) -> NDArray[np.in
     return array.astype(np.int64, copy=False)
 
 
-def check_candidates(candidates: Any, num_envs: int, vocab_size: int) -> NDArray[np.int64]:
-    """Returns tokens to be judged as int64 [N, k].
+def check_candidates(candidates: Any, shape: tuple[int, ...], vocab_size: int) -> NDArray[np.int64]:
+    """Returns tokens to be judged as int64 [*shape, k].
 
     Raises:
         ActionError: They are no integers of this shape, or one is no token.
     """
-    array = np.asarray(candidates)
-    if array.ndim != 2 or len(array) != num_envs or array.dtype.kind not in "iu":
+    allowed = f"integers of shape ({', '.join([*map(str, shape), 'k'])})"
+    try:
+        array = np.asarray(candidates)
+    except ValueError as error:  # rows of different lengths
+        raise ActionError(f"candidates={candidates!r} is not allowed; allowed: {allowed}.") from error
+    if array.ndim != len(shape) + 1 or array.shape[:-1] != shape or array.dtype.kind not in "iu":
         what = f"candidates of shape {array.shape} and type {array.dtype} are not allowed"
-        raise ActionError(f"{what}; allowed: integers of shape ({num_envs}, k).")
+        raise ActionError(f"{what}; allowed: {allowed}.")
     if array.size and not 0 <= array.min() <= array.max() < vocab_size:
         raise ActionError(f"candidates has {array.min()}..{array.max()}; allowed: integers 0..{vocab_size - 1}.")
     return array.astype(np.int64, copy=False)

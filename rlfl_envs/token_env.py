@@ -249,7 +249,13 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         return self.tokenizer.decode(self._completion)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, bool [V] (the name and type that sb3-contrib's MaskablePPO looks for)."""
+        """Which tokens may come next, bool [V] (the name and type that sb3-contrib's MaskablePPO looks for).
+
+        Raises:
+            gymnasium.error.ResetNeeded: There was no reset yet.
+        """
+        if self.prompt is None:
+            raise ResetNeeded("No episode was begun: call reset() before action_masks().")
         mask: NDArray[np.bool_] = self._mask.row(self._state).astype(np.bool_)
         return mask
 
@@ -269,7 +275,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """
         if self.prompt is None:
             raise ResetNeeded("No episode was begun: call reset() before judge_tokens().")
-        tokens = check_candidates(np.asarray(candidates)[None], 1, self.tokenizer.vocab_size)
+        tokens = check_candidates(candidates, (), self.tokenizer.vocab_size)[None]
         if self._verdicts is None:
             self._verdicts = Verdicts(self.task, 1)
         prompt = self.prompt

@@ -425,8 +425,9 @@ class TokenVectorEnv(NextTokens):
 
     @rng_state.setter
     def rng_state(self, state: dict[str, NDArray[Any]]) -> None:
-        fits = set(state) == set(self.rng_state) and all(len(values) == self.num_envs for values in state.values())
-        check_value("rng_state", sorted(state), fits, f"{sorted(self.rng_state)}, arrays of length {self.num_envs}")
+        fits = isinstance(state, dict) and set(state) == set(self.rng_state)
+        fits = fits and all(np.shape(values) == (self.num_envs,) for values in state.values())
+        check_value("rng_state", state, fits, f"{sorted(self.rng_state)}, arrays of length {self.num_envs}")
         self._streams[:], self._episodes[:] = state["streams"], state["episodes"]
         self._is_seeded[:] = state["is_seeded"]
 

@@ -107,6 +107,35 @@ def test_actions_of_the_wrong_shape(actions: Any) -> None:
         envs.step(actions)
 
 
+@pytest.mark.parametrize("candidates", [[[3], [3, 4], [3]], [[3.0]] * 3, [[True]] * 3, None, 3, "333"])
+def test_candidates_that_are_no_tokens(candidates: Any) -> None:
+    """Ragged ones, floats, truth values, and what is no array; each environment says the shape that it takes."""
+    for env, shape in zip(make_both(), (r"\(k\)", r"\(3, k\)"), strict=True):
+        env.reset(seed=0)
+        with pytest.raises(ActionError, match=rf"not allowed; allowed: integers of shape {shape}\.$"):
+            env.judge_tokens(candidates)
+
+
+@pytest.mark.parametrize("mask", ["none", "syntax"])
+def test_before_the_first_reset(mask: str) -> None:
+    """Nothing may come next yet."""
+    env, envs = TokenEnv(load_task(COPY, mask=mask)), TokenVectorEnv(load_task(COPY, mask=mask), NUM_ENVS)
+    one, many = np.array([3]), np.full((NUM_ENVS, 1), 3)
+    for ask in (env.action_masks, envs.action_masks, lambda: env.judge_tokens(one), lambda: envs.judge_tokens(many)):
+        with pytest.raises(ResetNeeded):
+            ask()
+
+
+@pytest.mark.parametrize("state", [None, {}, {"streams": 5, "episodes": [1] * 3, "is_seeded": [True] * 3}])
+def test_states_that_are_none(state: Any) -> None:
+    """What `rng_state` was never."""
+    _, envs = make_both()
+    with pytest.raises(
+        ConfigError, match=r"^rng_state=.* is not allowed; allowed: \['episodes', 'is_seeded', 'streams'\]"
+    ):
+        envs.rng_state = state
+
+
 @pytest.mark.parametrize("render_mode", ["rgb_array", "ANSI", 5, True, b"ansi", ["ansi"], {}, np.array(["ansi", ""])])
 def test_render_modes(render_mode: Any) -> None:
     """None of ours, and of no known kind: the same error (in `make` Gymnasium's own check may come first)."""
