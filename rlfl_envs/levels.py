@@ -26,6 +26,7 @@ class Levels:
     def __init__(self, task: Task) -> None:
         """Begins with the whole task."""
         self._task = task
+        self._given = np.zeros(0, dtype=np.int64)  # a level for each environment, of which its leader's counts
         self._of_environment: NDArray[np.int64] | None = None
         self._weights: NDArray[np.float64] | None = None
 
@@ -59,9 +60,15 @@ class Levels:
         check_value("level", level, is_known, some if count else "None: this task has no levels")
         check_value("level_weights", weights, weights is None or level is None, "None where a level is given")
         self._weights = None if weights is None else _weights(weights, count)
-        chosen = np.array([WHOLE if each is None else each for each in levels], dtype=np.int64)
-        self._of_environment = chosen[leaders]
+        self._given = np.array([WHOLE if each is None else each for each in levels], dtype=np.int64)
+        self._of_environment = self._given[leaders]
         return True
+
+    def follow(self, leaders: NDArray[np.int64]) -> bool:
+        """Keeps the levels for other leaders, int64 [N]; returns whether prompts drawn ahead may now be others."""
+        if self._of_environment is not None:
+            self._of_environment = self._given[leaders]
+        return not self.are_whole
 
     def of(self, keys: Keys, environments: NDArray[np.int64]) -> NDArray[np.int64]:
         """The level of each key's prompt, int64 [n], WHOLE for the whole task.

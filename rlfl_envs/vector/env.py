@@ -35,12 +35,7 @@ from rlfl_envs.masks import BatchMasks, TokenMask, make_mask
 from rlfl_envs.printing import printable
 from rlfl_envs.protocols import ArrayStarts, ArrayTask, StoppingTask
 from rlfl_envs.task import Task, make_task
-from rlfl_envs.token_env import (
-    TokenEnv,
-    describe_episode,
-    new_stream,
-    stop_tokens,
-)
+from rlfl_envs.token_env import TokenEnv, describe_episode, new_stream, stop_tokens
 from rlfl_envs.vector.bank import PromptBank, TextBatch
 from rlfl_envs.vector.infos import number_infos, text_infos
 from rlfl_envs.vector.next_tokens import NextTokens
@@ -204,8 +199,11 @@ class TokenVectorEnv(NextTokens):
             asked = [texts[row] for row in rows.tolist()]
             read = {text: self.task.parse_prompt(text) for text in dict.fromkeys(asked)}  # a group's is read once
             given = self._batch.arrays_from_prompts([read[text] for text in asked])
-        chooses = of_all or {"level", "level_weights"} & set(options)
-        if chooses and self._levels.choose(options.get("level"), options.get("level_weights"), leaders):
+        if of_all or {"level", "level_weights"} & set(options):
+            are_others = self._levels.choose(options.get("level"), options.get("level_weights"), leaders)
+        else:
+            are_others = regroups and self._levels.follow(leaders)
+        if are_others:
             self._bank.forget()
         # Nothing is wrong with what was asked; until here nothing has changed.
         self._judges_together = together if begins_anew else self._judges_together
