@@ -112,8 +112,10 @@ class FunctionTask(Task):
         super().__init__(**kwargs)
         config = self.config
         given = config.prompts
-        lines = read_lines(Path(given), "prompts") if isinstance(given, str) else given
-        self._prompts = [text for text in lines if text] if isinstance(given, str) else list(given)
+        if isinstance(given, str):
+            self._prompts = [line for line in read_lines(Path(given), "prompts") if line]
+        else:
+            self._prompts = list(given)
         counts = len(self._prompts), len(set(self._prompts)), len(config.references)
         check_value("prompts", given, counts[0] >= 1, "one text or more, or a file of them")
         check_value("prompts", f"{counts[0]} texts", counts[0] == counts[1], "texts of which none is there twice")
