@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.errors import ConfigError, UnknownIdError, suggest
 from rlfl_envs.prompting import PROMPTING, make_prompted_task
 from rlfl_envs.task import Task, task_class
@@ -71,7 +72,7 @@ def register_all() -> None:
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             entry.load()
-        except Exception as error:  # noqa: BLE001 (a broken package must not take the suite along)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a broken package must not take the suite along)
             warnings.warn(f"The tasks of {entry.value!r} cannot be loaded: {error!r}", stacklevel=2)
 
 
@@ -89,7 +90,10 @@ def find_id(id: str) -> str:
     Raises:
         UnknownIdError: No such module or id; the message suggests the nearest.
     """
+    check_value("id", id, isinstance(id, str), "a text such as 'rlfl/Copy-v0'")
     module, _, name = id.rpartition(":")
+    if module.startswith("."):
+        raise UnknownIdError(f"id={id!r} is not registered: {module!r} is a path, where a module's name is due.")
     if module:
         try:
             importlib.import_module(module)
