@@ -218,8 +218,8 @@ LONG = dataclasses.replace(
     env_kwargs={"length": 40, "rewards": "tokens"},
     sampler="uniform",
     prompts=128,
-    total_samples=800 * 128,
-    eval_every=200,
+    total_samples=100 * 128,
+    eval_every=25,
 )
 _NO_BATCH_ENTROPY = {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": None}
 IMITATION = SFTConfig("rlfl/ArithmeticSteps-v0", examples=256, epochs=120, layers=2, width=64, heads=4)
