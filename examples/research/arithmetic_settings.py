@@ -369,7 +369,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "Brackets, 80 of them": {
                     "env_id": "rlfl/Brackets-v0",
                     "env_kwargs": {"length": 80, "rewards": "tokens"},
-                    "total_samples": 1600 * 128,
+                    "total_samples": 2000 * 128,
                     "eval_every": 400,
                 },
             },
