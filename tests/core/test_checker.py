@@ -269,6 +269,16 @@ class JudgesArraysOtherwise(Arithmetic):
         return outcomes
 
 
+class NamelessKinds(Copy):
+    """It tells more kinds of prompts apart than it names."""
+
+    kinds = ("one",)
+
+    def kinds_of(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """Each is of a kind of its own."""
+        return np.arange(len(prompts))
+
+
 BROKEN = {
     NoRange: "is no range",
     EndlessRange: "is no range",
@@ -296,6 +306,7 @@ BROKEN = {
     CannotBePickled: "the task cannot be pickled",
     DrawsOtherArrays: "arrays_from_keys gives other columns",
     JudgesArraysOtherwise: "evaluate_arrays gives",
+    NamelessKinds: "for 64 prompts; there are 1 kinds",
 }
 
 
