@@ -33,7 +33,7 @@ nothing-without
         What that needs: one thing taken out at a time. Budget: 6 variants x 3 seeds x about 5 min = 1.5 core-hours.
 nothing-dense
         Clipped policy gradients from the same verdicts as rewards, and from the reward at the end.
-        Budget: 3 variants x 3 seeds x about 10 min = 1.5 core-hours.
+        Budget: 3 variants x 3 seeds x about 7 min = 1 core-hour.
 digits  Sums and products of up to three digits, a character each, by tries.
         Budget: 10 seeds of sums, 3 of the others, x about 8 min = 2.5 core-hours.
 long    Copy and Brackets at ten times their length. Budget: 2 variants x 3 seeds x about 8 min = 50 core-minutes.

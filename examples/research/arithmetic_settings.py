@@ -351,8 +351,8 @@ EXPERIMENTS: dict[str, Experiment] = {
                 learning_rate=1e-3,
                 entropy_coef=0.02,
                 entropy_coef_final=0.0,
-                total_samples=2000 * 256,
-                eval_every=400,
+                total_samples=800 * 256,
+                eval_every=100,
             ),
             {
                 rewards: {"env_kwargs": {"reward": "worked_out", "rewards": rewards}}
