@@ -13,7 +13,7 @@ from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import RLFLError
 from rlfl_envs.masks import make_mask
-from rlfl_envs.protocols import ArrayStarts, ArrayTask, StoppingTask, ViableTask
+from rlfl_envs.protocols import ArrayStarts, ArrayTask, KindTask, StoppingTask, ViableTask
 from rlfl_envs.task import Task
 from rlfl_envs.token_env import TokenEnv, stops
 from rlfl_envs.tokenization import Tokenizer
@@ -51,7 +51,8 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0, vocabularies
     the task says that they need not, succeed and earn the upper end of `reward_range`. Prompts and references, and the
     one after the other, can be read back from their tokens. Any completion, garbage included, gets an outcome: reward
     in range, the declared parts, the same twice. An array path gives what the text path gives. No token of a reference
-    is wrong where the task can tell. An optional protocol is there as a whole or not at all. The task can be pickled.
+    is wrong where the task can tell. Kinds of prompts, where the task tells them apart, are those that it names. An
+    optional protocol is there as a whole or not at all. The task can be pickled.
 
     Args:
         task: The task to check.
@@ -97,6 +98,10 @@ def _check_in_one_vocabulary(task: Task, num_prompts: int, seed: int) -> None:
         _check_arrays(task, seed, num_prompts)
     if isinstance(task, ViableTask) and task.references_succeed:
         _check_successes(task, prompts, seed)
+    if isinstance(task, KindTask):
+        kinds = task.kinds_of(prompts).tolist()
+        is_named = len(kinds) == len(prompts) and set(kinds) <= set(range(len(task.kinds)))
+        assert is_named, f"kinds_of gives {kinds} for {len(prompts)} prompts; there are {len(task.kinds)} kinds."
     illegal = task.illegal_outcome()
     expected = Outcome(low, False, illegal.parts, illegal.status)
     assert illegal == expected, f"illegal_outcome() is {illegal}; its reward should be {low}, and no success."

@@ -294,6 +294,16 @@ class ReferencesAreWrong(Copy):
         self.successes.start = lambda prompt: prompt.text[::-1]  # type: ignore[method-assign]
 
 
+class NamelessKinds(Copy):
+    """It tells more kinds of prompts apart than it names."""
+
+    kinds = ("one",)
+
+    def kinds_of(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """Each is of a kind of its own."""
+        return np.arange(len(prompts))
+
+
 BROKEN = {
     StopsUnheard: "the task has no stop_characters, so that it is no StoppingTask",
     StartsElsewhere: "start_states gives other states than syntax.start",
@@ -324,6 +334,7 @@ BROKEN = {
     CannotBePickled: "the task cannot be pickled",
     DrawsOtherArrays: "arrays_from_keys gives other columns",
     JudgesArraysOtherwise: "evaluate_arrays gives",
+    NamelessKinds: "for 64 prompts; there are 1 kinds",
 }
 
 
