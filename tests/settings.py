@@ -38,7 +38,24 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON, REGEX, SENTIMENT, SQL, LUDAX, LUDII = (
+(
+    STEPS,
+    GIVEN,
+    ANSWER,
+    BRACKETS,
+    COPY,
+    COUNTDOWN,
+    HUMAN_EVAL,
+    PROGRAM,
+    PROOF,
+    SAT,
+    JSON,
+    REGEX,
+    SENTIMENT,
+    SQL,
+    LUDAX,
+    LUDII,
+) = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
@@ -55,6 +72,7 @@ STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON,
     "rlfl/LudaxGame-v0",
     "rlfl/LudiiGame-v0",
 )
+PROOF = "rlfl/Proof-v0"
 SMALL_GAMES: dict[str, Any] = {
     "corpus": str(Path(__file__).parent / "data" / "games"),
     "num_playouts": 10,
@@ -98,6 +116,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (SAT, {"mask": "syntax", "max_variables": 5}),
     (SAT, {"mask": "syntax", "vocabulary": "characters", "max_variables": 5, "reward": "strict"}),
     (PROGRAM, {"family": "arithmetic", "mask": "syntax", "reward": "plain", "split": "test", "hidden": 8}),
+    (PROOF, {"mask": "syntax", "axioms": "", "max_steps": 3}),
+    (PROOF, {"split": "test", "axioms": "KN", "reward": "strict", "max_completion_tokens": 20}),
     (JSON, {"mask": "syntax", "most": 2, "max_completion_tokens": 80}),
     (JSON, {"split": "test", "fewest": 3}),
     (REGEX, {"mask": "syntax", "longest": 5, "max_completion_tokens": 9}),

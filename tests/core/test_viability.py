@@ -39,6 +39,8 @@ _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     (STEPS, {"operators": "+-", "expression_length": 5, "max_completion_tokens": 6}, "1-2-1=", "1 2 + - ="),
     (STEPS, {"operators": "+-", "expression_length": 5, "max_completion_tokens": 5}, "1-1+0=", "1 0 - ="),
     (STEPS, {"operators": "*", "expression_length": 5}, "1*2*1=", "1 2 * + ="),
+    ("rlfl/Proof-v0", {"axioms": "", "max_completion_tokens": 7}, "p,Cpq,Cqr,CpCqNr|-Nr:", "C N p q r ,"),
+    ("rlfl/Proof-v0", {"axioms": "", "max_completion_tokens": 4}, "p,Cpq,Cqr,CrCqs|-Cqs:", "C q r s ,"),
 ]
 
 
