@@ -69,6 +69,7 @@ def register_all() -> None:
     register_task("rlfl/Sat-v0", "rlfl_envs.tasks.sat:Sat")
     register_task("rlfl/Sentiment-v0", "rlfl_envs.tasks.sentiment:Sentiment")
     register_task("rlfl/Sql-v0", "rlfl_envs.tasks.sql:Sql")
+    register_task("rlfl/Symbolic-v0", "rlfl_envs.tasks.symbolic:Symbolic")
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             entry.load()

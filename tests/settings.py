@@ -38,24 +38,7 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-(
-    STEPS,
-    GIVEN,
-    ANSWER,
-    BRACKETS,
-    COPY,
-    COUNTDOWN,
-    HUMAN_EVAL,
-    PROGRAM,
-    PROOF,
-    SAT,
-    JSON,
-    REGEX,
-    SENTIMENT,
-    SQL,
-    LUDAX,
-    LUDII,
-) = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON, REGEX, SENTIMENT, SQL, LUDAX, LUDII = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
@@ -73,6 +56,7 @@ IDS = [id for id in ALL_IDS if not missing(id)]
     "rlfl/LudiiGame-v0",
 )
 PROOF = "rlfl/Proof-v0"
+SYMBOLIC = "rlfl/Symbolic-v0"
 SMALL_GAMES: dict[str, Any] = {
     "corpus": str(Path(__file__).parent / "data" / "games"),
     "num_playouts": 10,
@@ -118,6 +102,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (PROGRAM, {"family": "arithmetic", "mask": "syntax", "reward": "plain", "split": "test", "hidden": 8}),
     (PROOF, {"mask": "syntax", "axioms": "", "max_steps": 3}),
     (PROOF, {"split": "test", "axioms": "KN", "reward": "strict", "max_completion_tokens": 20}),
+    (SYMBOLIC, {"mask": "syntax", "max_terms": 1, "max_completion_tokens": 12}),
+    (SYMBOLIC, {"split": "test", "kind": "solve", "reward": "strict"}),
     (JSON, {"mask": "syntax", "most": 2, "max_completion_tokens": 80}),
     (JSON, {"split": "test", "fewest": 3}),
     (REGEX, {"mask": "syntax", "longest": 5, "max_completion_tokens": 9}),

@@ -39,6 +39,16 @@ _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     (STEPS, {"operators": "+-", "expression_length": 5, "max_completion_tokens": 6}, "1-2-1=", "1 2 + - ="),
     (STEPS, {"operators": "+-", "expression_length": 5, "max_completion_tokens": 5}, "1-1+0=", "1 0 - ="),
     (STEPS, {"operators": "*", "expression_length": 5}, "1*2*1=", "1 2 * + ="),
+    ("rlfl/Countdown-v0", {"min_numbers": 2, "max_completion_tokens": 5}, "6 2=12:", "6 2 * + ( )"),
+    ("rlfl/Countdown-v0", {"min_numbers": 2, "max_completion_tokens": 5}, "5 5=10:", "5 + - ( )"),
+    ("rlfl/Countdown-v0", {"max_completion_tokens": 7}, "2 6 12=60:", "2 6 12 - * ( )"),
+    ("rlfl/Countdown-v0", {"max_completion_tokens": 5, "use_all": False}, "2 3 6=18:", "2 3 6 / * ( )"),
+    (
+        "rlfl/Countdown-v0",
+        {"min_numbers": 2, "vocabulary": "characters", "max_completion_tokens": 6},
+        "12 2=10:",
+        "1 2 - ( )",
+    ),
     ("rlfl/Proof-v0", {"axioms": "", "max_completion_tokens": 7}, "p,Cpq,Cqr,CpCqNr|-Nr:", "C N p q r ,"),
     ("rlfl/Proof-v0", {"axioms": "", "max_completion_tokens": 4}, "p,Cpq,Cqr,CrCqs|-Cqs:", "C q r s ,"),
 ]

@@ -18,6 +18,8 @@ from rlfl_envs.tasks.countdown.config import CountdownConfig
 from rlfl_envs.tasks.countdown.drawing import Problems, draw_problems, problem_fingerprints
 from rlfl_envs.tasks.countdown.reading import lexemes_of, read_expression
 from rlfl_envs.tasks.countdown.solving import solve
+from rlfl_envs.tasks.countdown.trees import MOST_NUMBERS
+from rlfl_envs.tasks.countdown.viability import NumberTokens, SolutionAutomaton, Solutions
 from rlfl_envs.tokenization import Tokenizer, number_tokenizer
 
 __all__ = ["Countdown"]
@@ -135,6 +137,12 @@ class Countdown(Task):
         self._words = [text.strip() for text in self.tokenizer.token_texts] if self._by_number else []
         self._data_type = np.dtype([numbers, ("count", np.int64), ("target", np.int64)])
         draw_problems(np.zeros(1, dtype=np.uint64), config)  # raises where the arguments leave no problem
+        if config.max_numbers <= MOST_NUMBERS:  # of more numbers there are too many trees
+            solutions = Solutions(config.min_numbers, config.max_numbers, config.use_all)
+            self.successes = SolutionAutomaton(solutions)
+            self.array_successes = (
+                NumberTokens(solutions, self.tokenizer, self.max_completion_tokens) if self._by_number else None
+            )
 
     # --- vocabulary and budgets ------------------------------------------------------------------------------------
 
