@@ -68,7 +68,9 @@ QUICK: dict[str, dict[str, Any]] = {
     LUDII: {"max_game_tokens": 128, "num_playouts": 10, "max_turns": 20, "max_completion_tokens": 12},
 }
 # Where many episodes are played: cut short, so that they end within a test's steps.
-SHORT: dict[str, dict[str, Any]] = {id: {"max_completion_tokens": 8} for id in (HUMAN_EVAL, JSON, PROGRAM, SQL)}
+SHORT: dict[str, dict[str, Any]] = {
+    id: {"max_completion_tokens": 8} for id in (HUMAN_EVAL, JSON, PROGRAM, PROOF, SQL, SYMBOLIC)
+}
 LONG: dict[str, dict[str, Any]] = {
     LUDII: QUICK[LUDII],  # as it is, a clock would end the test
     PROGRAM: {"family": "arithmetic"},  # of all families 10,000 prompts take half a minute to draw

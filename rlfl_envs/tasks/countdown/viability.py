@@ -149,6 +149,11 @@ class _Problem:
         return found
 
 
+@lru_cache(maxsize=4096)
+def _problem(solutions: Solutions, numbers: tuple[str, ...], target: int) -> _Problem:
+    return _Problem(solutions, numbers, target)
+
+
 class SolutionAutomaton:
     """The prefixes of all solutions: each number once, spaces between, and as many parentheses as one likes."""
 
@@ -157,12 +162,11 @@ class SolutionAutomaton:
     def __init__(self, solutions: Solutions) -> None:
         """Takes the trees."""
         self._solutions = solutions
-        self._problem = lru_cache(maxsize=4096)(lambda numbers, target: _Problem(solutions, numbers, target))
 
     def start(self, prompt: Prompt) -> Hashable:
         """Nothing is written."""
         numbers, target = prompt.data
-        return State(self._problem(numbers, target), self._solutions.start)
+        return State(_problem(self._solutions, numbers, target), self._solutions.start)
 
     def advance(self, state: Any, character: str) -> State | None:
         """Reads one character; None where no solution goes on so."""
