@@ -19,6 +19,8 @@ from rlfl_envs.tasks.sat.automaton import SatAutomaton, State
 from rlfl_envs.tasks.sat.config import SatConfig
 from rlfl_envs.tasks.sat.formulas import Formulas, draw_formulas, formula_fingerprints
 from rlfl_envs.tasks.sat.solver import solve
+from rlfl_envs.tasks.sat.viability import MOST_VARIABLES as MOST_JUDGED
+from rlfl_envs.tasks.sat.viability import AssignmentAutomaton, LiteralTokens
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["Sat"]
@@ -129,6 +131,14 @@ class Sat(Task):
         self._token_of = np.zeros(2 * np.abs(self._literal_of).max(initial=0) + 1, dtype=np.int64)
         tokens = np.flatnonzero(self._literal_of)
         self._token_of[self._literal_of[tokens]] = tokens
+        most = self.config.max_variables
+        if most <= MOST_JUDGED:  # of more variables there are too many partial assignments
+            self.successes = AssignmentAutomaton()
+            self.array_successes = (
+                LiteralTokens(self.tokenizer, self._literal_of, most, self.max_completion_tokens)
+                if self._by_literal
+                else None
+            )
 
     # --- vocabulary and budgets ------------------------------------------------------------------------------------
 
