@@ -65,7 +65,8 @@ class Countdown(Task):
     Action:
         `Discrete(V)`. Vocabulary "number": PAD, BOS, EOS, one token per integer 0..100 (or up to `largest` or
         `max_target`), and `+`, `-`, `*`, `/`, `(`, `)`, `=`, `:`. "characters": PAD, BOS, EOS, the ten digits, the same
-        symbols and the space. Otherwise a Hugging Face tokenizer's tokens.
+        symbols and the space. Otherwise a Hugging Face tokenizer's tokens. Up to four numbers, `judge_tokens` and
+        `rewards="tokens"` say which tokens a solution can follow.
 
     Reward:
         1 for a solution: an expression whose value is the target, with each number used exactly once (at most once

@@ -65,7 +65,8 @@ class Sat(Task):
     Action:
         `Discrete(V)`. Vocabulary "literal": PAD, BOS, EOS, then `p cnf`, a newline, ` 0` with a newline, `v`, the
         positive integers and the negated variables, each with its space. "characters": PAD, BOS, EOS, and a token per
-        character. Otherwise a Hugging Face tokenizer's tokens.
+        character. Otherwise a Hugging Face tokenizer's tokens. Up to ten variables, `judge_tokens` and
+        `rewards="tokens"` say which tokens a satisfying assignment can follow.
 
     Reward:
         1 - 8 * unsatisfied / clauses, at least -1: a random assignment satisfies 7/8 of the clauses, so that it earns 0
