@@ -377,6 +377,12 @@ def test_wrong_prompts(text: str) -> None:
         TASK.parse_prompt(text)
 
 
+def test_towers_in_prompts_are_bounded() -> None:
+    """Powers of powers whose value happens to be small are not worked out in full."""
+    prompt = TASK.parse_prompt("simp ((((9999^99)^99)^99)^99)^0*x+x:")
+    assert TASK.evaluate([prompt], ["2*x"])[0].is_success
+
+
 def test_a_prompt_without_a_known_answer() -> None:
     """Other code may ask for an integral that is not known here; an answer is judged all the same."""
     prompt = TASK.parse_prompt("int 2*x*exp(x^2):")

@@ -30,29 +30,33 @@ class Prefix(NamedTuple):
 
     Attributes:
         operators: Those written.
-        pairs: Of each pair of parentheses that is closed, the places of the first and the last number in it.
-        opened: Of each open parenthesis, the place of the number before which it stands.
+        pairs: The places of the first and the last number in pairs of parentheses that are closed, each once.
+        opened: Before the number of each place, how many parentheses are open.
         is_after: Whether a number or a parenthesis is complete, so that an operator may follow.
     """
 
     operators: str = ""
-    pairs: tuple[Span, ...] = ()
-    opened: tuple[int, ...] = ()
+    pairs: frozenset[Span] = frozenset()
+    opened: tuple[int, ...] = (0,) * MOST_NUMBERS
     is_after: bool = False
 
     def followed_by(self, symbol: str) -> Prefix | None:
         """The prefix after one more operator, parenthesis or NUMBER; None where no expression goes on so."""
+        place = len(self.operators)
         if symbol in (NUMBER, "("):
-            if self.is_after:
+            if self.is_after or place >= MOST_NUMBERS:
                 return None
-            here = (*self.opened, len(self.operators))
-            return self._replace(is_after=True) if symbol == NUMBER else self._replace(opened=here)
-        if not self.is_after or (symbol == ")" and not self.opened):
+            return self._replace(is_after=True) if symbol == NUMBER else self._with_opened(place, 1)
+        if not self.is_after or (symbol == ")" and not any(self.opened)):
             return None
         if symbol == ")":
-            pair = (self.opened[-1], len(self.operators))
-            return self._replace(pairs=(*self.pairs, pair), opened=self.opened[:-1])
+            first = max(at for at, count in enumerate(self.opened) if count)
+            return self._with_opened(first, -1)._replace(pairs=self.pairs | {(first, place)})
         return self._replace(operators=self.operators + symbol, is_after=False)
+
+    def _with_opened(self, place: int, more: int) -> Prefix:
+        opened = (*self.opened[:place], self.opened[place] + more, *self.opened[place + 1 :])
+        return self._replace(opened=opened)
 
 
 class Trees:
@@ -95,7 +99,7 @@ class Trees:
             return np.full(self.structures, NEVER, dtype=np.int16)
         codes = [OPERATORS.index(operator) for operator in prefix.operators]
         agrees = (self._operators[:, :written] == codes).all(axis=1)
-        left = self.size - 1 - written + len(prefix.opened)
+        left = self.size - 1 - written + sum(prefix.opened)
         found = [
             np.where(agrees, np.minimum(left + _parentheses(prefix, spans, needed), NEVER), NEVER)
             for spans, needed in self._needed
@@ -120,7 +124,7 @@ def _parentheses(prefix: Prefix, spans: list[Span], needed: NDArray[np.bool_]) -
         needed: bool [m, nodes].
     """
     never = np.full(len(needed), NEVER)
-    if not {*prefix.pairs} <= {*spans}:
+    if not prefix.pairs <= {*spans}:
         return never
     place = len(prefix.operators)  # of the number that is due, or was the last
     has = np.array([span in prefix.pairs for span in spans])
@@ -130,7 +134,7 @@ def _parentheses(prefix: Prefix, spans: list[Span], needed: NDArray[np.bool_]) -
     total = np.zeros(len(needed), dtype=np.int64)
     for first in range(place + 1):
         at = np.array([span[0] == first for span in spans]) & ~is_over
-        wanted, opened = lacks[:, at].sum(axis=1), prefix.opened.count(first)
+        wanted, opened = lacks[:, at].sum(axis=1), prefix.opened[first]
         if first == place and not prefix.is_after:
             total += 2 * np.maximum(wanted - opened, 0)
         else:

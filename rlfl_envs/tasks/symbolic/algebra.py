@@ -24,6 +24,7 @@ _ONE: Term = ()
 _MOST_TERMS = 64
 _MOST_EXPANDED = 3  # the exponent of a sum that is multiplied out
 _MOST_EXPONENT = 99
+_MOST_BITS = 1024  # of a number that is raised
 
 
 def frozen(total: Sum) -> tuple[tuple[Term, Fraction], ...]:
@@ -90,6 +91,9 @@ def raised(base: Sum, exponent: int, expand: bool = False) -> Sum | None:
             total = total and multiplied(total, base)
         return total
     ((term, coefficient),) = base.items()
+    bits = max(coefficient.numerator.bit_length(), coefficient.denominator.bit_length())
+    if bits * abs(exponent) > _MOST_BITS:
+        return None
     return {_scaled(term, exponent): coefficient**exponent}
 
 
@@ -119,7 +123,7 @@ def applied(name: str, inner: Sum) -> Sum | None:
 
 
 def sum_of(program: Sequence[Item], expand: bool = False) -> Sum | None:
-    """Makes a sum of a program; None where it divides by 0, or has a power that is no integer or too large."""
+    """Makes a sum of a program; None where it divides by 0, or has powers that are no integers or too large."""
     stack: list[Sum | None] = []
     for item in program:
         if isinstance(item, int):
