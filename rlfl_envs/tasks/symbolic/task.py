@@ -58,14 +58,14 @@ class Symbolic(AnswerTask):
         An answer has integers of up to four digits, `x`, `+`, `-`, `*`, `/`, `^`, parentheses, `sin`, `cos`, `exp` and
         `log`, without spaces; for `solve`, numbers with commas between them. Success, which earns 1: at all of 12
         points of 0.4 to 2.6 the answer's values (for `int` those of its derivative) are the ones due, to seven digits;
-        for `simp` it also has to be no longer than the short form that is known; for `solve` all solutions are there,
-        and nothing else. Otherwise `reward="plain"` pays half of `terms`: the F1 of the answer's terms, each of which
-        agrees with one of the known answer's and depends on x, or of the solutions; for `simp` how much shorter than
-        what was given an equal answer is, as a share of what can be saved. `reward="strict"` pays for successes alone.
-        What is not finite agrees with nothing. Parts: `well_formed`, `points` (the share of points that agree, or of
-        solutions found) and `terms`, each 0..1. Status: "ok", "wrong", "undefined" (somewhere not finite), "long"
-        (equal, but no short form), "list" (another number of answers than asked for, or an x where numbers are) or
-        "malformed", such as what has more than 256 characters.
+        for `simp` it also has to be no longer than the short form that is known, in digits, operands, operators and
+        functions; for `solve` all solutions are there, and nothing else. Otherwise `reward="plain"` pays half of
+        `terms`: the F1 of the answer's terms, each of which agrees with one of the known answer's and depends on x, or
+        of the solutions; for `simp` how much shorter than what was given an equal answer is, as a share of what can be
+        saved. `reward="strict"` pays for successes alone. What is not finite agrees with nothing. Parts: `well_formed`,
+        `points` (the share of points that agree, or of solutions found) and `terms`, each 0..1. Status: "ok", "wrong",
+        "undefined" (somewhere not finite), "long" (equal, but no short form), "list" (another number of answers than
+        asked for, or an x where numbers are) or "malformed", such as what has more than 256 characters.
 
     Episode end:
         EOS, or the budget of C tokens: 8 and 24 for each of `max_terms`.
