@@ -89,7 +89,7 @@ class Symbolic(AnswerTask):
         0.25 False wrong
 
     Known exploits:
-        None that pays. Tried over 2,000 prompts of the default, with the mean reward and success: what is given, whole
+        None that pays. Tried over 10,000 prompts of the default, with the mean reward and success: what is given, whole
         or to the `=` (0, 0), its first term (0.00, 0), its second half (0, 0), `log(exp())` taken off (0.01, 0.01); the
         best constant, `0` (0.01, 0.01); random legal tokens under `mask="syntax"` (0.00, 0.00). An answer that differs
         by less than a ten-millionth, such as by `1/9999^9`, is taken for the same.
