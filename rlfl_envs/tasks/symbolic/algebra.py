@@ -41,9 +41,11 @@ def added(first: Sum, second: Sum, scale: Fraction | int = 1) -> Sum:
     """The first and so many times the second."""
     total = dict(first)
     for term, coefficient in second.items():
-        value = total.get(term, 0) + coefficient * scale
+        more = coefficient if scale == 1 else coefficient * scale
+        known = total.get(term)
+        value = more if known is None else known + more
         if value:
-            total[term] = Fraction(value)
+            total[term] = value
         else:
             total.pop(term, None)
     return total
@@ -73,7 +75,7 @@ def multiplied(first: Sum, second: Sum) -> Sum | None:
         return None
     total: Sum = {}
     for term, coefficient in first.items():
-        total = added(total, {_joined(term, other): coefficient * value for other, value in second.items()})
+        total = added(total, {_joined(term, other): value for other, value in second.items()}, coefficient)
     return total
 
 
