@@ -187,6 +187,20 @@ def test_which_tasks_can_judge() -> None:
         envs.judge_tokens(np.zeros((1, 1), dtype=np.int64))
 
 
+@pytest.mark.parametrize(
+    ("env_id", "small", "large"),
+    [
+        ("rlfl/Countdown-v0", {"max_numbers": 4}, {"max_numbers": 5}),
+        ("rlfl/Sat-v0", {"max_variables": 10}, {"max_variables": 11}),
+        ("rlfl/Proof-v0", {"axioms": ""}, {"axioms": "K"}),
+    ],
+)
+def test_what_is_too_large_is_not_judged(env_id: str, small: dict[str, Any], large: dict[str, Any]) -> None:
+    """Where verdicts would take too long, a task does not claim to have them."""
+    assert isinstance(load_task(env_id, **small), ViableTask)
+    assert not isinstance(load_task(env_id, **large), ViableTask)
+
+
 @pytest.mark.parametrize("candidates", [[[1.5]], [[1], [1]], [[99]], [[-1]], [3]])
 def test_only_tokens_are_judged(candidates: Any) -> None:
     """Anything else is refused in the library's own words."""

@@ -306,11 +306,6 @@ def test_right_tokens_are_those_that_a_proof_goes_on_with(seed: int, budget: int
     assert written == {*proofs(frozenset(prompt.data.premises), prompt.data.goal, budget)}
 
 
-def test_with_axioms_tokens_are_not_judged() -> None:
-    """There the steps that may follow are without number; the task does not claim to know."""
-    assert not isinstance(TASK, ViableTask)
-
-
 def test_what_cannot_be_proved_has_no_right_token() -> None:
     """Other code may bring such a prompt; nothing is viable from the start."""
     task = load_task(PROOF, axioms="")
