@@ -24,6 +24,9 @@ _PART_SHARE = 0.5  # of the reward, for all of a known proof but its end
 _PROMPT = re.compile(rf"((?:[CN{LETTERS}]+,)*[CN{LETTERS}]+)?\|-([CN{LETTERS}]+):")
 
 
+_SCHEMES = {"K": "CaCba", "S": "CCaCbcCCabCac", "N": "CCNaNbCba"}
+
+
 class Problem(NamedTuple):
     """What judging a completion needs.
 
@@ -116,6 +119,7 @@ class Proof(Task):
         """Takes the fields of ProofConfig by name; raises ConfigError."""
         super().__init__(**kwargs)
         self.syntax = ProofAutomaton()
+        self.instruction = _instruction(self.config.axioms)
         if not self.config.axioms:  # with axioms there are too many steps to try
             self.successes = ModusPonensAutomaton()
 
@@ -196,6 +200,15 @@ class Proof(Task):
         """Each variable, two after one another, and the least instances of the axioms."""
         pairs = [f"{first},{second}" for first in LETTERS for second in LETTERS if first != second]
         return [*LETTERS, *pairs, "CpCqp", "CpCpp", "CpCpp,CpCCppp"]
+
+
+def _instruction(axioms: str) -> str:
+    schemes = ", ".join([_SCHEMES[name] for name in axioms])
+    rules = f"modus ponens and the axioms {schemes}" if axioms else "modus ponens"
+    return (
+        f"Prove the formula after |- from those before it by {rules}. Cpq means if p then q, Np means not p. Write the "
+        "steps with commas between them, each a new formula, the last one the goal. Write nothing else."
+    )
 
 
 class _Checker:

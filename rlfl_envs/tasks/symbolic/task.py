@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,15 @@ __all__ = ["Symbolic"]
 
 _PART_SHARE = 0.5  # of the reward, for all terms but the whole
 _MOST_SOLUTIONS = 8
+
+
+_FORM = "Use digits, x, +, -, *, /, ^, brackets, sin, cos, exp and log, no spaces. Write nothing else."
+_INSTRUCTIONS = {
+    "diff": f"Write the derivative of the expression by x. {_FORM}",
+    "int": f"Write an integral of the expression by x, without a constant. {_FORM}",
+    "solve": "Write all x that solve the equation, with commas between them, such as: -3,1/2. Write nothing else.",
+    "simp": f"Write the expression as short as it can be. {_FORM}",
+}
 
 
 class Symbolic(AnswerTask):
@@ -103,6 +112,16 @@ class Symbolic(AnswerTask):
     max_answer_characters: ClassVar[int] = 256
     syntax = AnswerAutomaton()
     config: SymbolicConfig
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Takes the fields of SymbolicConfig by name; raises ConfigError."""
+        super().__init__(**kwargs)
+        kinds = KINDS if self.config.kind == "all" else (self.config.kind,)
+        self.instruction = "\n".join([_INSTRUCTIONS[kind] for kind in kinds])
+
+    def instruction_for(self, prompt: Prompt) -> str:
+        """That of the prompt's kind."""
+        return _INSTRUCTIONS[prompt.data.kind]
 
     # --- vocabulary and budgets ------------------------------------------------------------------------------------
 
