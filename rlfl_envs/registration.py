@@ -65,10 +65,12 @@ def register_all() -> None:
     register_task("rlfl/LudiiGame-v0", "rlfl_envs.tasks.games:LudiiGame")
     register_task("rlfl/Mixture-v0", "rlfl_envs.tasks.mixture:Mixture")
     register_task("rlfl/Program-v0", "rlfl_envs.tasks.program:Program")
+    register_task("rlfl/Proof-v0", "rlfl_envs.tasks.proof:Proof")
     register_task("rlfl/Regex-v0", "rlfl_envs.tasks.regex:Regex")
     register_task("rlfl/Sat-v0", "rlfl_envs.tasks.sat:Sat")
     register_task("rlfl/Sentiment-v0", "rlfl_envs.tasks.sentiment:Sentiment")
     register_task("rlfl/Sql-v0", "rlfl_envs.tasks.sql:Sql")
+    register_task("rlfl/Symbolic-v0", "rlfl_envs.tasks.symbolic:Symbolic")
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             entry.load()

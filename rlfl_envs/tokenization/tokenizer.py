@@ -181,6 +181,7 @@ class Tokenizer:
     def _spelled_special(self) -> re.Pattern[str]:
         names = sorted((self.id_to_token(i) for i in self._marked_special), key=len, reverse=True)
         return re.compile(f"({'|'.join(map(re.escape, names))})")
+
     def _missing_from(self, text: Any) -> str | None:
         """What keeps a text from being written in a closed vocabulary: its first word without a token."""
         if not self.closed or not isinstance(text, str):

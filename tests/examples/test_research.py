@@ -167,3 +167,19 @@ def test_a_limit_of_minutes_ends_all(script: ModuleType, monkeypatch: pytest.Mon
     monkeypatch.setattr(script, "run_missing", lambda *_: over.wait(10))
     script.main(["long", "--minutes", "0.001"])
     assert ended == [0]
+
+
+def test_countdown(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every variant leaves a line with its curve, and the table has a row for each that was run."""
+    script = example("research/countdown.py")
+    monkeypatch.setattr(script, "RESULTS", tmp_path / "numbers.jsonl")
+    monkeypatch.setattr(script, "PICTURES", tmp_path)
+    shape = SMALL | {"prompts": 64, "eval_prompts": 8}
+    small = {name: dataclasses.replace(config, **shape) for name, config in script.VARIANTS.items()}
+    monkeypatch.setattr(script, "VARIANTS", small)
+    for job in script.jobs(["tries", "end"], [0]):
+        append_result(job.results, {**job.key, **job.work()})
+    script.main(["--plot-only"])
+    rows = script.tables()["research: countdown"].splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| tries", "| end"]
+    assert (tmp_path / "research-countdown.png").exists()
