@@ -78,7 +78,7 @@ def evaluate(
     print(f"{model} on {asked} prompts of split={envs.task.config.split!r}")
     for name, result in (("greedy", greedy), ("sampled", sampled)):
         _print_evaluation(name, result, seen is not None, reference is not None)
-    found = {"greedy": _numbers(greedy), "sampled": _numbers(sampled)}
+    found: dict[str, Any] = {"greedy": _numbers(greedy), "sampled": _numbers(sampled)}
     if samples > 1:
         groups = max(1, min(256 // samples, asked))
         grouped = TokenVectorEnv(envs.task, groups * samples, autoreset_mode="Disabled")
