@@ -57,6 +57,7 @@ STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON,
 )
 PROOF = "rlfl/Proof-v0"
 SYMBOLIC = "rlfl/Symbolic-v0"
+MACHINE = "rlfl/Machine-v0"
 SMALL_GAMES: dict[str, Any] = {
     "corpus": str(Path(__file__).parent / "data" / "games"),
     "num_playouts": 10,
@@ -106,6 +107,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (PROOF, {"split": "test", "axioms": "KN", "reward": "strict", "max_completion_tokens": 20}),
     (SYMBOLIC, {"mask": "syntax", "max_terms": 1, "max_completion_tokens": 12}),
     (SYMBOLIC, {"split": "test", "kind": "solve", "reward": "strict"}),
+    (MACHINE, {"mask": "syntax", "family": "loops", "split": "test"}),
+    (MACHINE, {"mask": "syntax", "vocabulary": "characters", "family": "conditions", "reward": "plain", "hidden": 8}),
     (JSON, {"mask": "syntax", "most": 2, "max_completion_tokens": 80}),
     (JSON, {"split": "test", "fewest": 3}),
     (REGEX, {"mask": "syntax", "longest": 5, "max_completion_tokens": 9}),
