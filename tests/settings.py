@@ -38,7 +38,7 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON, REGEX, SENTIMENT, SQL, LUDAX, LUDII = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, MACHINE = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
@@ -46,6 +46,9 @@ STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON,
     "rlfl/Copy-v0",
     "rlfl/Countdown-v0",
     "rlfl/HumanEval-v0",
+    "rlfl/Machine-v0",
+)
+PROGRAM, SAT, JSON, REGEX, SENTIMENT, SQL, LUDAX, LUDII = (
     "rlfl/Program-v0",
     "rlfl/Sat-v0",
     "rlfl/Json-v0",
@@ -57,7 +60,6 @@ STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON,
 )
 PROOF = "rlfl/Proof-v0"
 SYMBOLIC = "rlfl/Symbolic-v0"
-MACHINE = "rlfl/Machine-v0"
 SMALL_GAMES: dict[str, Any] = {
     "corpus": str(Path(__file__).parent / "data" / "games"),
     "num_playouts": 10,
@@ -70,7 +72,7 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 # Where many episodes are played: cut short, so that they end within a test's steps.
 SHORT: dict[str, dict[str, Any]] = {
-    id: {"max_completion_tokens": 8} for id in (HUMAN_EVAL, JSON, PROGRAM, PROOF, SQL, SYMBOLIC)
+    id: {"max_completion_tokens": 8} for id in (HUMAN_EVAL, JSON, MACHINE, PROGRAM, PROOF, SQL, SYMBOLIC)
 }
 LONG: dict[str, dict[str, Any]] = {
     LUDII: QUICK[LUDII],  # as it is, a clock would end the test
