@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align test test-libraries lint types imports check-results docs docs-pages clean
-.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games
+.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ bench-games: $(VENV)/.stamp-agent $(VENV)/.stamp-ludax  ## Train on Ludax's game
 
 bench-ludii: $(VENV)/.stamp-ludii  ## Measure the Ludii backend against the paper's evaluation (LUDII_JAR names the jar).
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_ludii.py
+
+bench-judges: $(VENV)/.stamp-json $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Measure the judges of programs, queries, patterns and documents against the naive way.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_judges.py
 
 clean:  ## Remove the environment, builds and caches; runs stay.
 	rm -rf $(VENV) dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
