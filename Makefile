@@ -93,6 +93,9 @@ bench-ludii: $(VENV)/.stamp-ludii  ## Measure the Ludii backend against the pape
 bench-judges: $(VENV)/.stamp-json $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Measure the judges of programs, queries, patterns and documents against the naive way.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_judges.py
 
+bench-languages: $(VENV)/.stamp-agent $(VENV)/.stamp-grammars $(VENV)/.stamp-json $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Train on every language with three seeds; about 3 hours of 2 cores, resumable.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_languages.py --jobs $(JOBS)
+
 clean:  ## Remove the environment, builds and caches; runs stay.
 	rm -rf $(VENV) dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
