@@ -82,14 +82,13 @@ class Lesson:
 
 
 LESSONS = [
-    Lesson("rlfl/Machine-v0", {"family": "one_step", "mask": "syntax", "max_completion_tokens": 8}),
     Lesson("rlfl/Regex-v0", {"longest": 4, "mask": "syntax"}),
-    Lesson("rlfl/Program-v0", {"family": "one_step", "mask": "syntax", "max_completion_tokens": 8}),
     Lesson("rlfl/Countdown-v0", {"max_numbers": 3, "mask": "syntax"}),
     Lesson("rlfl/Sat-v0", {"max_variables": 4, "mask": "syntax"}),
     Lesson("rlfl/Json-v0", {"most": 1, "mask": "syntax", "max_completion_tokens": 32}, examples=1000),
     Lesson("rlfl/Sql-v0", {"questions": "columns"}, examples=1000),
-    Lesson("rlfl/Machine-v0", {"family": "arithmetic", "mask": "syntax"}, examples=1000),
+    Lesson("rlfl/Machine-v0", {"family": "one_step", "mask": "syntax", "max_completion_tokens": 8}, examples=1000),
+    Lesson("rlfl/Program-v0", {"family": "one_step", "mask": "syntax", "max_completion_tokens": 8}, examples=1000),
     Lesson("rlfl/Proof-v0", {"level": 0, "mask": "syntax"}, examples=1000),
     Lesson("rlfl/Symbolic-v0", {"level": 0, "mask": "syntax"}, examples=1000),
     Lesson("rlfl/Planning-v0", {"level": 0, "mask": "syntax"}, examples=1000),

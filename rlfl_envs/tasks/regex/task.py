@@ -94,11 +94,11 @@ class Regex(AnswerTask):
         no prompt shows. Balanced accuracy is the mean of two shares: of the words that should match, and of those that
         should not, how many are judged right. `reward="plain"` is that. By default the reward counts from the best of
         every pattern of up to three characters, `a*b*` and `b*a*`, alone or with a `.` before or after, and the shown
-        words joined by `|`: these earn 0, and what is above them is a share of what is left. From it up to a tenth is taken for a pattern that is longer than
-        the shortest, all of the tenth for twice as long. Success is every word judged right. Parts: `well_formed`,
-        `balanced_accuracy`, `hidden` (the share of hidden words judged right), `shown` (of the prompt's words) and
-        `extra_characters`. Status: "ok"; "malformed" for what is no pattern or has more than 256 characters, which
-        earns 0.
+        words joined by `|`: these earn 0, and what is above them is a share of what is left. From it up to a tenth is
+        taken for a pattern that is longer than the shortest, all of the tenth for twice as long. Success is every word
+        judged right. Parts: `well_formed`, `balanced_accuracy`, `hidden` (the share of hidden words judged right),
+        `shown` (of the prompt's words) and `extra_characters`. Status: "ok"; "malformed" for what is no pattern or has
+        more than 256 characters, which earns 0.
 
     Episode end:
         EOS, or the budget of C tokens, by default `longest`.
@@ -245,7 +245,7 @@ def _worth_seeking(longest: int, length: int) -> NDArray[np.int64]:
     known = languages(longest)
     infinite = [number for number, name in enumerate(known.patterns) if len(name) == length and {*"*+"} & {*name}]
     tables = known.tables[:, infinite].T
-    constants = known.tables[:, [known.numbers[pattern] for pattern in _constants()]].T
+    constants = _matched_by_constants()[:, [_NUMBER[word] for word in WORDS]]
     floors = np.array([_balanced(constants, table).max() for table in tables])
     return np.array(infinite)[floors <= _HIGHEST_FLOOR]
 
