@@ -34,7 +34,7 @@ import numpy as np
 from rlfl_envs import Prompt, Task, load_task
 
 RESULTS = Path(__file__).parent / "results" / "judges.json"
-SINGLE, BATCH, NAIVE = 300, 512, 40
+SINGLE, BATCH, NAIVE = 200, 512, 30
 Given = list[tuple[Prompt, str]]
 
 

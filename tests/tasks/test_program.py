@@ -238,7 +238,7 @@ def test_bounded_time(task: Task) -> None:
         task.evaluate([prompt], [mutant(prompt.data.reference, dice)])
         seconds.append(time.perf_counter() - begun)
     assert statistics.median(seconds) < 0.005
-    assert max(seconds) < 0.75 + 0.2
+    assert max(seconds) < 1.0 + 0.2
 
 
 @pytest.mark.timing

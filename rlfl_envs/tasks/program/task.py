@@ -23,7 +23,7 @@ from rlfl_envs.tasks.program.syntax import ProgramAutomaton
 __all__ = ["Program"]
 
 _MAX_DRAWS = 10_000  # arguments in a row for which no program is found
-_LIMITS = Limits(seconds=0.25, total_seconds=0.5, memory_mb=32, recursion=200, output=0)
+_LIMITS = Limits(seconds=0.5, total_seconds=0.5, memory_mb=32, recursion=200, output=0)
 _LINE_ENDS = re.compile(r"[\n\r\f\v\x1c-\x1e\x85\u2028\u2029]")
 _CONSTANTS = (
     *(
@@ -95,7 +95,7 @@ class Program(Task):
         `hidden` (the share of each that is right), `length` (characters), `gap` (`shown` less `hidden`: large where
         cases were copied). Status: "ok" where every case gave a value; else "no_parse", "unsupported" (Python that
         Monty does not know), "too_long", or what came of the first case without one: "error", "timeout" (a case takes
-        more than 0.25 s, or would begin after 0.5 s), "memory" (32 MiB), "output" (it printed, or returned too much),
+        more than 0.5 s, or would begin after 0.5 s), "memory" (32 MiB), "output" (it printed, or returned too much),
         "type" (the value is no plain data), "crash".
 
     Episode end:
