@@ -1,8 +1,8 @@
 """The judges of programs, queries, patterns and documents, against the naive way (`make bench-judges`).
 
-Each id judges references, of prompts that it has not met before: one at a time (median and 99th percentile), and 512 in
-one batch (164 of HumanEval) on one worker and on two. Ids that judge in the caller's process are played by one process
-and by two. The naive way judges the same references in the same run, one at a time: a Python process for each program,
+Each id judges references one at a time, of prompts that it has met with another completion (median and 99th percentile)
+and of new ones, and 512 in one batch (164 of HumanEval) on one worker and on two. Ids that judge in the caller's process
+are played by one process and by two. The naive way judges the same references in the same run, one at a time: a Python process for each program,
 with its tests in it; three databases built anew for each query; Python's `re`, compiled anew, on the same words; a
 validator built anew for each schema; a Python process that compiles and runs each WebAssembly program. Seconds are
 wall-clock time, for other processes work: the ratio to the naive way says more than either.
@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -175,13 +176,20 @@ def evaluate(task: Task, given: Given) -> None:
 _tasks: dict[str, Task] = {}
 
 
-def evaluate_part(id: str, arguments: dict[str, Any], given: Given) -> None:
-    """The same in a process that keeps its task."""
+def meet(task: Task, given: Given) -> None:
+    """Judges nothing for each prompt, so that what depends on prompts alone is there."""
+    task.evaluate([prompt for prompt, _ in given], [""] * len(given))
+
+
+def evaluate_part(id: str, arguments: dict[str, Any], given: Given) -> float:
+    """Judges a batch in a process that keeps its task; the completions a second."""
     key = f"{id} {arguments}"
     if key not in _tasks:
         _tasks[key] = load_task(id, **arguments)
-    if given:
-        evaluate(_tasks[key], given)
+    meet(_tasks[key], given)
+    begun = time.perf_counter()
+    evaluate(_tasks[key], given)
+    return len(given) / (time.perf_counter() - begun)
 
 
 def rate(judged: Judged, workers: int, warm_up: Given, given: Given) -> float:
@@ -194,17 +202,14 @@ def rate(judged: Judged, workers: int, warm_up: Given, given: Given) -> float:
         return len(given) / (time.perf_counter() - begun)
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
 
-        def all_parts(batch: Given) -> None:
+        def all_parts(batch: Given) -> float:
             parts: Sequence[Given] = [batch[i::workers] for i in range(workers)]
             futures = [pool.submit(evaluate_part, judged.id, judged.arguments, part) for part in parts]
-            for future in futures:
-                future.result()
+            return sum(future.result() for future in futures)
 
         for _ in range(4):  # so that each process has started
             all_parts(warm_up)
-        begun = time.perf_counter()
-        all_parts(given)
-        return len(given) / (time.perf_counter() - begun)
+        return all_parts(given)
 
 
 def seconds(calls: Sequence[Callable[[], Any]]) -> Iterator[float]:
@@ -219,8 +224,9 @@ def measure(judged: Judged) -> dict[str, Any]:
     """All numbers of an id."""
     task = load_task(judged.id, **judged.arguments)
     evaluate(task, references(task, 2, seed=0))  # which starts what there is to start
-    singles = references(task, SINGLE, seed=1)
-    alone = sorted(seconds([lambda pair=pair: evaluate(task, [pair]) for pair in singles]))  # type: ignore[misc]
+    new, singles = references(task, SINGLE, seed=2), references(task, SINGLE, seed=1)
+    meet(task, singles)
+    at_first, alone = (sorted(seconds([partial(evaluate, task, [pair]) for pair in pairs])) for pairs in (new, singles))
     rates = {}
     for workers in (1, 2):
         warm_up, given = (references(task, count, seed=10 * workers + count) for count in (64, BATCH))
@@ -234,6 +240,7 @@ def measure(judged: Judged) -> dict[str, Any]:
         "completions": len(given),
         "median_ms": 1000 * statistics.median(alone),
         "p99_ms": 1000 * alone[int(0.99 * len(alone))],
+        "new_prompt_ms": 1000 * statistics.median(at_first),
         "per_second": rates,
         "naive_ms": 1000 * naive,
         "times_naive": {workers: rate * naive for workers, rate in rates.items()},
@@ -245,7 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ids", nargs="+", help="these ids alone, without writing the file")
     ids = parser.parse_args().ids
-    print(f"{'':48}{'median':>9}{'p99':>9}{'naive':>9}{'1 worker':>11}{'2 workers':>11}{'to naive':>16}")
+    print(f"{'':48}{'median':>9}{'p99':>9}{'new':>9}{'naive':>9}{'1 worker':>11}{'2 workers':>11}{'to naive':>16}")
     found = []
     for judged in JUDGES:
         if ids and judged.id not in ids:
@@ -255,7 +262,7 @@ def main() -> None:
         words = " ".join([judged.id, *(f"{name}={value}" for name, value in judged.arguments.items())])
         one, two = line["per_second"].values()
         ratios = ", ".join(f"{ratio:.0f} x" for ratio in line["times_naive"].values())
-        times = "".join(f"{line[name]:>6.2f} ms" for name in ("median_ms", "p99_ms", "naive_ms"))
+        times = "".join(f"{line[name]:>6.2f} ms" for name in ("median_ms", "p99_ms", "new_prompt_ms", "naive_ms"))
         print(f"{words:<48}{times}{one:>9.0f}/s{two:>9.0f}/s{ratios:>16}", flush=True)
     if not ids:
         facts = {"cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}

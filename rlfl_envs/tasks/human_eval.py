@@ -78,7 +78,8 @@ class HumanEval(Task):
 
     Arguments:
         `workers`, and the common `split` ("test" or "all"), `vocabulary`, `max_completion_tokens`,
-        `min_completion_tokens`. There is no syntax mask. Needs the extra `programs`.
+        `min_completion_tokens`. There is no syntax mask, as a solution may use all of Python. Needs the extra
+        `programs`.
 
     Example:
         pass@1 to pass@20 of all 164 problems, by the unbiased estimator of that paper, from 20 samples of each:
