@@ -1,11 +1,12 @@
 """The judges of programs, queries, patterns and documents, against the naive way (`make bench-judges`).
 
 Each id judges references one at a time, of prompts that it has met with another completion (median and 99th percentile)
-and of new ones, and 512 in one batch (164 of HumanEval) on one worker and on two. Ids that judge in the caller's process
-are played by one process and by two. The naive way judges the same references in the same run, one at a time: a Python process for each program,
-with its tests in it; three databases built anew for each query; Python's `re`, compiled anew, on the same words; a
-validator built anew for each schema; a Python process that compiles and runs each WebAssembly program. Seconds are
-wall-clock time, for other processes work: the ratio to the naive way says more than either.
+and of new ones, and 512 in one batch (164 of HumanEval) on one worker and on two. Ids that judge in the caller's
+process are played by one process and by two. The naive way judges the same references in the same run, one at a time: a
+Python process for each program, with its tests in it; three databases built anew for each query; Python's `re`,
+compiled anew, on the same words; a validator built anew for each schema; a Python process that compiles and runs each
+WebAssembly program. Seconds are wall-clock time, for other processes work: the ratio to the naive way says more than
+either.
 
 Prints a table and writes results/judges.json. Budget: two minutes of two cores.
 """
