@@ -102,11 +102,11 @@ class Machine(AnswerTask):
         [1.0, 0.95, 0.0]
 
     Known exploits:
-        All tried. A table of the shown cases, with the commonest result for all others, earns nothing; what earns most
-        by saying the same to every prompt is in the baselines. Speed cannot be had for values that are wrong, nor by
-        what is free of fuel, since all that computes costs. Endless loops end at 10,000 units. There is nothing to
-        reach: no memory, no table, no call, no import. Left: a reference is the fastest program that we know, not the
-        fastest there is; what is faster still earns no more.
+        All tried. A table of the shown cases, with the commonest result for all others, earns nothing. The best
+        constant that we found, x + x, earns 0.08 where a choice is asked for, and at most 0.03 elsewhere. Speed cannot
+        be had for values that are wrong, nor by what is free of fuel, since all that computes costs. Endless loops end
+        at 10,000 units. There is nothing to reach: no memory, no table, no call, no import. Left: a reference is the
+        fastest program that we know, not the fastest there is; what is faster still earns no more.
 
     Version history:
         v0: first version.
