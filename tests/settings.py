@@ -38,7 +38,7 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
-STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON, REGEX, SENTIMENT, SQL, LUDAX, LUDII = (
+STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, MACHINE = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
     "rlfl/ArithmeticAnswer-v0",
@@ -46,6 +46,9 @@ STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON,
     "rlfl/Copy-v0",
     "rlfl/Countdown-v0",
     "rlfl/HumanEval-v0",
+    "rlfl/Machine-v0",
+)
+PROGRAM, SAT, JSON, REGEX, SENTIMENT, SQL, LUDAX, LUDII = (
     "rlfl/Program-v0",
     "rlfl/Sat-v0",
     "rlfl/Json-v0",
@@ -69,7 +72,7 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 # Where many episodes are played: cut short, so that they end within a test's steps.
 SHORT: dict[str, dict[str, Any]] = {
-    id: {"max_completion_tokens": 8} for id in (HUMAN_EVAL, JSON, PROGRAM, PROOF, SQL, SYMBOLIC)
+    id: {"max_completion_tokens": 8} for id in (HUMAN_EVAL, JSON, MACHINE, PROGRAM, PROOF, SQL, SYMBOLIC)
 }
 LONG: dict[str, dict[str, Any]] = {
     LUDII: QUICK[LUDII],  # as it is, a clock would end the test
@@ -106,6 +109,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (PROOF, {"split": "test", "axioms": "KN", "reward": "strict", "max_completion_tokens": 20}),
     (SYMBOLIC, {"mask": "syntax", "max_terms": 1, "max_completion_tokens": 12}),
     (SYMBOLIC, {"split": "test", "kind": "solve", "reward": "strict"}),
+    (MACHINE, {"mask": "syntax", "family": "loops", "split": "test"}),
+    (MACHINE, {"mask": "syntax", "vocabulary": "characters", "family": "conditions", "reward": "plain", "hidden": 8}),
     (JSON, {"mask": "syntax", "most": 2, "max_completion_tokens": 80}),
     (JSON, {"split": "test", "fewest": 3}),
     (REGEX, {"mask": "syntax", "longest": 5, "max_completion_tokens": 9}),

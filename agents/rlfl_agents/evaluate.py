@@ -1,7 +1,7 @@
 """How good is a policy on held-out prompts? Success with its confidence interval, reward and parts, the worst misses.
 
 Prompts are those of `split="test"`, each drawn from a fixed seed of its own, so that every evaluation of an id asks the
-same questions, however many environments it has.
+same questions, however many environments it has. A task of few prompts is asked each of them once, in their order.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -23,9 +25,18 @@ from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.collect import collect, reference_log_probs
 from rlfl_agents.run.metrics import Sample
 from rlfl_agents.run.seen import is_among
-from rlfl_envs import Prompt, Task, TokenVectorEnv, check_value
+from rlfl_envs import FiniteTask, Prompt, Task, TokenVectorEnv, check_value
 
-__all__ = ["EVAL_SEED", "Evaluation", "Share", "evaluate_policy", "evaluation_row", "novelty_hashes"]
+__all__ = [
+    "EVAL_SEED",
+    "Evaluation",
+    "Share",
+    "count_solved",
+    "evaluate_policy",
+    "evaluation_row",
+    "novelty_hashes",
+    "pass_at_k",
+]
 
 _Z = NormalDist().inv_cdf(0.975)
 EVAL_SEED = 1_000_003  # far from the small seeds of training
@@ -109,7 +120,7 @@ def evaluate_policy(
     Args:
         policy: The policy.
         envs: From `make_envs(id, n, split="test")`.
-        prompts: How many prompts, 1 or more.
+        prompts: How many prompts, 1 or more; of a `FiniteTask` no more than there are.
         seed: Of prompts and samples, 0 or more; training evaluates with 0.
         greedy: Take the likeliest token each time, else sample.
         temperature: For sampling.
@@ -119,9 +130,7 @@ def evaluate_policy(
     Raises:
         ConfigError: `prompts` or `seed` is not allowed.
     """
-    check_value("prompts", prompts, prompts >= 1, "1 or more")
-    check_value("seed", seed, 0 <= seed < 2**20, "0 to 2**20 - 1")
-    first = EVAL_SEED + seed * 2**40  # as many prompts as one likes lie between two seeds
+    first, prompts = _begin(envs.task, prompts, seed)
     generator = torch.Generator().manual_seed(first)
     samples: list[Sample] = []
     parts: dict[str, list[float]] = {}
@@ -130,7 +139,8 @@ def evaluate_policy(
     active: list[Tensor] = []
     ref_kl: list[Tensor] = []
     while len(samples) < prompts:
-        rollout = collect(policy, envs, generator, temperature=temperature, greedy=greedy, seed=first + len(samples))
+        asked = _questions(envs, first, len(samples))
+        rollout = collect(policy, envs, generator, temperature=temperature, greedy=greedy, **asked)
         played = envs.prompts
         rewards, successes = rollout.episode_rewards.tolist(), rollout.is_success.tolist()
         texts = [prompt.text for prompt in played]
@@ -161,6 +171,81 @@ def evaluate_policy(
         ref_kl=torch.cat(ref_kl)[:prompts].double().cpu().numpy(),
         samples=samples,
     )
+
+
+def _begin(task: Task, prompts: int, seed: int) -> tuple[int, int]:
+    """The seed of the first prompt, and how many there are to ask."""
+    check_value("prompts", prompts, prompts >= 1, "1 or more")
+    check_value("seed", seed, 0 <= seed < 2**20, "0 to 2**20 - 1")
+    first = EVAL_SEED + seed * 2**40  # as many prompts as one likes lie between two seeds
+    return first, min(prompts, len(task.every_prompt())) if isinstance(task, FiniteTask) else prompts
+
+
+def _questions(envs: TokenVectorEnv, first: int, begin: int, group_size: int = 1) -> dict[str, Any]:
+    """What `collect` asks: the prompts from number `begin` on, each in `group_size` environments side by side."""
+    numbers = [begin + i // group_size for i in range(envs.num_envs)]
+    if isinstance(envs.task, FiniteTask):
+        every = envs.task.every_prompt()
+        return {"group_size": group_size, "prompts": [every[number % len(every)].text for number in numbers]}
+    return {"group_size": group_size, "seed": [first + number for number in numbers]}
+
+
+# --- pass@k ----------------------------------------------------------------------------------------------------------
+
+
+def count_solved(
+    policy: Policy, envs: TokenVectorEnv, prompts: int, samples: int, *, seed: int = 0, temperature: float = 1.0
+) -> NDArray[np.int64]:
+    """Samples several completions of each held-out prompt, and counts those that succeed: for `pass_at_k`.
+
+    The prompts are those of `evaluate_policy`.
+
+    Args:
+        policy: The policy.
+        envs: From `make_envs(id, n, split="test")`; `samples` divides n.
+        prompts: How many prompts, 1 or more; of a `FiniteTask` no more than there are.
+        samples: How many completions of each, 1 or more.
+        seed: Of prompts and samples, 0 or more.
+        temperature: For sampling.
+
+    Returns:
+        Int64 [prompts], each 0..samples.
+
+    Raises:
+        ConfigError: `prompts`, `samples` or `seed` is not allowed.
+    """
+    first, prompts = _begin(envs.task, prompts, seed)
+    is_divisor = samples >= 1 and envs.num_envs % samples == 0
+    check_value("samples", samples, is_divisor, f"a divisor of num_envs={envs.num_envs}")
+    generator = torch.Generator().manual_seed(first)
+    counts: list[int] = []
+    while len(counts) < prompts:
+        asked = _questions(envs, first, len(counts), samples)
+        rollout = collect(policy, envs, generator, temperature=temperature, **asked)
+        counts += rollout.is_success.reshape(-1, samples).sum(dim=1).tolist()
+    return np.array(counts[:prompts], dtype=np.int64)
+
+
+def pass_at_k(samples: int, solved: Iterable[int], k: int) -> float:
+    """The chance that one of k completions of a prompt succeeds, averaged over prompts.
+
+    Of a prompt with c successes among n samples, 1 - C(n - c, k) / C(n, k) is without bias (Chen et al. 2021, equation
+    1); 1 - (1 - c / n) ** k would be too small.
+
+    Args:
+        samples: n, how many completions of each prompt were judged.
+        solved: c of each prompt, 0..n.
+        k: 1..n.
+
+    Raises:
+        ConfigError: k is not allowed.
+    """
+    check_value("k", k, 1 <= k <= samples, f"1..{samples}, the number of samples")
+    all_fail = [math.comb(samples - int(count), k) / math.comb(samples, k) for count in solved]
+    return 1 - sum(all_fail) / len(all_fail)
+
+
+# --- as numbers ------------------------------------------------------------------------------------------------------
 
 
 def evaluation_row(greedy: Evaluation, sampled: Evaluation) -> dict[str, float]:

@@ -21,7 +21,9 @@ __all__ = ["batch", "judge", "screen", "start", "version"]
 
 batch = 16  # a program takes about a millisecond
 
-_GRACE = 0.1  # seconds that Monty has to keep a time limit itself, before its process is killed
+_QUICK = 0.05  # seconds for all calls in one go
+_UNCLEAR = ("MemoryError", "RecursionError", "TimeoutError")  # which the calls' own messages explain
+_GRACE = 0.05  # seconds that Monty has to keep a time limit itself, before its process is killed
 _NOON = dt.datetime(2000, 1, 1, 12, tzinfo=dt.UTC)  # a program's result must not depend on the clock
 _SPENT = ("timeout", "memory", "crash")  # after these Monty vouches for nothing in a session
 _Written = tuple[str, Any, str]  # a result's kind, content and what was printed
@@ -44,7 +46,7 @@ def version(request: Request) -> str:
     """Of the results: this module's, and Monty's."""
     import pydantic_monty
 
-    return f"1 {pydantic_monty.__version__}"
+    return f"2 {pydantic_monty.__version__}"
 
 
 # --- in the worker ---------------------------------------------------------------------------------------------------
@@ -88,11 +90,39 @@ def judge(request: Request) -> Judgement:
     cases = [tuple(decode(case)) for case in asked["cases"]]
     # None, so that no value crosses; a backslash at the end is wrong, and must not become right.
     program = request.text if request.text.endswith("\\") else f"{request.text}\nNone"
-    call = f"_rlfl_value = {asked['function']}(*_rlfl_arguments)\n_rlfl_value"
+    at_once = _all_at_once(program, asked["function"], cases, limits, request.seed) if len(cases) > 1 else None
+    return at_once or _one_by_one(program, asked["function"], cases, limits, request.seed)
+
+
+def _all_at_once(
+    program: str, function: str, cases: Sequence[tuple[Any, ...]], limits: Mapping[str, Any], seed: int
+) -> Judgement | None:
+    """All calls in one go, for each message to Monty's process takes as long as a short program.
+
+    None where that cannot tell what came of each: a limit was met, something was printed, or a value is not plain.
+    """
+    with _session({**limits, "seconds": min(_QUICK, float(limits["seconds"]))}, seed) as session:
+        kind, error, _ = _feed(session, program, {}, limits)
+        if kind != "value":
+            return None if kind == "timeout" else Judgement(kind, data=error)
+        inputs = {"_rlfl_cases": [*cases], "_rlfl_types": _COPIED}
+        kind, found, printed = _feed(session, f"{_RUN}_rlfl_run({function}, _rlfl_cases, *_rlfl_types)", inputs, limits)
+    if kind != "value" or printed or any(not isinstance(name, str) or name in _UNCLEAR for name, _ in found):
+        return None
+    return Judgement("ran", data=[("error", name, "") if name else ("value", value, "") for name, value in found])
+
+
+def _one_by_one(
+    program: str, function: str, cases: Sequence[tuple[Any, ...]], limits: Mapping[str, Any], seed: int
+) -> Judgement:
+    """A call at a time, in another session after one that a call did not leave whole."""
+    call = f"_rlfl_value = {function}(*_rlfl_arguments)\n_rlfl_value"
     ends = time.monotonic() + float(limits["total_seconds"])
     results: list[_Written] | None = None
     while results is None or len(results) < len(cases):
-        with _session(limits, request.seed) as session:
+        if results is not None and time.monotonic() > ends:
+            return Judgement("ran", data=results + [("timeout", None, "")] * (len(cases) - len(results)))
+        with _session(limits, seed) as session:
             loaded, error, _ = _feed(session, program, {}, limits)
             if loaded == "value":
                 results = results or []
@@ -158,7 +188,8 @@ def _feed(session: MontySession, code: str, inputs: dict[str, Any], limits: Mapp
     try:
         value = session.feed_run(code, inputs=inputs, print_callback=printed)
         content = encode(value, most)
-        is_plain = not _holds_text(content) or session.feed_run(_CHECK, inputs=_TYPES | {"_rlfl_left": most})
+        is_checked = "_rlfl_cases" in inputs or not _holds_text(content)
+        is_plain = is_checked or session.feed_run(_CHECK, inputs=_TYPES | {"_rlfl_left": most})
         kind, content = ("value", content) if is_plain else ("type", None)
     except MontySyntaxError:
         kind, content = "no_parse", "SyntaxError"
@@ -210,6 +241,41 @@ def _rlfl_check(todo, left):
                 return False
     return not todo
 _rlfl_check([_rlfl_value], _rlfl_left)
+"""
+
+# Calls on all cases: a value is copied before the next call can change it, and one that is not plain ends it. The
+# program's code runs in between, but what a copy goes by is in local variables, which it cannot reach. Nor can it find
+# the cases to come.
+_COPIED = (_PLAIN, int, float, str, bytes, list, tuple, set, frozenset, dict)
+_RUN = """
+def _rlfl_run(call, cases, plain, Int, Float, Str, Bytes, List, Tuple, Set, Frozen, Dict):
+    def copy(value):
+        if value is not None and type(value) not in plain:  # such as a named tuple
+            raise TypeError
+        match value:
+            case None | Int() | Float() | Str() | Bytes():
+                return value
+            case List():
+                return [copy(item) for item in value]
+            case Tuple():
+                return Tuple([copy(item) for item in value])
+            case Set():
+                return Set([copy(item) for item in value])
+            case Frozen():
+                return Frozen([copy(item) for item in value])
+            case Dict():
+                return {copy(key): copy(item) for key, item in value.items()}
+        raise TypeError
+    todo, found = cases[:], []
+    cases.clear()
+    for case in todo:
+        try:
+            value = call(*case)
+        except Exception as error:
+            found.append([type(error).__name__, None])
+        else:
+            found.append(['', copy(value)])
+    return found
 """
 
 

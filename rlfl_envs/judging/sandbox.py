@@ -11,6 +11,7 @@ worker, both limited, and what does not end is killed. Time, memory, recursion, 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import keyword
@@ -21,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from rlfl_envs.arguments import check_type, check_value, is_integer
 from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
-from rlfl_envs.judging.judge import Judgement, Request
+from rlfl_envs.judging.judge import Judgement, Request, Settings
 from rlfl_envs.judging.plain import decode, encode
 from rlfl_envs.judging.pool import shared_pool
 
@@ -29,6 +30,8 @@ __all__ = ["Kind", "Limits", "Program", "Result", "Run", "Sandbox"]
 
 Kind = Literal["value", "error", "timeout", "memory", "output", "type", "crash"]
 _JUDGE = "rlfl_envs.judging.monty"
+# To replace a worker takes seconds, and it holds nothing of a program: Monty replaces its own process now and then.
+_MAX_TASKS = 100_000
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Program:
             context = json.dumps({"function": self.function, "cases": [encode([*case]) for case in self.cases]})
         except (TypeError, OverflowError) as error:
             raise ConfigError(f"A case of {self.function!r} is not allowed: {error}; allowed: plain data.") from error
-        return Request(self.source, tuple(sorted(asdict(limits).items())), self.seed, context)
+        return Request(self.source, _settings(limits), self.seed, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,7 @@ class Sandbox:
             workers=workers,
             timeout=10.0 + 16 * a_program,
             memory_mb=max(1024, 4 * self.limits.memory_mb),
+            max_tasks=_MAX_TASKS,
             pool=pool,
             cache=None if cache is None else str(cache),
         )
@@ -198,6 +202,11 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         """Closes it."""
         self.close()
+
+
+@functools.cache
+def _settings(limits: Limits) -> Settings:
+    return tuple(sorted(asdict(limits).items()))
 
 
 def _run(judgement: Judgement, count: int) -> Run:

@@ -172,7 +172,7 @@ def llguidance_vocabulary(tokenizer: Tokenizer | Sequence[str]) -> LLTokenizer:
         MissingDependencyError: llguidance is not installed.
     """
     if importlib.util.find_spec("llguidance") is None:
-        raise MissingDependencyError(f"mask='syntax' needs the package llguidance here: {how_to_install('ludax')}")
+        raise MissingDependencyError(f"mask='syntax' needs the package llguidance here: {how_to_install('grammars')}")
     from llguidance import LLTokenizer, TokenizerWrapper
 
     if not isinstance(tokenizer, Tokenizer):

@@ -78,11 +78,19 @@ class HumanEval(Task):
 
     Arguments:
         `workers`, and the common `split` ("test" or "all"), `vocabulary`, `max_completion_tokens`,
-        `min_completion_tokens`. There is no syntax mask. Needs the extra `programs`.
+        `min_completion_tokens`. There is no syntax mask, as a solution may use all of Python. Needs the extra
+        `programs`.
 
     Example:
+        pass@1 to pass@20 of all 164 problems, by the unbiased estimator of that paper, from 20 samples of each:
+
+            rlfl eval MODEL rlfl/HumanEval-v0 --samples 20 --temperature 0.2 --output pass.json
+
         >>> import rlfl_envs
-        >>> task = rlfl_envs.load_task("rlfl/HumanEval-v0")  # doctest: +SKIP
+        >>> task = rlfl_envs.load_task("rlfl/HumanEval-v0")
+        >>> prompt = task.every_prompt()[2]
+        >>> [outcome.status for outcome in task.evaluate([prompt] * 2, ["    return number % 1.0", "    return 0"])]
+        ['ok', 'wrong']
 
     Known exploits:
         Tests run beside the program. What replaces functions that they use, such as `abs`, or returns an object that
@@ -124,6 +132,10 @@ class HumanEval(Task):
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws one of the problems."""
         return self.parse_prompt(self._texts[rng.integers(len(self._texts))])
+
+    def every_prompt(self) -> list[Prompt]:
+        """The problems in their order."""
+        return [*map(self.parse_prompt, self._texts)]
 
     def in_split(self, prompts: Sequence[Prompt]) -> NDArray[np.bool_]:
         """All of them: they are the test; bool [n]."""

@@ -160,6 +160,11 @@ def test_train_eval_plot_and_play(
     out = capsys.readouterr().out
     assert "95% Wilson interval" in out
     assert "n=20" in out
+    assert main(["eval", str(run), "--prompts", "5", "--samples", "3", "--output", str(tmp_path / "pass.json")]) == 0
+    found = json.loads((tmp_path / "pass.json").read_text())
+    assert [*found["pass_at"]] == ["1", "2", "3"]
+    assert found["pass_at"]["1"] == pytest.approx(sum(found["solved"]) / 15)
+    assert f"pass@3 {found['pass_at']['3']:.3f}" in capsys.readouterr().out
     assert main(["plot", str(run), str(run), "--labels", "a", "b", "--output", str(tmp_path / "two.png")]) == 0
     assert (tmp_path / "two.png").stat().st_size > 10_000
     monkeypatch.setattr(sys, "stdin", io.StringIO("ab\n\nq\n"))

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from rlfl_agents.environments import make_envs
-from rlfl_agents.evaluate import Share, evaluate_policy, novelty_hashes
+from rlfl_agents.evaluate import Share, count_solved, evaluate_policy, novelty_hashes, pass_at_k
 from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
-from rlfl_envs import ConfigError
+from rlfl_envs import ConfigError, FiniteTask, Prompt, TokenVectorEnv
+from rlfl_envs.tasks.copy import Copy
 
 from .conftest import small_config, small_policy
 
@@ -57,6 +58,68 @@ def test_every_evaluation_asks_the_same_prompts() -> None:
         outcome = task.evaluate([task.parse_prompt(sample.prompt)], [sample.completion])[0]
         assert sample.reward == pytest.approx(outcome.reward)
         assert sample.is_success == outcome.is_success
+
+
+class Few(Copy):
+    """Copy with three prompts and no others."""
+
+    def every_prompt(self) -> list[Prompt]:
+        """Always the same."""
+        return [self.parse_prompt(text) for text in ("abcd", "aaaa", "dcba")]
+
+
+def test_few_prompts_are_asked_once_each() -> None:
+    """In their order, however many are asked for, and however many environments there are."""
+    few = Few(split="test")
+    assert isinstance(few, FiniteTask)
+    for num_envs in (2, 8):
+        envs = TokenVectorEnv(few, num_envs, autoreset_mode="Disabled")
+        found = evaluate_policy(small_policy(envs), envs, 100)
+        assert [sample.prompt for sample in found.samples] == [prompt.text for prompt in few.every_prompt()]
+        assert found.success.n == 3
+    assert evaluate_policy(small_policy(envs), envs, 2).success.n == 2
+    envs = TokenVectorEnv(few, 8, autoreset_mode="Disabled")
+    assert count_solved(small_policy(envs), envs, 100, 4).shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("samples", "solved", "k", "expected"),
+    [
+        (5, [2], 1, 2 / 5),
+        (5, [2], 2, 1 - 3 / 10),  # of the 10 pairs 3 have neither
+        (5, [2], 4, 1.0),  # any 4 have one
+        (5, [0], 5, 0.0),
+        (4, [1, 0, 4], 2, (1 / 2 + 0 + 1) / 3),
+        (200, [1], 100, 1 / 2),  # half of all hundreds have it
+    ],
+)
+def test_pass_at_k(samples: int, solved: list[int], k: int, expected: float) -> None:
+    """Against numbers counted by hand."""
+    assert pass_at_k(samples, solved, k) == pytest.approx(expected)
+    with pytest.raises(ConfigError, match=rf"k={samples + 1} is not allowed; allowed: 1\.\.{samples}, the number"):
+        pass_at_k(samples, solved, samples + 1)
+
+
+def test_several_samples_of_the_same_prompts() -> None:
+    """Of the prompts that an evaluation asks, in whatever batches; one sample each gives what is sampled there."""
+    policy = small_policy(make_envs("rlfl/Copy-v0", 1, length=1, alphabet="ab"), scale=0.1)
+
+    def counted(num_envs: int, samples: int) -> np.ndarray:
+        envs = make_envs("rlfl/Copy-v0", num_envs, split="all", length=1, alphabet="ab")
+        return count_solved(policy, envs, 30, samples)
+
+    one = make_envs("rlfl/Copy-v0", 30, split="all", length=1, alphabet="ab")
+    sampled = [sample.is_success for sample in evaluate_policy(policy, one, 30, greedy=False).samples]
+    assert counted(30, 1).tolist() == sampled
+    many = counted(600, 100)
+    assert many.shape == (30,)
+    assert many.min() >= 0
+    assert many.max() <= 100
+    texts = [sample.prompt for sample in evaluate_policy(policy, one, 30).samples]
+    means = [many[[text == other for other in texts]].mean() for text in ("a", "b")]
+    assert all(abs(many[i] - means[text == "b"]) < 25 for i, text in enumerate(texts))  # alike for equal prompts
+    with pytest.raises(ConfigError, match="samples=7 is not allowed; allowed: a divisor of num_envs=30"):
+        counted(30, 7)
 
 
 def test_unseen_prompts_are_told_apart() -> None:

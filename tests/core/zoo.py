@@ -22,6 +22,7 @@ from tests.settings import (
     HUMAN_EVAL,
     JSON,
     LUDAX,
+    MACHINE,
     PROGRAM,
     PROOF,
     REGEX,
@@ -36,7 +37,7 @@ __all__ = ["ZOO", "Animal"]
 _PRINTABLE = [*string.ascii_letters, *string.digits, *string.punctuation]
 _TEXTS = ["the acting is good, the story is not", "2+3+4=5+4=9", "([{<>}])", "a b ab ba abcdefgh", "{7}"] * 20
 _SPECIALS = ["<unk>", "<pad>", "<s>", "</s>"]
-_LINED = frozenset({HUMAN_EVAL, JSON, PROGRAM, SQL})  # ids whose texts have several lines
+_LINED = frozenset({HUMAN_EVAL, JSON, MACHINE, PROGRAM, SQL})  # ids whose texts have several lines
 _SPACED = frozenset({COUNTDOWN, SAT, SENTIMENT, SYMBOLIC, LUDAX, REGEX}) | _LINED  # ids whose texts have spaces
 _ALL_BUT_COPY = frozenset(ALL_IDS) - {COPY}  # ids whose texts have more than letters
 

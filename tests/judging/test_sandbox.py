@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from rlfl_envs import ConfigError, MissingDependencyError
-from rlfl_envs.judging import kept
+from rlfl_envs.judging import kept, monty
 from rlfl_envs.judging.plain import same
 from rlfl_envs.judging.sandbox import Kind, Limits, Program, Result, Run, Sandbox
 from tests.judging.hostile_programs import PROGRAMS
@@ -116,6 +116,38 @@ def test_mutants(sandbox: Sandbox) -> None:
     assert all(run.status in statuses and len(run.results) == 2 for run in found)
     assert values(found[-1]) == [[4], [20]]
     assert 50 < sum(run.status == "ran" for run in found) < 950
+
+
+def test_calls_at_once_are_calls_one_by_one() -> None:
+    """Where all calls are made in one go, what comes of each is what comes of it alone."""
+    sources = [
+        *(source for source, _ in PROGRAMS.values()),
+        "def f(x):\n    return [x, str(x), (x,), {1: {x}}, frozenset([x]), None, True, 1.5, b'a']",
+        "def f(x):\n    return 1 // (x - 4)",
+        "seen = []\ndef f(x):\n    seen.append(x)\n    return seen",
+        "int = str\ntype = 3\nlist = 4\ndef f(x):\n    return [x, '3']",
+        "type = lambda value: [].__class__\ndef f(x):\n    return f",
+        "Exception = 3\ndef f(x):\n    return 1 // (x - 4)",
+        "def f(x):\n    global _rlfl_run\n    _rlfl_run = None\n    return x",
+        "import random\ndef f(x):\n    return random.random()",
+    ]
+    settings = dict(FINE.request(Limits(seconds=0.05, total_seconds=0.1)).settings)
+    cases, told = [(3,), (4,), (5,)], 0
+    for source in sources:
+        at_once = monty._all_at_once(f"{source}\nNone", "f", cases, settings, 0)
+        if at_once is not None:
+            told += at_once.status == "ran"
+            assert at_once == monty._one_by_one(f"{source}\nNone", "f", cases, settings, 0), source
+    assert told > 8
+
+
+def test_cases_to_come_are_not_to_be_found(sandbox: Sandbox) -> None:
+    """A program sees the arguments that it is called with, and no others."""
+    source = "def f(x):\n    return [value for name, value in globals().items() if 'cases' in name]"
+    (run,) = sandbox.run([Program(source, "f", ((1,), (2,)))])
+    assert all(result.kind == "error" or result.value == [[]] for result in run.results)
+    (run,) = sandbox.run([Program("def f(x):\n    return _rlfl_cases", "f", ((1,), (2,)))])
+    assert all(result.kind == "error" or result.value == [] for result in run.results)
 
 
 def test_a_case_that_meets_a_limit_costs_itself(sandbox: Sandbox) -> None:

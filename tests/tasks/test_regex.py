@@ -108,6 +108,17 @@ def test_prompts_tell_one_language_from_all_others_as_short(task: Task) -> None:
         assert len(prompt.text) <= task.max_prompt_tokens - 1
 
 
+@pytest.mark.parametrize("longest", [4, 5, 6])
+def test_shorter_languages_are_counted_from_the_same_constants(longest: int) -> None:
+    """Constants may be longer than what is sought; the best of them earns nothing, the reference all."""
+    task = load_task(REGEX, longest=longest)
+    prompts = task.sample_prompts(np.random.default_rng(0), 50)
+    for constant in (".*", "a*b*.", ".b*a*"):
+        assert max(outcome.reward for outcome in task.evaluate(prompts, [constant] * 50)) == 0
+    outcomes = task.evaluate(prompts, [str(task.reference_completion(prompt, None)) for prompt in prompts])
+    assert min(outcome.reward for outcome in outcomes) == 1
+
+
 def test_splits_know_no_letters(task: Task) -> None:
     """Two languages that are one another with a and b exchanged are one problem."""
     swap = str.maketrans("ab", "ba")

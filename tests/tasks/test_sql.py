@@ -60,6 +60,22 @@ def prompt(task: Task) -> Prompt:
             "List the name and age of teams without pets.",
             "SELECT name, age FROM teams WHERE id NOT IN (SELECT teams_id FROM pets)",
         ),
+        (
+            "List the name of teams and their place by rank descending.",
+            "SELECT name, RANK() OVER (ORDER BY rank DESC) FROM teams",
+        ),
+        (
+            "List the name of teams and their place by age among the same city.",
+            "SELECT name, RANK() OVER (PARTITION BY city ORDER BY age) FROM teams",
+        ),
+        (
+            "List the name of teams and the highest age among the same city.",
+            "SELECT name, MAX(age) OVER (PARTITION BY city) FROM teams",
+        ),
+        (
+            "List the age of teams and the number among the same city.",
+            "SELECT age, COUNT(*) OVER (PARTITION BY city) FROM teams",
+        ),
     ],
 )
 def test_questions(task: Task, question: str, query: str) -> None:
@@ -254,6 +270,9 @@ def test_the_mask_writes_queries(task: Task) -> None:
         f"{TABLES}List the name of teams whose name is 'x' OR 1=1 --'.\n",
         f"{TABLES}List the name of teams, by age.\n",
         f"{TABLES}For each age of teams, give the number.\n",
+        f"{TABLES}List the name of teams and their place by city.\n",
+        f"{TABLES}List the name of teams and the total age.\n",
+        f"{TABLES}List the city of teams and the number among the same city.\n",
         "teams(id,age,age) pets(id,teams_id,kind)\nList the age of teams.\n",
         "teams(id,shoe) pets(id,teams_id,kind)\nList the shoe of teams.\n",
         "teams(id,age) pets(id,cars_id,kind)\nList the age of teams.\n",
@@ -270,6 +289,6 @@ def test_wrong_prompts(task: Task, text: str) -> None:
 def test_wrong_arguments() -> None:
     """The message names the argument, its value and what is allowed."""
     with pytest.raises(ConfigError) as error:
-        load_task(SQL, questions="windows")
-    allowed = "'all', 'columns', 'filters', 'joins', 'groups', 'subqueries'"
-    assert str(error.value) == f"questions='windows' is not allowed; allowed: {allowed}."
+        load_task(SQL, questions="pivots")
+    allowed = "'all', 'columns', 'filters', 'joins', 'groups', 'subqueries', 'windows'"
+    assert str(error.value) == f"questions='pivots' is not allowed; allowed: {allowed}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def collect(
     greedy: bool = False,
     tries: int | None = None,
     random_tries: int = 0,
-    seed: int | None = None,
+    seed: int | Sequence[int] | None = None,
     process: tuple[int, int] = (0, 1),
     prompts: list[str] | None = None,
 ) -> Rollout:
@@ -49,9 +50,9 @@ def collect(
         tries: How many tokens are drawn at each state and judged; the episode goes on with the first right one. The
             environments must end it where none is. None draws one and judges nothing.
         random_tries: How many of them are uniform over the legal tokens.
-        seed: Seeds the environments first; None continues their streams.
+        seed: Seeds the environments first, one number or one for each; None continues their streams.
         process: This process's index, and how many there are.
-        prompts: B texts to play instead of drawn prompts.
+        prompts: B texts to play instead of drawn prompts; those of a group are the same.
     """
     device, clock = next(policy.parameters()).device, _Clock()
     rows, width, length = envs.num_envs, envs.prompt_length, envs.completion_length

@@ -22,6 +22,8 @@ CHOICES = (
     "old", "open", "red", "right", "short", "slow", "small", "soft", "south", "warm", "west", "wet", "wide",
 )  # fmt: skip
 
+_PLAIN = ("boolean", "integer", "number", "string")  # types that need no bounds
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -104,7 +106,9 @@ def _check_leaf(schema: dict[str, Any]) -> None:
         "string": ("minLength", "maxLength"),
         "array": ("minItems", "maxItems"),
     }
-    if [*schema] == ["enum"]:
+    if [*schema] == ["type"]:
+        is_right = kind in _PLAIN
+    elif [*schema] == ["enum"]:
         is_right = isinstance(schema["enum"], list) and len(schema["enum"]) > 0
         is_right = is_right and all(isinstance(choice, str) for choice in schema["enum"])
     elif kind in bounds:
@@ -116,7 +120,7 @@ def _check_leaf(schema: dict[str, Any]) -> None:
             _check_leaf(schema["items"] if isinstance(schema["items"], dict) else {})
             is_right = schema["items"].get("type") == "integer"
     else:
-        is_right = schema == {"type": "boolean"}
+        is_right = False
     if not is_right:
         raise ValueError(f"no schema of a value: {written(schema)}")
 
@@ -135,8 +139,12 @@ def some_value(schema: dict[str, Any], rng: np.random.Generator | None) -> Any:
         return schema["enum"][int(rng.integers(len(schema["enum"]))) if rng else 0]
     if kind == "boolean":
         return bool(rng.integers(2)) if rng else True
+    if kind == "number":
+        return _between(0, 199, rng) / 2
     if kind == "integer":
-        return _between(schema["minimum"], schema["maximum"], rng)
+        return _between(schema.get("minimum", 0), schema.get("maximum", 99), rng)
+    if kind == "string" and len(schema) == 1:
+        return CHOICES[int(rng.integers(len(CHOICES)))] if rng else CHOICES[0]
     if kind == "string":
         length = _between(schema["minLength"], schema["maxLength"], rng)
         return "".join(chr(97 + int(rng.integers(26))) if rng else "a" for _ in range(length))

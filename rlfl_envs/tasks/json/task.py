@@ -7,7 +7,7 @@ import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from rlfl_envs.errors import MissingDependencyError, PromptError, how_to_install
 from rlfl_envs.task import TaskConfig
 from rlfl_envs.tasks.json.documents import DocumentAutomaton, read, written
 from rlfl_envs.tasks.json.schemas import Leaf, draw_schema, leaves, some_value
+from rlfl_envs.tasks.json.store import MOST_VALUES, cut_down
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator
@@ -35,15 +36,17 @@ class JsonConfig(TaskConfig):
     Attributes:
         fewest: The least number of values that a schema describes, 1..most.
         most: The largest, 1..8.
+        schemas: "drawn" at random, or real ones of "store", schemastore.org, cut down to so many plain properties.
     """
 
     fewest: int = 1
     most: int = 4
+    schemas: Literal["drawn", "store"] = "drawn"
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
         super().__post_init__()
-        check_value("most", self.most, 1 <= self.most <= 8, "1..8")
+        check_value("most", self.most, 1 <= self.most <= MOST_VALUES, f"1..{MOST_VALUES}")
         check_value("fewest", self.fewest, 1 <= self.fewest <= self.most, f"1..{self.most}, the most")
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
@@ -76,7 +79,9 @@ class Json(AnswerTask):
         or `home.city is "Oslo"` in an object within; `; ` is between two and a full stop after the last. A schema
         describes `fewest` to `most` values, each number equally often: integers in a range, strings out of a list or of
         some length, truth values, from three values on lists of integers, from four on an object with two of them. Each
-        has a fact in three cases of five, at least one has, and seven in ten are required.
+        has a fact in three cases of five, at least one has, and seven in ten are required. With schemas="store" the
+        schema is one of 202 that are in use, of which `fewest` to `most` plain properties are kept: strings, numbers,
+        truth values and enumerations, under their own names, and required where they are.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 99, P and C as listed above.
@@ -99,7 +104,7 @@ class Json(AnswerTask):
         EOS, or the budget of C tokens.
 
     Arguments:
-        `fewest`, `most`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
+        `fewest`, `most`, `schemas`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
         `min_completion_tokens`, `level`. Level k has `fewest` + k values. Splits are by schema and facts, whatever the
         properties are called and in whichever order they are. With `mask="syntax"` only JSON objects can be written, up
         to 4 deep, without spaces, fractions and escapes, and within the budget. The mask is that of JSON and not of the
@@ -118,7 +123,9 @@ class Json(AnswerTask):
     Known exploits:
         Closed: `{}` under a schema that requires nothing, since a fact is always due; a name that is there twice, once
         right and once wrong; many names at once, as unknown ones count as wrong. Left: required values without a fact
-        are paid to whoever reads the schema alone, about a third of the reward.
+        are paid to whoever reads the schema alone. The least value of everything required earns 0.28, of everything
+        that there is 0.33 (0.36 at four values); that solves 12 of 100 prompts, 27 of those with a single value, which
+        often is a truth value.
 
     Version history:
         v0: first version.
@@ -144,7 +151,8 @@ class Json(AnswerTask):
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws a schema, then of which values there are facts, then the facts."""
-        schema = draw_schema(int(rng.integers(self.config.fewest, self.config.most + 1)), rng)
+        draw = draw_schema if self.config.schemas == "drawn" else cut_down
+        schema = draw(int(rng.integers(self.config.fewest, self.config.most + 1)), rng)
         found = tuple(leaves(schema))
         has_fact = rng.random(len(found)) < _FACT_SHARE
         has_fact[rng.integers(len(found))] = True

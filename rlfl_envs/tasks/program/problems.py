@@ -92,7 +92,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """A kind of programs: their types, the rules of their expressions, and how they are drawn."""
+    """A kind of programs: their types, the rules of their expressions if it is one, and how they are drawn."""
 
     signatures: tuple[Signature, ...]
     among: Rules
@@ -145,9 +145,9 @@ def _an_expression(
 
 
 def _a_function(
-    drawn: Callable[[random.Random, Rules, Type, Mapping[str, Type]], Function],
+    drawn: Callable[[random.Random, Type, Mapping[str, Type]], Function],
 ) -> Callable[[random.Random, Rules, Signature], Function]:
-    return lambda dice, among, signature: drawn(dice, among, signature.result, signature.scope)
+    return lambda dice, among, signature: drawn(dice, signature.result, signature.scope)
 
 
 def _is_of_numbers(rule: Rule) -> bool:
@@ -180,10 +180,6 @@ def _is_plain(rule: Rule) -> bool:
     return rule.item is None
 
 
-def _in_a_loop(rule: Rule) -> bool:
-    return rule.item is None and " if " not in rule.text and "sorted" not in rule.text
-
-
 _WRAPS: Mapping[Type, Sequence[Rule]] = {
     type: [rule for rule in RULES if rule.type == type and [part[:4] for part, _ in rule.parts] == ["list"]]
     for type in ("int", "str")
@@ -203,15 +199,9 @@ FAMILIES: Mapping[str, _Family] = {
     ),
     "comprehensions": _Family(_signatures(*_TEXTS, *_MORE), rules(), _a_comprehension),
     "mixed": _Family(_signatures(*_TEXTS, *_MORE), rules(), _an_expression(8, 9, 10, 11)),
-    "loops": _Family(
-        _signatures("int -> int", *_TEXTS, *_MORE[1:4]), rules(filter(_in_a_loop, RULES)), _a_function(loop)
-    ),
-    "recursion": _Family(
-        _signatures("int -> int", *_TEXTS, *_MORE[1:4]), rules(filter(_in_a_loop, RULES)), _a_function(recursion)
-    ),
-    "long": _Family(
-        _signatures("int -> int", *_TEXTS, *_MORE[1:4]), rules(filter(_in_a_loop, RULES)), _a_function(long_function)
-    ),
+    "loops": _Family(_signatures("int -> int", *_TEXTS, *_MORE[1:4]), {}, _a_function(loop)),
+    "recursion": _Family(_signatures("int -> int", *_TEXTS, *_MORE[1:4]), {}, _a_function(recursion)),
+    "long": _Family(_signatures("int -> int", *_TEXTS, *_MORE[1:4]), {}, _a_function(long_function)),
 }
 FORMS: Mapping[str, Form] = {
     "expression": Form("\n    return ", tuple(FAMILIES)[:6], _MAX_CHARACTERS),

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rlfl_envs.tasks.program.expressions import (
+    RULES,
     Expression,
     Rejected,
-    Rules,
     Scope,
     Type,
     constant,
     draw,
     item_name,
     pick,
+    rules,
     smaller,
     variable,
 )
@@ -26,6 +27,9 @@ __all__ = ["Function", "long_function", "loop", "of_expression", "recursion"]
 
 _MAX_STEPS = 100  # of a loop, and of calls within each other
 _TRIES = 30
+_KEPT = 1024  # expressions that read the same variables: so many different ones are drawn, and drawn once
+# Without comprehensions, choices and sorting, which a loop is there to do.
+_AMONG = rules([rule for rule in RULES if rule.item is None and " if " not in rule.text and "sorted" not in rule.text])
 _GOES_ON = object()  # what running a statement gives, unless it returns
 Variables = dict[str, Any]
 
@@ -188,19 +192,19 @@ def of_expression(value: Expression) -> Function:
     return Function((_returns(value),))
 
 
-def loop(dice: random.Random, among: Rules, result: Type, scope: Scope) -> Function:
+def loop(dice: random.Random, result: Type, scope: Scope) -> Function:
     """One value is built up from the items of a sequence, of all or of some."""
     name, its, sequence = _sequence(dice, scope)
     inner = {**scope, name: its, "n": result}
-    step: Block = (_assigns("n", _reading(dice, among, result, (3, 4, 5), inner, "n", name)),)
+    step: Block = (_assigns("n", _reading(dice, result, (3, 4, 5), inner, "n", name)),)
     if dice.random() < 0.5:
-        step = (_if(_reading(dice, among, "bool", (3,), inner, name), step),)
+        step = (_if(_reading(dice, "bool", (3,), inner, name), step),)
     start = _assigns("n", constant(result, pick(dice, _STARTS[result])))
-    last = _reading(dice, among, result, (1, 1, 3), {**scope, "n": result}, "n")
+    last = _reading(dice, result, (1, 1, 3), {**scope, "n": result}, "n")
     return Function((start, _for(name, sequence, step), _returns(last)))
 
 
-def recursion(dice: random.Random, among: Rules, result: Type, scope: Scope) -> Function:
+def recursion(dice: random.Random, result: Type, scope: Scope) -> Function:
     """It calls itself with a smaller number, or with the rest of a text or a list, until there is no more."""
     name = pick(dice, [*scope])
     kind = scope[name]
@@ -214,21 +218,21 @@ def recursion(dice: random.Random, among: Rules, result: Type, scope: Scope) -> 
         )
         rest = _fixed(kind, f"{name}[1:]", lambda variables: variables[name][1:])
     call = f"f({', '.join(rest.text if other == name else other for other in scope)})"
-    base = draw(dice, among, result, 1, {other: its for other, its in scope.items() if other != name or kind == "int"})
-    value = _reading(dice, among, result, (3, 4, 5), {**scope, call: result}, call, name)
+    base = draw(dice, _AMONG, result, 1, {other: its for other, its in scope.items() if other != name or kind == "int"})
+    value = _reading(dice, result, (3, 4, 5), {**scope, call: result}, call, name)
     return Function((_if(stop, (_returns(base),)), _returns(value)), (call, rest), name)
 
 
-def long_function(dice: random.Random, among: Rules, result: Type, scope: Scope) -> Function:
+def long_function(dice: random.Random, result: Type, scope: Scope) -> Function:
     """Ten lines: two values are built up in a loop, one of them is then brought down, and both are used."""
     name, its, sequence = _sequence(dice, scope)
     inner = {**scope, name: its, "n": result, "k": "int"}
     steps = [
-        _assigns("n", _reading(dice, among, result, (3, 4), inner, "n", name)),
-        _assigns("k", _reading(dice, among, "int", (3,), inner, "k")),
+        _assigns("n", _reading(dice, result, (3, 4), inner, "n", name)),
+        _assigns("k", _reading(dice, "int", (3,), inner, "k")),
     ]
     first, second = steps if dice.random() < 0.5 else steps[::-1]
-    choice = _if(_reading(dice, among, "bool", (3,), inner, name), (first,), (second,))
+    choice = _if(_reading(dice, "bool", (3,), inner, name), (first,), (second,))
     bound, less = pick(dice, range(2, 10)), pick(dice, (2, 3))
     high = _fixed("bool", f"k > {bound}", lambda variables: variables["k"] > bound)
     lower = pick(
@@ -240,9 +244,9 @@ def long_function(dice: random.Random, among: Rules, result: Type, scope: Scope)
     )
     starts = [
         _assigns("n", constant(result, pick(dice, _STARTS[result]))),
-        _assigns("k", draw(dice, among, "int", pick(dice, (1, 2, 3)), scope)),
+        _assigns("k", draw(dice, _AMONG, "int", pick(dice, (1, 2, 3)), scope)),
     ]
-    last = _reading(dice, among, result, (3, 4), {"n": result, "k": "int"}, "n", "k")
+    last = _reading(dice, result, (3, 4), {"n": result, "k": "int"}, "n", "k")
     return Function((*starts, _for(name, sequence, (choice,)), _while(high, (_assigns("k", lower),)), _returns(last)))
 
 
@@ -251,17 +255,29 @@ def _fixed(type: Type, text: str, run: Callable[[Mapping[str, Any]], Any]) -> Ex
     return Expression(type, text, 0, run)
 
 
-def _reading(
-    dice: random.Random, among: Rules, type: Type, sizes: Sequence[int], scope: Scope, *names: str
-) -> Expression:
+def _reading(dice: random.Random, type: Type, sizes: tuple[int, ...], scope: Scope, *names: str) -> Expression:
     """Draws an expression that reads these variables; Rejected where none comes up."""
-    needed = {name: scope[name] for name in names}
+    found = _kept(int(dice.random() * _KEPT), type, sizes, tuple(scope.items()), names)
+    if found is None:
+        raise Rejected
+    return found
+
+
+@functools.lru_cache(maxsize=2**18)
+def _kept(
+    number: int, type: Type, sizes: tuple[int, ...], scope: tuple[tuple[str, Type], ...], names: tuple[str, ...]
+) -> Expression | None:
+    """The expression of a number; it takes a dozen draws until one reads all variables, and None where none does."""
+    dice, known = random.Random(repr((number, type, sizes, scope, names))), dict(scope)
+    needed = {name: known[name] for name in names}
     for attempt in range(_TRIES):
-        with contextlib.suppress(Rejected):
-            found = draw(dice, among, type, pick(dice, sizes), scope if attempt % 3 == 0 else needed)
-            if found.reads.issuperset(names):
-                return found
-    raise Rejected
+        try:
+            found = draw(dice, _AMONG, type, pick(dice, sizes), known if attempt % 3 == 0 else needed)
+        except Rejected:
+            continue
+        if found.reads.issuperset(names):
+            return found
+    return None
 
 
 def _sequence(dice: random.Random, scope: Scope) -> tuple[str, Type, Expression]:

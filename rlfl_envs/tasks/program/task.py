@@ -94,9 +94,9 @@ class Program(Task):
         all cases, the shown ones included. Parts: `parses`, `runs` (the share of all cases that give a value), `shown`,
         `hidden` (the share of each that is right), `length` (characters), `gap` (`shown` less `hidden`: large where
         cases were copied). Status: "ok" where every case gave a value; else "no_parse", "unsupported" (Python that
-        Monty does not know), "too_long", or what came of the first case without one: "error", "timeout" (0.5 s,
-        for all cases), "memory" (32 MiB), "output" (it printed, or returned too much), "type" (the value is no plain
-        data), "crash".
+        Monty does not know), "too_long", or what came of the first case without one: "error", "timeout" (a case takes
+        more than 0.5 s, or would begin after 0.5 s), "memory" (32 MiB), "output" (it printed, or returned too much),
+        "type" (the value is no plain data), "crash".
 
     Episode end:
         EOS, or the budget of C tokens: by default what the longest reference may take.

@@ -24,8 +24,8 @@ __all__ = ["Regex", "RegexConfig"]
 
 _PROMPT = re.compile(rf"(?:[+-][{LETTERS}]{{0,{LONGEST_WORD}}} )+= ")
 _NUMBER = {word: number for number, word in enumerate(JUDGED)}
-_CONSTANT_LENGTH = 3  # patterns up to here could be said to every prompt, and so could the next two
-_MORE_CONSTANTS = ("a*b*", "b*a*")
+_CONSTANT_LENGTH = 3  # patterns up to here could be said to every prompt, and so could the next six
+_MORE_CONSTANTS = ("a*b*", "b*a*", "a*b*.", ".a*b*", "b*a*.", ".b*a*")
 _WORDS = 8  # a prompt has so many at the least
 _MOST_CHARACTERS = 96  # and is no longer than this
 _CHOICE = 32  # words of which the most telling is shown, once there are few rivals
@@ -93,12 +93,12 @@ class Regex(AnswerTask):
         after a piece. It is judged by RE2 on all 511 words of up to 8 letters and on 128 hidden ones of 9 to 16, which
         no prompt shows. Balanced accuracy is the mean of two shares: of the words that should match, and of those that
         should not, how many are judged right. `reward="plain"` is that. By default the reward counts from the best of
-        `a*b*`, `b*a*`, every pattern of up to three characters, and the shown words joined by `|`: these earn 0, and
-        what is above them is a share of what is left. From it up to a tenth is taken for a pattern that is longer than
-        the shortest, all of the tenth for twice as long. Success is every word judged right. Parts: `well_formed`,
-        `balanced_accuracy`, `hidden` (the share of hidden words judged right), `shown` (of the prompt's words) and
-        `extra_characters`. Status: "ok"; "malformed" for what is no pattern or has more than 256 characters, which
-        earns 0.
+        every pattern of up to three characters, `a*b*` and `b*a*`, alone or with a `.` before or after, and the shown
+        words joined by `|`: these earn 0, and what is above them is a share of what is left. From it up to a tenth is
+        taken for a pattern that is longer than the shortest, all of the tenth for twice as long. Success is every word
+        judged right. Parts: `well_formed`, `balanced_accuracy`, `hidden` (the share of hidden words judged right),
+        `shown` (of the prompt's words) and `extra_characters`. Status: "ok"; "malformed" for what is no pattern or has
+        more than 256 characters, which earns 0.
 
     Episode end:
         EOS, or the budget of C tokens, by default `longest`.
@@ -117,8 +117,9 @@ class Regex(AnswerTask):
 
     Known exploits:
         Closed: a constant (`.*` has a balanced accuracy of 0.5) and a list of the shown words, by what the reward is
-        counted from; patterns that take exponential time elsewhere, as RE2 takes linear time. Left: a constant
-        of four characters, which earns 0.05 at the most (0.11 on the first level alone, such as `b*..`).
+        counted from; patterns that take exponential time elsewhere, as RE2 takes linear time. Left: other
+        constants. Of all 4,272 patterns of up to six characters that repeat something, the best earns 0.09 on the first
+        level (`b*..`), 0.06 on the second and 0.04 on the third.
 
     Version history:
         v0: first version.
@@ -234,8 +235,8 @@ class Regex(AnswerTask):
         return pattern
 
     def constant_completions(self) -> list[str]:
-        """What the reward counts from, and what earned most of the patterns of four characters."""
-        return [*_constants(), "a*b+", "b.*", "b*.."]
+        """What the reward counts from, and what earned most of the patterns of up to six characters."""
+        return [*_constants(), "b*..", "..a?b*", "a*...."]
 
 
 @functools.cache
@@ -244,7 +245,7 @@ def _worth_seeking(longest: int, length: int) -> NDArray[np.int64]:
     known = languages(longest)
     infinite = [number for number, name in enumerate(known.patterns) if len(name) == length and {*"*+"} & {*name}]
     tables = known.tables[:, infinite].T
-    constants = known.tables[:, [known.numbers[pattern] for pattern in _constants()]].T
+    constants = _matched_by_constants()[:, [_NUMBER[word] for word in WORDS]]
     floors = np.array([_balanced(constants, table).max() for table in tables])
     return np.array(infinite)[floors <= _HIGHEST_FLOOR]
 

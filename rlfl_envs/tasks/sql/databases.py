@@ -39,6 +39,7 @@ _FUNCTIONS = frozenset(
         "max",
         "min",
         "nullif",
+        "rank",
         "round",
         "sum",
         "total",

@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ["KINDS", "NUMBERS", "WORDS", "Question", "Tables", "draw", "parse"]
 
-KINDS = ("columns", "filters", "joins", "groups", "subqueries")
+KINDS = ("columns", "filters", "joins", "groups", "subqueries", "windows")
 """What questions are about, from easy to hard."""
 
 TABLES = ("books", "cars", "cities", "farms", "films", "people", "shops", "teams")
@@ -35,6 +35,10 @@ _LIST = re.compile(
 _GROUP = re.compile(
     r"For each (\w+) of (\w+)(?: whose ([^,.]+))?, give the (?:(number)|(total|highest|lowest) (\w+))"
     r"(?:, where there are at least ([2-4]))?\."
+)
+_WINDOW = re.compile(
+    r"List the (\w+) of (\w+) and (?:their place by (\w+)( descending)?|the (?:(number)|(total|highest|lowest) (\w+)))"
+    r"(?: among the same (\w+))?\."
 )
 _CONDITION = re.compile(r"(\w+) is (?:(over|under|exactly) ([1-9]\d)|'(\w+)'|(above|below) the average)")
 
@@ -118,6 +122,8 @@ def parse(text: str) -> Question:
         return _list(tables, *match.groups())
     if match := _GROUP.fullmatch(sentence):
         return _group(tables, *match.groups())
+    if match := _WINDOW.fullmatch(sentence):
+        return _window(tables, *match.groups())
     raise ValueError("the question")
 
 
@@ -172,6 +178,27 @@ def _group(
     return Question("groups", tables, f"SELECT {key}, {value} FROM {table}", where, rest, constants=numbers)
 
 
+def _window(
+    tables: Tables,
+    name: str,
+    table: str,
+    order: str | None,
+    descending: str | None,
+    number: str | None,
+    measure: str | None,
+    column: str | None,
+    among: str | None,
+) -> Question:
+    _check(table == tables.parent and name in tables.columns)
+    _check(among is None or (among in tables.columns and among in WORDS and among != name))
+    _check(all(each is None or (each in tables.columns and each in NUMBERS) for each in (order, column)))
+    _check(order is not None or among is not None)
+    value = "RANK()" if order else "COUNT(*)" if number else f"{_MEASURES[str(measure)]}({column})"
+    over = [f"PARTITION BY {among}"] if among else []
+    over += [f"ORDER BY {order}{' DESC' if descending else ''}"] if order else []
+    return Question("windows", tables, f"SELECT {name}, {value} OVER ({' '.join(over)}) FROM {table}")
+
+
 def _conditions(table: str, columns: tuple[str, ...], text: str | None) -> tuple[str, tuple[int, ...], bool]:
     """The conditions in SQL, the numbers in them, and whether one has a query in it."""
     found, numbers, is_nested = [], list[int](), False
@@ -215,6 +242,16 @@ def draw(kind: str, rng: np.random.Generator) -> str:
         measure = f"{_one(tuple(_MEASURES), rng)} {_one(numbers[:2], rng)}" if rng.random() < 0.7 else "number"
         sentence = f"For each {_one(words[:2], rng)} of {tables.parent}{whose}, give the {measure}"
         sentence += f", where there are at least {rng.integers(2, 5)}" if rng.random() < 0.3 else ""
+    elif kind == "windows":
+        key = _one(words[:2], rng)
+        name = _one([column for column in columns if column != key], rng)
+        sentence = f"List the {name} of {tables.parent} and "
+        if rng.random() < 0.5:
+            sentence += f"their place by {_one(numbers[:2], rng)}{' descending' if rng.random() < 0.5 else ''}"
+            sentence += f" among the same {key}" if rng.random() < 0.5 else ""
+        else:
+            measure = f"{_one(tuple(_MEASURES), rng)} {_one(numbers[:2], rng)}" if rng.random() < 0.7 else "number"
+            sentence += f"the {measure} among the same {key}"
     else:
         names = _some(columns, int(rng.integers(1, 3)), rng)
         sentence = f"List the {' and '.join(names)} of {tables.parent}"

@@ -34,7 +34,7 @@ class SqlConfig(TaskConfig):
         reward: "strict" is above what the query earns without its conditions; "plain" is the F1 score.
     """
 
-    questions: Literal["all", "columns", "filters", "joins", "groups", "subqueries"] = "all"
+    questions: Literal["all", "columns", "filters", "joins", "groups", "subqueries", "windows"] = "all"
     reward: Literal["strict", "plain"] = "strict"
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
@@ -54,8 +54,9 @@ class Sql(AnswerTask):
         of a few forms, and another: `teams(id,age,name,rank,city) pets(id,teams_id,kind,size)`, then `List the name and
         age of teams whose city is 'Rome' and rank is over 31, by age descending.` Of equally many kinds are: columns,
         perhaps in an order; with one or two conditions; of both tables; for each of a group its number, total, highest
-        or lowest, perhaps of large groups only; and with a query within, above the average or without a row in the
-        other table. Names are drawn from lists.
+        or lowest, perhaps of large groups only; with a query within, above the average or without a row in the other
+        table; and with a window, each row's place by a number, or what there is among the rows of the same kind. Names
+        are drawn from lists.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 99, P and C as listed above.
@@ -96,8 +97,9 @@ class Sql(AnswerTask):
     Known exploits:
         Closed: `SELECT * FROM t`, as no question asks for all columns; leaving conditions out, by what the reward is
         counted from; comparing rows as sets, as they are compared as multisets; writes, ATTACH, PRAGMA, the schema
-        table, recursion and `printf`, by the authorizer; endless joins, by the count of instructions. Left: under
-        "plain" a query without its conditions earns about a half.
+        table, recursion and `printf`, by the authorizer; endless joins, by the count of instructions. The
+        best constant earns 0.001 of strict reward (10,000 prompts), all columns of the right table nothing, its columns
+        one below the other 0.03. Left: under "plain" a query without its conditions earns about a half.
 
     Version history:
         v0: first version.
@@ -191,7 +193,9 @@ class QueryGrammar(Grammar):
 
 _GRAMMAR = r"""
 start: "SELECT " result (", " result)? " FROM " NAME join? (" WHERE " condition (" AND " condition)?)? group? order?
-result: NAME | "COUNT(*)" | ("SUM" | "MAX" | "MIN" | "AVG") "(" NAME ")"
+result: NAME | ("COUNT(*)" | ("SUM" | "MAX" | "MIN" | "AVG") "(" NAME ")") (" OVER (" partition ")")? | rank
+rank: "RANK() OVER (" (partition " ")? "ORDER BY " NAME " DESC"? ")"
+partition: "PARTITION BY " NAME
 join: " JOIN " NAME " ON " NAME "." NAME " = " NAME
 condition: NAME " " ("=" | "<" | ">") " " value | NAME " NOT IN (SELECT " NAME " FROM " NAME ")"
 value: NUMBER | "'" WORD "'" | "(SELECT AVG(" NAME ") FROM " NAME ")"

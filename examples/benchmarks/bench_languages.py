@@ -1,0 +1,218 @@
+"""Does every language train? PPO with batch entropy, three seeds an id (`make bench-languages`).
+
+Where it can be, a small model learns the first level from random weights, by reward alone; elsewhere it is warmed up on
+at most 1,000 references before. What counts is held-out success before and after PPO, greedy, on 512 prompts. Each run
+takes one thread, leaves one line of results/languages.jsonl and is not run again: stop it and go on at will. Draws
+docs/_static/languages.png from what there is. Ids whose packages are missing are left out.
+
+    python examples/benchmarks/bench_languages.py [--jobs 2] [--minutes 10] [--ids ID ...] [--seeds 0 1 2] [--plot-only]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rlfl_agents.config import PPOConfig, SFTConfig
+from rlfl_agents.run.results import changed_settings, find_results
+from rlfl_agents.sweep import Job, run_missing, train_agent
+from rlfl_envs import MissingDependencyError, UnknownIdError, load_task
+
+RESULTS = Path(__file__).parent / "results" / "languages.jsonl"
+PICTURE = Path(__file__).parents[2] / "docs" / "_static" / "languages.png"
+COLUMNS = ("samples", "reward", "success", "eval/success", "eval/reward", "entropy", "batch_entropy")
+EVAL_PROMPTS = 512
+
+# A small model, groups and batch entropy; both entropies fall, so that answers can become sure.
+_COMMON: dict[str, Any] = {
+    "layers": 2,
+    "width": 64,
+    "heads": 4,
+    "threads": 1,
+    "advantage": "rloo",
+    "group_size": 16,
+    "prompts": 64,
+    "epochs": 1,
+    "minibatches": 4,
+    "learning_rate": 2e-3,
+    "lr_schedule": "linear",
+    "warmup": 0.02,
+    "entropy_coef": 0.02,
+    "entropy_coef_final": 0.0,
+    "batch_entropy_coef": 0.1,
+    "batch_entropy_coef_final": 0.02,
+    "total_samples": 400 * 64 * 16,
+    "eval_every": 20,
+    "eval_prompts": EVAL_PROMPTS,
+    "save_every": 10**6,
+}
+# What a warm start has learned is not to be shaken off again.
+_AFTER: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "entropy_coef": 0.01,
+    "batch_entropy_coef": 0.03,
+    "batch_entropy_coef_final": 0.01,
+    "group_size": 8,
+    "total_samples": 400 * 64 * 8,
+}
+# A learned value and four passes, as in the id's preset.
+_COUNTDOWN: dict[str, Any] = {
+    "advantage": "gae",
+    "group_size": 1,
+    "prompts": 512,
+    "epochs": 4,
+    "entropy_coef": 0.03,
+    "total_samples": 300_000,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What is learned.
+
+    Attributes:
+        id: The id.
+        env_kwargs: Its arguments.
+        examples: On how many references the model is warmed up; 0 for random weights.
+        settings: What differs from the common settings.
+    """
+
+    id: str
+    env_kwargs: dict[str, Any]
+    examples: int = 0
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def start(self) -> str:
+        """Where it begins."""
+        return f"{self.examples} references" if self.examples else "random weights"
+
+
+LESSONS = [
+    Lesson("rlfl/Regex-v0", {"longest": 4, "mask": "syntax"}),
+    Lesson("rlfl/Countdown-v0", {"max_numbers": 3, "mask": "syntax"}, settings=_COUNTDOWN),
+    Lesson("rlfl/Sat-v0", {"max_variables": 4, "mask": "syntax"}),
+    Lesson("rlfl/Json-v0", {"most": 1, "mask": "syntax", "max_completion_tokens": 32}, examples=1000),
+    Lesson("rlfl/Sql-v0", {"questions": "columns"}, examples=1000),
+    Lesson("rlfl/Machine-v0", {"family": "one_step", "mask": "syntax", "max_completion_tokens": 8}, examples=1000),
+    Lesson("rlfl/Program-v0", {"family": "one_step", "mask": "syntax", "max_completion_tokens": 8}, examples=1000),
+    Lesson("rlfl/Proof-v0", {"level": 0, "mask": "syntax"}, examples=1000),
+    Lesson("rlfl/Symbolic-v0", {"level": 0, "mask": "syntax"}, examples=1000),
+    Lesson("rlfl/Planning-v0", {"level": 0, "mask": "syntax"}, examples=1000),
+]
+
+
+def learn(lesson: Lesson, seed: int, minutes: float) -> dict[str, Any]:
+    """Warms up where it is due, then trains; what `train_agent` keeps, and the settings of the warm start."""
+    settings = _COMMON | (_AFTER if lesson.examples else {}) | lesson.settings
+    config = PPOConfig(env_id=lesson.id, env_kwargs=lesson.env_kwargs, seed=seed, minutes=minutes, **settings)
+    if not lesson.examples:
+        return train_agent(config, COLUMNS)
+    from rlfl_agents.sft import warm_start
+
+    shared = {name: settings[name] for name in ("layers", "width", "heads", "threads", "eval_prompts")}
+    warm = SFTConfig(
+        env_id=lesson.id,
+        env_kwargs=lesson.env_kwargs,
+        seed=seed,
+        examples=lesson.examples,
+        epochs=30,
+        learning_rate=3e-3,
+        prompt_loss=False,
+        device="cpu",
+        **shared,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        measures = warm_start(warm, Path(folder) / "warm", quiet=True)
+        found = train_agent(dataclasses.replace(config, model=str(Path(folder) / "warm")), COLUMNS)
+    del found["settings"]["model"]  # which is gone
+    return found | {"warm_start": {"settings": changed_settings(warm), **measures}}
+
+
+def is_here(lesson: Lesson) -> bool:
+    """Whether the id is registered, and its packages are installed."""
+    try:
+        load_task(lesson.id, **lesson.env_kwargs)
+    except (MissingDependencyError, UnknownIdError) as error:
+        print(f"{lesson.id} is left out: {error}")
+        return False
+    return True
+
+
+def jobs(lessons: Sequence[Lesson], seeds: Sequence[int], minutes: float) -> list[Job]:
+    """All runs, a seed of each lesson before the next."""
+    return [
+        Job(
+            RESULTS,
+            {"id": lesson.id, "variant": lesson.start, "seed": seed},
+            partial(learn, lesson, seed, minutes),
+        )
+        for seed in seeds
+        for lesson in lessons
+    ]
+
+
+def table() -> str:
+    """A row a lesson: held-out success before and after PPO, a number for each seed."""
+    lines = ["| id | arguments | from | before | after | completions | minutes |", "| --- " * 7 + "|"]
+    for lesson in LESSONS:
+        found = find_results(RESULTS, id=lesson.id, variant=lesson.start)
+        if found:
+            before, after = ([run["curve"]["eval/success"][place] for run in found] for place in (0, -1))
+            cells = [", ".join(f"{value:.2f}" for value in values) for values in (before, after)]
+            counts = f"{max(run['curve']['samples'][-1] for run in found):,.0f}"
+            minutes = f"{max(run['minutes'] for run in found):.0f}"
+            words = " ".join(f"{name}={value}" for name, value in lesson.env_kwargs.items())
+            lines.append(f"| {' | '.join([lesson.id, words, lesson.start, *cells, counts, minutes])} |")
+    return "\n".join(lines)
+
+
+def plot() -> None:
+    """Draws held-out success over completions: a panel a lesson, a line a seed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: runs may be made where there is no Matplotlib
+    from matplotlib.figure import Figure
+
+    all_runs = [(lesson, find_results(RESULTS, id=lesson.id, variant=lesson.start)) for lesson in LESSONS]
+    runs = [(lesson, found) for lesson, found in all_runs if found]
+    columns = 4
+    figure = Figure(figsize=(12, 2.8 * math.ceil(len(runs) / columns)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = [*figure.subplots(math.ceil(len(runs) / columns), columns, squeeze=False).flat]
+    for axis, (lesson, found) in zip(axes, runs, strict=False):
+        for run in found:
+            thousands = [samples / 1000 for samples in run["curve"]["samples"]]
+            axis.plot(thousands, run["curve"]["eval/success"], label=f"seed {run['seed']}")
+        axis.set_title(f"{lesson.id.removeprefix('rlfl/')}, {lesson.start}", fontsize=9)
+        axis.set_xlabel("thousand completions", fontsize=8)
+        axis.set_ylim(-0.02, 1.02)
+        axis.grid(alpha=0.3)
+    for axis in axes[len(runs) :]:
+        axis.set_visible(False)
+    figure.savefig(PICTURE, dpi=110)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what is missing, then writes the table and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--minutes", type=float, default=10.0, help="the most that PPO takes in a run")
+    parser.add_argument("--ids", nargs="+", help="these ids alone")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
+    chosen = parser.parse_args(arguments)
+    if not chosen.plot_only:
+        lessons = [lesson for lesson in LESSONS if chosen.ids is None or lesson.id in chosen.ids]
+        run_missing(jobs([*filter(is_here, lessons)], chosen.seeds, chosen.minutes), chosen.jobs)
+    print(table())
+    if RESULTS.exists():
+        plot()
+
+
+if __name__ == "__main__":
+    main()
