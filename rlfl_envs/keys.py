@@ -12,7 +12,17 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Keys", "fingerprint", "in_split", "key_at", "mix", "text_in_split", "uniform_integers", "weighted_integers"]
+__all__ = [
+    "Keys",
+    "fingerprint",
+    "follower",
+    "in_split",
+    "key_at",
+    "mix",
+    "text_in_split",
+    "uniform_integers",
+    "weighted_integers",
+]
 
 Keys = NDArray[np.uint64]
 
@@ -31,6 +41,24 @@ def mix(values: Keys) -> Keys:
 def key_at(stream: Keys, position: NDArray[np.int64]) -> Keys:
     """Returns the key of draw number `position` (>= 0) in each stream; arrays broadcast."""
     return mix(stream + (position.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+
+
+def follower(keys: Keys) -> Keys:
+    """Returns the key that comes after each key in its stream, whatever that is: `mix` can be undone."""
+    return mix(_unmix(keys) + _GOLDEN)
+
+
+def _unmix(values: Keys) -> Keys:
+    values = values ^ (values >> np.uint64(31)) ^ (values >> np.uint64(62))
+    values = values * _inverse(0x94D049BB133111EB)
+    values = values ^ (values >> np.uint64(27)) ^ (values >> np.uint64(54))
+    values = values * _inverse(0xBF58476D1CE4E5B9)
+    values = values ^ (values >> np.uint64(30)) ^ (values >> np.uint64(60))
+    return values - _GOLDEN
+
+
+def _inverse(factor: int) -> np.uint64:
+    return np.uint64(pow(factor, -1, 2**64))
 
 
 def uniform_integers(keys: Keys, high: int) -> NDArray[np.int64]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
+import importlib.util
+import json
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -65,13 +68,19 @@ def register_all() -> None:
     register_task("rlfl/LudiiGame-v0", "rlfl_envs.tasks.games:LudiiGame")
     register_task("rlfl/Machine-v0", "rlfl_envs.tasks.machine:Machine")
     register_task("rlfl/Mixture-v0", "rlfl_envs.tasks.mixture:Mixture")
+    register_task("rlfl/Planning-v0", "rlfl_envs.tasks.planning:Planning")
     register_task("rlfl/Program-v0", "rlfl_envs.tasks.program:Program")
     register_task("rlfl/Proof-v0", "rlfl_envs.tasks.proof:Proof")
+    register_task("rlfl/ReasoningGym-v0", "rlfl_envs.tasks.reasoning_gym:ReasoningGym")
     register_task("rlfl/Regex-v0", "rlfl_envs.tasks.regex:Regex")
     register_task("rlfl/Sat-v0", "rlfl_envs.tasks.sat:Sat")
     register_task("rlfl/Sentiment-v0", "rlfl_envs.tasks.sentiment:Sentiment")
     register_task("rlfl/Sql-v0", "rlfl_envs.tasks.sql:Sql")
     register_task("rlfl/Symbolic-v0", "rlfl_envs.tasks.symbolic:Symbolic")
+    if importlib.util.find_spec("reasoning_gym") is not None:
+        datasets = json.loads((Path(__file__).parent / "tasks/reasoning_gym/datasets.json").read_text(encoding="utf-8"))
+        for name in datasets:
+            register_task(f"rlfl/ReasoningGym.{name}-v0", "rlfl_envs.tasks.reasoning_gym:ReasoningGym", dataset=name)
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             entry.load()
@@ -79,9 +88,21 @@ def register_all() -> None:
             warnings.warn(f"The tasks of {entry.value!r} cannot be loaded: {error!r}", stacklevel=2)
 
 
-def list_ids() -> list[str]:
-    """Returns every id that `register_task` registered, sorted; third parties' included."""
-    return sorted(id for id, spec in gymnasium.registry.items() if spec.entry_point == "rlfl_envs.token_env:TokenEnv")
+def list_ids(*, members: bool = False) -> list[str]:
+    """Returns the ids that `register_task` registered, sorted; third parties' included.
+
+    Args:
+        members: Whether to list the members of families too: ids such as "rlfl/ReasoningGym.chain_sum-v0", which are
+            "rlfl/ReasoningGym-v0" with an argument.
+    """
+    ids = {id for id, spec in gymnasium.registry.items() if spec.entry_point == "rlfl_envs.token_env:TokenEnv"}
+    return sorted(id for id in ids if members or _family(id) not in ids)
+
+
+def _family(id: str) -> str:
+    """The id of which this one would be a member; nothing where it has no point."""
+    name, _, version = id.rpartition("-v")
+    return f"{name.rpartition('.')[0]}-v{version}"
 
 
 def find_id(id: str) -> str:
@@ -104,9 +125,9 @@ def find_id(id: str) -> str:
             if error.name is not None and module != error.name and not module.startswith(f"{error.name}."):
                 raise  # the module is there, and something else is missing
             raise UnknownIdError(f"id={id!r} is not registered: there is no module {module!r} here.") from error
-    ids = list_ids()
+    ids = list_ids(members=True)
     if name not in ids:
-        raise UnknownIdError(f"id={name!r} is not registered.{suggest(name, ids)} Allowed: {', '.join(ids)}.")
+        raise UnknownIdError(f"id={name!r} is not registered.{suggest(name, ids)} Allowed: {', '.join(list_ids())}.")
     return name
 
 

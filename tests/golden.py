@@ -100,6 +100,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"min_variables": 12, "max_variables": 12, "clauses_per_variable": 3.5, "split": "all"},
         {"vocabulary": "characters", "mask": "syntax", "max_variables": 4, "reward": "strict"},
     ],
+    "rlfl/Planning-v0": [
+        {"max_size": 4},
+        {"domain": "lights", "split": "test", "mask": "syntax", "max_size": 5},
+        {"domain": "logistics", "vocabulary": "characters", "domain_shown": False, "mask": "syntax"},
+        {"domain": "gripper", "vocabulary": "gpt2", "reward": "strict", "split": "all"},
+    ],
     "rlfl/Program-v0": [
         {},
         {"split": "test", "mask": "syntax", "reward": "plain"},

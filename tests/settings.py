@@ -60,6 +60,7 @@ PROGRAM, SAT, JSON, REGEX, SENTIMENT, SQL, LUDAX, LUDII = (
 )
 PROOF = "rlfl/Proof-v0"
 SYMBOLIC = "rlfl/Symbolic-v0"
+PLANNING, REASONING_GYM = "rlfl/Planning-v0", "rlfl/ReasoningGym-v0"
 SMALL_GAMES: dict[str, Any] = {
     "corpus": str(Path(__file__).parent / "data" / "games"),
     "num_playouts": 10,
@@ -72,7 +73,7 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 # Where many episodes are played: cut short, so that they end within a test's steps.
 SHORT: dict[str, dict[str, Any]] = {
-    id: {"max_completion_tokens": 8} for id in (HUMAN_EVAL, JSON, MACHINE, PROGRAM, PROOF, SQL, SYMBOLIC)
+    id: {"max_completion_tokens": 8} for id in (HUMAN_EVAL, JSON, MACHINE, PLANNING, PROGRAM, PROOF, SQL, SYMBOLIC)
 }
 LONG: dict[str, dict[str, Any]] = {
     LUDII: QUICK[LUDII],  # as it is, a clock would end the test
@@ -104,6 +105,10 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (COUNTDOWN, {"mask": "syntax", "vocabulary": "characters", "use_all": False, "reward": "strict"}),
     (SAT, {"mask": "syntax", "max_variables": 5}),
     (SAT, {"mask": "syntax", "vocabulary": "characters", "max_variables": 5, "reward": "strict"}),
+    (PLANNING, {"mask": "syntax", "max_size": 4, "max_steps": 2}),
+    (PLANNING, {"mask": "syntax", "vocabulary": "characters", "domain_shown": False, "max_steps": 2}),
+    (PLANNING, {"domain": "logistics", "split": "test", "reward": "strict"}),
+    (REASONING_GYM, {"dataset": "number_sequence", "reward": "plain", "split": "test"}),
     (PROGRAM, {"family": "arithmetic", "mask": "syntax", "reward": "plain", "split": "test", "hidden": 8}),
     (PROOF, {"mask": "syntax", "axioms": "", "max_steps": 3}),
     (PROOF, {"split": "test", "axioms": "KN", "reward": "strict", "max_completion_tokens": 20}),

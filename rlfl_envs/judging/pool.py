@@ -21,7 +21,6 @@ from rlfl_envs.judging.ray import judge_on_ray
 
 __all__ = ["Pool", "shared_pool"]
 
-_MEMO_SIZE = 100_000
 _ROUNDS = 3  # so often may all workers die before any request is judged
 _BELIEVED = 10  # times the timeout: how long a failure is believed, so that trying again takes a tenth of a run at most
 
@@ -49,6 +48,7 @@ class Pool:
         max_tasks: int = 300,
         pool: Literal["processes", "ray"] = "processes",
         cache: str | Path | None = None,
+        remembered: int = 100_000,
     ) -> None:
         """Takes the settings; starts nothing.
 
@@ -62,6 +62,7 @@ class Pool:
             pool: "processes" of this machine, or "ray": one task a request, on the cluster that `ray.init` finds.
             cache: A folder in which judgements are kept from one run to the next (`kept` reads it); timeouts and
                 crashes are not.
+            remembered: How many requests are remembered with their judgements, 1 or more.
 
         Raises:
             ConfigError: An argument is not allowed.
@@ -72,6 +73,7 @@ class Pool:
         check_value("memory_mb", memory_mb, is_integer(memory_mb) and memory_mb >= 64, "an integer, 64 or more")
         check_value("max_tasks", max_tasks, is_integer(max_tasks) and max_tasks >= 1, "an integer, 1 or more")
         check_value("pool", pool, pool in ("processes", "ray"), "'processes' or 'ray'")
+        check_value("remembered", remembered, remembered >= 1, "1 or more")
         self._settings: dict[str, Any] = {
             "workers": workers,
             "timeout": timeout,
@@ -79,6 +81,7 @@ class Pool:
             "max_tasks": max_tasks,
             "pool": pool,
             "cache": cache,
+            "remembered": remembered,
         }
         self.name, self.judge = judge, load_judge(judge)
         self._memo: dict[Request, Judgement] = {}
@@ -206,7 +209,7 @@ class Pool:
             for request, judgement in found.items():
                 if judgement.status in FAILURES:
                     self._doubted.setdefault(request, until)
-            for request in [*itertools.islice(self._memo, max(0, len(self._memo) - _MEMO_SIZE))]:
+            for request in [*itertools.islice(self._memo, max(0, len(self._memo) - self._settings["remembered"]))]:
                 del self._memo[request]
                 self._doubted.pop(request, None)
 

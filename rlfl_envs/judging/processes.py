@@ -166,10 +166,16 @@ class _Process(SpawnProcess):
             configuration = multiprocessing.current_process()._config  # type: ignore[attr-defined]
             is_daemon, main = configuration.pop("daemon", None), sys.modules["__main__"]
             sys.modules["__main__"] = types.ModuleType("__main__")
+            hashes = os.environ.get("PYTHONHASHSEED")
+            os.environ["PYTHONHASHSEED"] = "0"  # so that sets have the same order in every worker of every run
             try:
                 super().start()
             finally:
                 sys.modules["__main__"] = main
+                if hashes is None:
+                    del os.environ["PYTHONHASHSEED"]
+                else:
+                    os.environ["PYTHONHASHSEED"] = hashes
                 if is_daemon is not None:
                     configuration["daemon"] = is_daemon
             self.context.processes.add(self)

@@ -31,6 +31,14 @@ def test_list_names_every_id(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(len(line.split()) > 2 for line in lines)
 
 
+def test_list_names_members_of_families_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --all, every id that can be made; without, none that is another one with an argument."""
+    assert main(["list", "--all"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == list_ids(members=True)
+    assert not [id for id in list_ids() if "ReasoningGym." in id]
+
+
 def test_list_breaks_no_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal of 80 columns lines are broken between words, and what follows an id is indented."""
     assert main(["list"]) == 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlfl_envs.keys import fingerprint, in_split, key_at, mix, text_in_split, uniform_integers
+from rlfl_envs.keys import fingerprint, follower, in_split, key_at, mix, text_in_split, uniform_integers
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -23,6 +23,14 @@ def test_mix_is_splitmix64() -> None:
         4593380528125082431,
         16408922859458223821,
     ]
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 10**9))
+def test_a_key_says_which_comes_next(stream: int, position: int) -> None:
+    """From a key alone the next of its stream follows, of every stream at every position."""
+    streams = np.array([stream], dtype=np.uint64)
+    after = follower(key_at(streams, np.array([position])))
+    assert after.tolist() == key_at(streams, np.array([position + 1])).tolist()
 
 
 def test_golden_values() -> None:

@@ -23,11 +23,11 @@ from rlfl_envs import ConfigError, PromptError, Task, TokenizationError, TokenVe
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import Tokenizer, load_tokenizer
 from tests.core.zoo import ZOO
-from tests.settings import BRACKETS, HUMAN_EVAL, IDS, LUDII, QUICK, SENTIMENT, answer_to, has_references
+from tests.settings import BRACKETS, HUMAN_EVAL, IDS, LUDII, QUICK, REASONING_GYM, SENTIMENT, answer_to, has_references
 
 _SEEDS = (0, 1)
 _ARGUMENTS: dict[str, dict[str, Any]] = {**QUICK, SENTIMENT: {"corpus": "template"}}
-_WITHOUT_SYNTAX = (HUMAN_EVAL, SENTIMENT)
+_WITHOUT_SYNTAX = (HUMAN_EVAL, REASONING_GYM, SENTIMENT)
 PLAYED = [
     (id, mask)
     for id in IDS

@@ -23,8 +23,10 @@ from tests.settings import (
     JSON,
     LUDAX,
     MACHINE,
+    PLANNING,
     PROGRAM,
     PROOF,
+    REASONING_GYM,
     REGEX,
     SAT,
     SENTIMENT,
@@ -37,8 +39,9 @@ __all__ = ["ZOO", "Animal"]
 _PRINTABLE = [*string.ascii_letters, *string.digits, *string.punctuation]
 _TEXTS = ["the acting is good, the story is not", "2+3+4=5+4=9", "([{<>}])", "a b ab ba abcdefgh", "{7}"] * 20
 _SPECIALS = ["<unk>", "<pad>", "<s>", "</s>"]
-_LINED = frozenset({HUMAN_EVAL, JSON, MACHINE, PROGRAM, SQL})  # ids whose texts have several lines
-_SPACED = frozenset({COUNTDOWN, SAT, SENTIMENT, SYMBOLIC, LUDAX, REGEX}) | _LINED  # ids whose texts have spaces
+_LINED = frozenset({HUMAN_EVAL, JSON, MACHINE, PLANNING, PROGRAM, SQL})  # ids whose texts have several lines
+# Ids whose texts have spaces.
+_SPACED = frozenset({COUNTDOWN, SAT, SENTIMENT, SYMBOLIC, LUDAX, REASONING_GYM, REGEX}) | _LINED
 _ALL_BUT_COPY = frozenset(ALL_IDS) - {COPY}  # ids whose texts have more than letters
 
 

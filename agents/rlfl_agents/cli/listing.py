@@ -18,9 +18,13 @@ __all__ = ["list_all"]
 _INDENT = 28
 
 
-def list_all() -> None:
-    """Show every id and what it is."""
-    for env_id in rlfl_envs.list_ids():
+def list_all(all: bool = False) -> None:
+    """Show every id and what it is.
+
+    Args:
+        all: Lists the members of families too, such as rlfl/ReasoningGym.chain_sum-v0.
+    """
+    for env_id in rlfl_envs.list_ids(members=all):
         line = f"{env_id:{_INDENT}} {_summary(env_id)}"
         if sys.stdout.isatty():  # elsewhere a line each: for `grep`
             width = max(shutil.get_terminal_size().columns, _INDENT + 20)

@@ -1,0 +1,410 @@
+"""Planning: write the actions that lead to a goal."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from tokenizers import Regex, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+
+from rlfl_envs.episode import Outcome, Prompt
+from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError
+from rlfl_envs.task import Task
+from rlfl_envs.tasks.planning.automaton import PlanAutomaton
+from rlfl_envs.tasks.planning.config import PlanningConfig
+from rlfl_envs.tasks.planning.domains import DOMAINS
+from rlfl_envs.tasks.planning.fingerprints import fingerprint
+from rlfl_envs.tasks.planning.pddl import Atom, PDDLError, read_domain, read_problem
+from rlfl_envs.tasks.planning.worlds import FAR, TooLargeError, World
+from rlfl_envs.tokenization import Tokenizer
+
+__all__ = ["Planning"]
+
+MAX_TEXT = 8192  # characters; anything longer is malformed, so that judging takes bounded time
+_MAX_DRAWS = 10_000
+_WORD = r" ?\(|\)|\n| ?[^\s()]+| "
+_ACTION = re.compile(r"\s*+\(\s*+([^\s()]++(?:\s++[^\s()]++)*+)\s*+\)")
+_PROBLEM = "(define (problem p)"
+
+
+class Goal(NamedTuple):
+    """What is asked in a world.
+
+    Attributes:
+        wanted: The facts that must hold, as bits.
+        unwanted: Those that must not.
+    """
+
+    wanted: int
+    unwanted: int = 0
+
+
+class Problem(NamedTuple):
+    """What judging a completion needs.
+
+    Attributes:
+        world: Which world.
+        start: The number of the state one is in.
+        goal: Where one should be.
+        shortest: How many actions the shortest plan has.
+    """
+
+    world: str
+    start: int
+    goal: Goal
+    shortest: int
+
+
+class Planning(Task):
+    r"""Write a plan: the actions that lead from a state to a goal.
+
+    Description:
+        Classical planning, as STRIPS has it (Fikes & Nilsson 1971), in PDDL. In "blocks" towers are built, in "gripper"
+        balls carried between two rooms, in "logistics" packages by trucks and a plane between two cities; in "lights"
+        one walks through a row of rooms, into lit ones only, and switches the lamps next door. All states of a world
+        are known, and so is the shortest plan from each. A start is any state, a goal what holds in another one.
+        Problems that differ in names alone, or in the order of facts, are the same one, and in the same split.
+
+    Prompt:
+        The domain, then the problem: its objects, what holds (`:init`) and the goal.
+
+    Observation:
+        `MultiDiscrete([V] * (P + C))`, the prompt in the P columns to the left.
+
+    Action:
+        `Discrete(V)`: PAD, BOS, EOS, then a token for each word and bracket; with `vocabulary="characters"` for each
+        character, else a Hugging Face tokenizer's tokens.
+
+    Reward:
+        Actions are done until one cannot be done or read; let s be the length of the shortest plan, and d that from
+        where one has got to. Plain: (s - d) / s, 0 at the least, and half of it where an action could not be done or
+        read. So what was true at the start earns nothing, and neither do cycles. Strict: 1 for a success, else 0. A
+        success is where every action can be done and the goal holds at the end; how long the plan is does not matter.
+        Parts: `progress` ((s - d) / s), `executed` (the share of actions that could be done), `steps` (how many).
+        Status: "ok", "incomplete", "inapplicable" or "malformed".
+
+    Episode end:
+        EOS, or the budget.
+
+    Arguments:
+        `domain`, `problems`, `min_size`, `max_size`, `min_steps`, `max_steps`, `domain_shown`, `reward`, and the common
+        `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`, `level`. Of problems in files
+        every state that can be reached is a start; those with more than some thousand states are left out.
+        `mask="syntax"` leaves the actions of the prompt's objects that can ever be done.
+
+    Example:
+        >>> import rlfl_envs
+        >>> task = rlfl_envs.load_task("rlfl/Planning-v0", max_size=3, domain_shown=False)
+        >>> prompt = task.parse_prompt(
+        ...     "(define (problem p) (:domain blocks)\n(:objects a b c)\n"
+        ...     "(:init (table a) (clear a) (table b) (clear b) (table c) (clear c) (empty))\n(:goal (and (on a b))))\n"
+        ... )
+        >>> outcomes = task.evaluate([prompt] * 3, [" (pick-up a) (stack a b)", " (pick-up a)", ""])
+        >>> [outcome.reward for outcome in outcomes]
+        [1.0, 0.5, 0.0]
+
+    Known exploits:
+        Tried: cycles, actions that undo each other, goals that hold at the start, the prompt's own text, other worlds'
+        actions, plans that go on after the goal: each earns what its last state is worth. One action on the way earns
+        1/s by chance; `reward="strict"` pays nothing for it.
+
+    Version history:
+        v0: first version.
+    """
+
+    Config: ClassVar[type[PlanningConfig]] = PlanningConfig
+    part_names: ClassVar[tuple[str, ...]] = ("progress", "executed", "steps")
+    instruction = (
+        "Write a plan for the problem below: the actions that lead from the initial state to the goal, in order, each "
+        "as its name and its objects in brackets, such as (move x y). Write nothing else."
+    )
+    config: PlanningConfig
+    syntax: PlanAutomaton
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Takes the fields of PlanningConfig by name.
+
+        Raises:
+            ConfigError: An argument is not allowed, or a file is not the PDDL that is known here.
+            MissingDependencyError: pddlgym is not installed.
+        """
+        super().__init__(**kwargs)
+        config = self.config
+        text = self._loaded.text
+        self._names = [*self._worlds]
+        if config.domain in DOMAINS:
+            least, most = config.sizes
+            self._names = [str(size) for size in range(least, most + 1)]
+        self._domain, self._domain_name = text if config.domain_shown else "", read_domain(text).name
+        self._heads = {name: self._head(name) for name in self._worlds}
+        size = _count_words if config.vocabulary == "word" else len
+        self.syntax = PlanAutomaton({name: self._worlds[name].texts for name in self._names}, size)
+
+    @property
+    def _loaded(self) -> Loaded:
+        """What there is once in a process, and does not travel with the task."""
+        return _load(self.config.domain, self.config.problems)
+
+    @property
+    def _worlds(self) -> Mapping[str, World]:
+        return self._loaded.worlds
+
+    # --- vocabulary and budgets ------------------------------------------------------------------------------------
+
+    def vocabularies(self) -> Mapping[str, Callable[[], Tokenizer]]:
+        """A word a token, and characters."""
+        return {"word": lambda: _word_tokenizer(self._texts()), **super().vocabularies()}
+
+    def _texts(self) -> Iterator[str]:
+        """Texts that have every word of a prompt or a plan, as it stands there."""
+        yield self._domain
+        for name, world in self._worlds.items():
+            yield self._heads[name]
+            yield f"\n(:init{''.join(map(_written, world.facts))})\n(:goal (and (not))))\n"
+            yield "".join(f" {text}" for text in world.texts)
+
+    def budgets(self) -> tuple[int, int]:
+        """What the longest prompt takes, and `max_steps` of the longest action."""
+
+        def size(text: str) -> int:
+            return len(self.tokenizer.encode(text))
+
+        longest = 0
+        for name in self._names:
+            world = self._worlds[name]
+            sizes = np.array([size(_written(atom)) for atom in world.facts])
+            held = np.array([[state >> bit & 1 for bit in range(len(sizes))] for state in world.states])
+            goals = [[*_bits(goal.wanted), *_bits(goal.unwanted)] for goal in self._loaded.goals[name]]
+            frame = size(self._domain + self._heads[name] + "\n(:init)\n(:goal (and)))\n")
+            nots = max(goal.unwanted.bit_count() for goal in self._loaded.goals[name]) * size(" (not)")
+            longest = max(longest, frame + int((held @ sizes).max()) + max(int(sizes[g].sum()) for g in goals) + nots)
+        action = max(size(f" {text}") for name in self._names for text in self._worlds[name].texts)
+        return longest, self.config.max_steps * action
+
+    # --- prompts ---------------------------------------------------------------------------------------------------
+
+    def draw(self, rng: np.random.Generator) -> Prompt:
+        """Draws a world, a start and a goal.
+
+        Raises:
+            ConfigError: There are (nearly) no plans of the lengths that were asked for.
+        """
+        for _ in range(_MAX_DRAWS):
+            name = self._names[rng.integers(len(self._names))]
+            world, goals = self._worlds[name], self._loaded.goals[name]
+            start, goal = int(rng.integers(len(world.states))), goals[int(rng.integers(len(goals)))]
+            shortest = int(world.distances(*goal)[start])
+            if self.config.min_steps <= shortest <= self.config.max_steps:
+                problem = Problem(name, start, goal, shortest)
+                return Prompt(self._write(problem), problem)
+        raise ConfigError(
+            f"min_steps={self.config.min_steps} and max_steps={self.config.max_steps} leave none of {_MAX_DRAWS} "
+            "problems drawn; allowed: lengths that the domain's plans have."
+        )
+
+    def _head(self, name: str) -> str:
+        """The beginning of a world's problems: the objects, and the facts that never change."""
+        by_kind: dict[str, list[str]] = {}
+        for word, kind in self._worlds[name].objects.items():
+            by_kind.setdefault(kind, []).append(word)
+        objects = "".join(
+            f" {' '.join(words)}" + ("" if [*by_kind] == ["object"] else f" - {kind}")
+            for kind, words in by_kind.items()
+        )
+        fixed = "".join(map(_written, sorted(self._worlds[name].fixed)))
+        return f"{_PROBLEM} (:domain {self._domain_name})\n(:objects{objects}){fixed and chr(10) + '(:init' + fixed}"
+
+    def _write(self, problem: Problem) -> str:
+        world = self._worlds[problem.world]
+        head, _, fixed = self._heads[problem.world].partition("\n(:init")
+        init = "".join(map(_written, world.atoms(world.states[problem.start])))
+        goal = [_written(atom) for atom in world.atoms(problem.goal.wanted)]
+        goal += [f" (not{_written(atom)})" for atom in world.atoms(problem.goal.unwanted)]
+        return f"{self._domain}{head}\n(:init{fixed}{init})\n(:goal (and{''.join(goal)})))\n"
+
+    def parse_prompt(self, text: str) -> Prompt:
+        """Accepts every problem of these worlds from which a plan leads to the goal, and in which it does not hold."""
+        if len(text) <= 100_000 and text.startswith(self._domain):
+            try:
+                problem = self._read(text[len(self._domain) :])
+            except PDDLError as error:
+                raise PromptError(f"prompt={text!r} is not allowed: {error}") from error
+            if problem is not None:
+                return Prompt(text, problem)
+        raise PromptError(
+            f"prompt={text!r} is not allowed; allowed: {'the domain, then ' if self._domain else ''}a problem of "
+            f"{self._domain_name!r} with the objects and states of {', '.join(self._names)}, and a goal that can be "
+            "met."
+        )
+
+    def _read(self, text: str) -> Problem | None:
+        found = read_problem(text)
+        for name in self._names:
+            world = self._worlds[name]
+            if world.has(found):
+                start, goal = world.number[world.state(found.init)], Goal(*world.goal(found.goal))
+                if 0 < (shortest := int(world.distances(*goal)[start])) < FAR:
+                    return Problem(name, start, goal, shortest)
+        return None
+
+    def problem_key(self, prompt: Prompt) -> str:
+        """A hash of start and goal but for names and order."""
+        problem: Problem = prompt.data
+        world = self._worlds[problem.world]
+        groups = [
+            ("init", [*world.fixed, *world.atoms(world.states[problem.start])]),
+            ("goal", world.atoms(problem.goal.wanted)),
+            ("not", world.atoms(problem.goal.unwanted)),
+        ]
+        return f"{fingerprint(groups, world.objects):016x}"
+
+    # --- rewards ---------------------------------------------------------------------------------------------------
+
+    def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Does what is written, as far as it can be done."""
+        return [self._judge(prompt.data, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+
+    def _judge(self, problem: Problem, completion: str) -> Outcome:
+        world = self._worlds[problem.world]
+        actions, is_whole = _read_plan(completion)
+        state, done = problem.start, 0
+        for action in actions:
+            number = world.action.get(action)
+            after = -1 if number is None else int(world.after[state, number])
+            if after < 0:
+                break
+            state, done = after, done + 1
+        left = int(world.distances(*problem.goal)[state])
+        progress = max(0.0, (problem.shortest - left) / problem.shortest)
+        is_done = is_whole and done == len(actions)
+        is_success = is_done and left == 0
+        reward = float(is_success) if self.config.reward == "strict" else progress if is_done else progress / 2
+        status = "ok" if is_success else "incomplete" if is_done else "inapplicable" if actions else "malformed"
+        executed = done / (len(actions) + (not is_whole)) if actions else 0.0
+        return Outcome(reward, is_success, {"progress": progress, "executed": executed, "steps": float(done)}, status)
+
+    def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str:
+        """A shortest plan, always the same."""
+        problem: Problem = prompt.data
+        world, state, plan = self._worlds[problem.world], problem.start, []
+        distances = world.distances(*problem.goal)
+        while distances[state]:
+            row = world.after[state]
+            action = int(np.flatnonzero((row >= 0) & (distances[row] < distances[state]))[0])
+            plan.append(f" {world.texts[action]}")
+            state = int(row[action])
+        return "".join(plan)
+
+    def constant_completions(self) -> list[str]:
+        """Nothing, single actions, and plans for other problems."""
+        rng = np.random.default_rng(0)
+        plans = [self.reference_completion(self.draw(rng), rng) for _ in range(30)]
+        return ["", *(f" {text}" for text in self._worlds[self._names[0]].texts[:30]), *dict.fromkeys(plans)]
+
+
+def _read_plan(completion: str) -> tuple[list[str], bool]:
+    """The actions that can be read from the beginning on, and whether that is all there is."""
+    if len(completion) > MAX_TEXT:
+        return [], False
+    actions, place = [], 0
+    while match := _ACTION.match(completion, place):
+        actions.append(f"({' '.join(match[1].lower().split())})")
+        place = match.end()
+    return actions, not completion[place:].strip()
+
+
+def _written(atom: Atom) -> str:
+    return f" ({' '.join(atom)})"
+
+
+def _bits(state: int) -> list[int]:
+    return [bit for bit in range(state.bit_length()) if state >> bit & 1]
+
+
+# --- where worlds come from ----------------------------------------------------------------------------------------
+
+
+class Loaded(NamedTuple):
+    """A domain's text, its worlds by name, and the goals in each."""
+
+    text: str
+    worlds: Mapping[str, World]
+    goals: Mapping[str, Sequence[Goal]]
+
+
+@cache
+def _load(domain: str, problems: str) -> Loaded:
+    """Loads a domain.
+
+    Raises:
+        ConfigError: A file cannot be read, or there is no problem that can be.
+        MissingDependencyError: pddlgym is not installed.
+    """
+    if domain in DOMAINS:
+        return _built_in(domain)
+    path, folder = Path(domain), Path(problems)
+    if domain.startswith("pddlgym:"):
+        spec = importlib.util.find_spec("pddlgym")
+        if spec is None or not spec.submodule_search_locations:
+            raise MissingDependencyError(f"domain={domain!r} needs the package pddlgym: pip install pddlgym")
+        folder = Path(spec.submodule_search_locations[0]) / "pddl" / domain.removeprefix("pddlgym:")
+        path = folder.with_suffix(".pddl")
+    texts = [_text(path), *(_text(file) for file in sorted(folder.glob("*.pddl")))]
+    read = read_domain(texts[0])
+    worlds: dict[str, World] = {}
+    goals: dict[str, list[Goal]] = {}
+    for number, problem in enumerate(map(read_problem, texts[1:])):
+        name = next((name for name, world in worlds.items() if world.has(problem)), str(number))
+        try:
+            worlds[name] = worlds.get(name) or World(read, problem)
+        except TooLargeError:
+            continue
+        goals.setdefault(name, []).append(Goal(*worlds[name].goal(problem.goal)))
+    if not worlds:
+        raise ConfigError(f"problems={str(folder)!r} has no problem that is small enough; allowed: a folder with some.")
+    shown = " ".join(re.sub(r";[^\n]*", "", texts[0]).lower().split())
+    return Loaded(f"{shown}\n", worlds, goals)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"domain={str(path)!r} cannot be read ({error}); allowed: a file of PDDL.") from error
+
+
+def _built_in(name: str) -> Loaded:
+    builtin = DOMAINS[name]
+    domain = read_domain(builtin.text)
+    worlds, goals = {}, {}
+    for size in range(builtin.sizes[0], builtin.sizes[1] + 1):
+        objects, facts = builtin.start(size)
+        problem = read_problem(
+            f"(define (problem p) (:domain {name}) (:objects {objects}) (:init {facts}) (:goal (and)))"
+        )
+        world = worlds[str(size)] = World(domain, problem)
+        asked = world.bits(atom for atom in world.facts if atom[0] in builtin.goals)
+        held = dict.fromkeys(state & asked for state in world.states)
+        goals[str(size)] = [Goal(facts) for facts in held if facts.bit_count() >= builtin.least(size)]
+    return Loaded(builtin.text, worlds, goals)
+
+
+def _count_words(text: str) -> int:
+    return len(re.findall(_WORD, text))
+
+
+def _word_tokenizer(texts: Iterator[str]) -> Tokenizer:
+    """A token for each word as it stands in the texts, with the space before it."""
+    words = dict.fromkeys(word for text in texts for word in re.findall(_WORD, text))
+    tokens = ["<pad>", "<bos>", "<eos>", *words]
+    backend = Backend(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
+    backend.add_special_tokens(tokens[:3])
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), "isolated")
+    backend.decoder = decoders.Fuse()
+    return Tokenizer(backend, pad="<pad>", eos="<eos>", bos="<bos>", closed=True)
