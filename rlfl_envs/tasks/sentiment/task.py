@@ -18,6 +18,7 @@ from rlfl_envs.arguments import check_value
 from rlfl_envs.corpora import Corpus, corpus_tokenizer
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, PromptError, TokenizationError
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Split, Task, TaskConfig
 from rlfl_envs.tasks.sentiment import vader
 from rlfl_envs.tasks.sentiment.classifier import load_classifier
@@ -133,6 +134,10 @@ class Sentiment(Task):
 
     Config: ClassVar[type[SentimentConfig]] = SentimentConfig
     part_names: ClassVar[tuple[str, ...]] = ("compound", "pos", "neg", "neu", "repetition")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = dict.fromkeys(
+        ("constant answer", "random play", "nothing", "copying the prompt", "long texts"),
+        Accepted("No reward asks for a text of its own; a KL penalty does.", unearned=1.0, success=1.0),
+    )
     packages: ClassVar[tuple[str, ...]] = ("nltk", "vaderSentiment")
     reward_range = (-1.0, 1.0)
     config: SentimentConfig
