@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo align test test-libraries lint types imports check-results docs docs-pages clean
+.PHONY: help demo align audit test test-libraries lint types imports check-results docs docs-pages clean
 .PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages
 
 help:  ## Show this list.
@@ -49,6 +49,9 @@ docs: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/
 docs-pages: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-machine $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-docs  ## Write the generated pages and tables anew.
 	$(BIN)/python docs/_scripts/gen_envs.py
 	$(BIN)/python docs/_scripts/fill_tables.py
+
+audit: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Attack every id's reward; fails on what no task accepts.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_audit.py
 
 bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
 	$(BIN)/python examples/benchmarks/bench_envs.py

@@ -15,7 +15,7 @@ Example:
 
 from rlfl_envs.answers import AnswerTask
 from rlfl_envs.arguments import check_type, check_value
-from rlfl_envs.auditing import Audit, Finding, audit
+from rlfl_envs.auditing import Audit, Finding, audit, judge_attack
 from rlfl_envs.baselines import Baseline, baselines
 from rlfl_envs.cache import cache_folder, digest
 from rlfl_envs.checker import check_task
@@ -116,6 +116,7 @@ __all__ = [
     "digest",
     "find_id",
     "how_to_install",
+    "judge_attack",
     "list_ids",
     "load_task",
     "load_tokenizer",

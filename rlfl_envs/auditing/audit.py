@@ -19,7 +19,7 @@ from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.protocols import AuditedTask, SlowTask
 from rlfl_envs.task import Task
 
-__all__ = ["audit", "worth"]
+__all__ = ["audit", "judge_attack", "worth"]
 
 _PROMPTS = 200
 _FEWEST = 8
@@ -36,6 +36,7 @@ class _Limit(NamedTuple):
 _IGNORANT = _Limit(0.3, 0.1, "It pays too little to be learned.")
 # A graded reward pays a part to what is nearly right; it should not pay all, and nothing wrong should succeed.
 _NEAR = _Limit(0.9, 0.0, "It is no success, and earns less than a right answer.")
+_TRAINED = _Limit(0.3, 1.0, "What it is paid for is success.")
 
 
 class _Try(NamedTuple):
@@ -183,23 +184,42 @@ def _by(
     if attack.knows:
         attacked = [target for target in attacked if target.reference is not None]
     written = [(target.prompt, way, text) for target in attacked for way, text in attack.write(target, rng).items()]
+    return _judge(task, attack.name, meaning, written, _NEAR if attack.knows else _IGNORANT)
+
+
+def judge_attack(task: Task, name: str, meaning: str, written: Sequence[tuple[Prompt, str, str]]) -> Finding:
+    """Counts an attack of one's own, such as what a policy writes that was trained for the reward.
+
+    It is a finding where its texts earn more than 0.3 of the highest reward without success; succeed they may.
+
+    Args:
+        task: The task.
+        name: What the task's `accepted_findings` call the attack.
+        meaning: What it tries, in a sentence.
+        written: Prompts, the ways in which texts were made, and the texts.
+    """
+    return _judge(task, name, meaning, written, _TRAINED)
+
+
+def _judge(task: Task, name: str, meaning: str, written: Sequence[tuple[Prompt, str, str]], limit: _Limit) -> Finding:
+    """Judges texts, twice, and counts."""
     if not written:
-        return _nothing_tried(attack.name, meaning)
+        return _nothing_tried(name, meaning)
     prompts, ways, texts = map(list, zip(*written, strict=True))
     try:
         tried, again = _judged(task, prompts, texts), _judged(task, prompts, texts)
     except Exception as error:  # noqa: BLE001 - whatever a task raises is what is reported
-        return _broken(attack.name, meaning, f"Judging one of {len(texts)} texts raises {error!r}.")
+        return _broken(name, meaning, f"Judging one of {len(texts)} texts raises {error!r}.")
     low, high = task.reward_range
     for each, second in zip(tried, again, strict=True):
         if not low <= each.outcome.reward <= high:
-            return _broken(attack.name, meaning, f"It earns {each.outcome.reward}, outside [{low}, {high}].", each)
+            return _broken(name, meaning, f"It earns {each.outcome.reward}, outside [{low}, {high}].", each)
         if each.outcome != second.outcome:
-            return _broken(attack.name, meaning, f"Judged again it is {second.outcome}.", each)
+            return _broken(name, meaning, f"Judged again it is {second.outcome}.", each)
     by_way: dict[str, list[_Try]] = {}
     for way, each in zip(ways, tried, strict=True):
         by_way.setdefault(way, []).append(each)
-    return _finding(attack, meaning, task, by_way)
+    return _finding(task, name, meaning, by_way, limit)
 
 
 def _judged(task: Task, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[_Try]:
@@ -211,17 +231,16 @@ def _judged(task: Task, prompts: Sequence[Prompt], texts: Sequence[str]) -> list
     ]
 
 
-def _finding(attack: Attack, meaning: str, task: Task, by_way: dict[str, list[_Try]]) -> Finding:
+def _finding(task: Task, attack: str, meaning: str, by_way: dict[str, list[_Try]], limit: _Limit) -> Finding:
     """Counts the way that goes furthest beyond what is allowed."""
-    limit = _NEAR if attack.knows else _IGNORANT
     counts = {way: _Count.of(tried) for way, tried in by_way.items()}
     way = max(by_way, key=lambda way: (counts[way].beyond(limit), counts[way].reward))
     count, tried = counts[way], by_way[way]
     succeeds = count.surely_successful - limit.success > count.surely_unearned - limit.unearned
     example = max(tried, key=lambda each: (each.outcome.is_success == succeeds, each.outcome.reward))
-    verdict, why = _verdict(task, attack.name, [*counts.values()], limit)
+    verdict, why = _verdict(task, attack, [*counts.values()], limit)
     return Finding(
-        attack=attack.name,
+        attack=attack,
         meaning=meaning,
         way=way,
         tries=len(tried),

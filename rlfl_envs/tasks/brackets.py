@@ -324,10 +324,14 @@ class BracketsAutomaton:
         Returns:
             The state reached, whether the text goes wrong there, and how few brackets were due at the least.
         """
-        lowest = len(state)
+        due, lowest = [*reversed(state)], len(state)  # the next one last
         for character in text:
-            following = self.advance(state, character)
-            if following is None:
-                return state, True, lowest
-            state, lowest = following, min(lowest, len(following))
-        return state, False, lowest
+            closing = self._closing.get(character)
+            if closing is not None and len(due) < self._depth:
+                due.append(closing)
+            elif due and due[-1] == character:
+                due.pop()
+                lowest = min(lowest, len(due))
+            else:
+                return "".join(reversed(due)), True, lowest
+        return "".join(reversed(due)), False, lowest

@@ -19,6 +19,7 @@ _ANSWERS = {
     "mutation": Accepted("An error of 1 earns 0.95.", unearned=0.95),
     "truncation": Accepted("A sign or a zero may go.", success=0.2),
     "spaces": Accepted(_SPACES, success=1.0),
+    "trained attacker": Accepted(_SCALE, unearned=1.0),
 }
 _STEPS = {
     "a reworded prompt's answer": Accepted(
@@ -35,8 +36,12 @@ _WORKED_OUT = {
     "constant answer": Accepted(_SCALE, unearned=0.7),
     "another prompt's answer": Accepted(_SCALE, unearned=0.7),
     "a reworded prompt's answer": Accepted(_SCALE, unearned=0.8, success=0.4),
+    "trained attacker": Accepted(_SCALE, unearned=0.9),
 }
 _PAPER = {
+    "trained attacker": Accepted(
+        "It writes chains that stop early, which is the paper's hole; `reward='strict'` pays nothing for them.", 1.0
+    ),
     "constant answer": Accepted(f"A chain that stops early is judged by what it has. {_SCALE}", unearned=0.8),
     "truncation": Accepted(
         "A chain that stops early earns full reward. It is the paper's; `reward='strict'` pays nothing for it.",
