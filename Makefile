@@ -59,6 +59,9 @@ soak: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Train through kills, sig
 bench-hostile: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Judge 100,000 hostile completions an id, on every path; hours, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_hostile.py
 
+bench-memory: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-vocabularies  ## Play 1,000,000 episodes an id, and see whether memory grows; hours, resumable.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_memory.py
+
 bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
 	$(BIN)/python examples/benchmarks/bench_envs.py
 

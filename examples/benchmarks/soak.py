@@ -132,7 +132,7 @@ class Soak:
         kind = str(self._rng.choice([*kinds], p=[weight for _, weight in kinds.values()]))
         before = self._saved()
         kinds[kind][0]()
-        self._check_rows(before if kind != "damage" else 0, kind)
+        self._check_rows(before if kind != "damage" else -1, kind)
         self.events.append(kind)
         with self._log.open("a") as file:
             file.write(f"{kind}\n")

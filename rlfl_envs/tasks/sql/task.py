@@ -112,6 +112,7 @@ class Sql(AnswerTask):
         "control characters": Accepted("SQLite skips a byte order mark; others may be a new name.", 0.0, 1.0),
         "padding": Accepted("Capitals, comments and semicolons do not matter.", success=0.3),
         "mutation": Accepted("Capitals and spaces do not matter.", success=0.2),
+        "truncation": Accepted("Where all rows are equal, any order is right.", success=0.1),
     }
     max_answer_characters: ClassVar[int] = 512
     config: SqlConfig
