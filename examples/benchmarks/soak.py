@@ -108,7 +108,6 @@ class Soak:
     Attributes:
         run: Its folder.
         events: What has happened, one word each.
-        notes: What should not have.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -116,8 +115,17 @@ class Soak:
         self.folder, self.run, self._log = folder, folder / "run", folder / "events.txt"
         folder.mkdir(parents=True, exist_ok=True)
         self.events = self._log.read_text().split() if self._log.exists() else []
-        self.notes: list[str] = []
+        self._notes = folder / "notes.txt"
         self._rng = np.random.default_rng(len(self.events))
+
+    @property
+    def notes(self) -> list[str]:
+        """What should not have happened, in all sittings."""
+        return self._notes.read_text().splitlines() if self._notes.exists() else []
+
+    def _note(self, text: str) -> None:
+        with self._notes.open("a") as file:
+            file.write(f"{text}\n")
 
     def happen(self) -> None:
         """Lets one more thing happen to the run."""
@@ -146,12 +154,12 @@ class Soak:
         """What was saved is still there, and so are the rows up to it."""
         saved = self._saved()
         if saved < before:
-            self.notes.append(f"{kind}: the newest checkpoint was {before}, and is {saved}")
+            self._note(f"{kind}: the newest checkpoint was {before}, and is {saved}")
         path = self.run / METRICS_FILE
         rows = path.read_bytes().split(b"\n")[1:-1] if path.exists() else []
         lost = {*range(saved + 1)} - {int(row.split(b",")[0]) for row in rows if row.split(b",")[0].isdigit()}
         if lost:
-            self.notes.append(f"{kind}: the rows {sorted(lost)[:5]} are lost")
+            self._note(f"{kind}: the rows {sorted(lost)[:5]} are lost")
 
     def _learning(self, updates: int = LONG) -> ForkServerProcess:
         """A process that has begun to learn, and has done so for a random time."""
@@ -169,11 +177,11 @@ class Soak:
     def _ended(self, process: ForkServerProcess, *allowed: int) -> None:
         process.join(timeout=STARTING)
         if process.exitcode is None:
-            self.notes.append("a process did not end")
+            self._note("a process did not end")
             process.kill()
             process.join()
         elif process.exitcode not in allowed:
-            self.notes.append(f"a process ended with {process.exitcode}; allowed: {allowed}")
+            self._note(f"a process ended with {process.exitcode}; allowed: {allowed}")
 
     def _killed(self) -> None:
         """With -9, after a random time, sometimes before it has begun to learn."""
@@ -186,13 +194,13 @@ class Soak:
         self._ended(process, -signal.SIGKILL)
 
     def _stopped(self) -> None:
-        """It saves what it has learned, and its status says so."""
+        """It saves what it has learned, and its status says so; before its first update it ends at once."""
         process = self._learning()
         process.terminate()
-        self._ended(process, 128 + signal.SIGTERM)
+        self._ended(process, 128 + signal.SIGTERM, -signal.SIGTERM)
         rows = read_metrics(self.run)["update"]
-        if rows[-1] != self._saved():
-            self.notes.append(f"stop: the last row is {rows[-1]:.0f}, the newest checkpoint {self._saved()}")
+        if process.exitcode == 128 + signal.SIGTERM and rows[-1] != self._saved():
+            self._note(f"stop: the last row is {rows[-1]:.0f}, the newest checkpoint {self._saved()}")
 
     def _full(self) -> None:
         """Nothing larger than so many bytes can be written; sometimes it soon can again."""
@@ -213,7 +221,7 @@ class Soak:
         first = self._learning()
         self._ended(started(learn, str(self.run), LONG), REFUSED)
         if not first.is_alive():
-            self.notes.append("rival: the first process ended as well")
+            self._note("rival: the first process ended as well")
         first.kill()
         self._ended(first, -signal.SIGKILL)
 
@@ -247,7 +255,7 @@ class Soak:
         self._ended(both[1], 0)
         self._ended(started(make_vocabulary, str(cache), outputs[2]), 0)
         if Path(outputs[1]).read_bytes() != Path(outputs[2]).read_bytes():
-            self.notes.append("cache: two processes have different vocabularies")
+            self._note("cache: two processes have different vocabularies")
 
     def finish(self) -> int:
         """Trains for twenty more updates, to the end; returns how many there are."""
