@@ -56,7 +56,8 @@ def cell(text: str) -> str:
 
 def name(result: dict[str, Any]) -> str:
     """The id, and the reward where it is not the default."""
-    return result["id"].removeprefix("rlfl/") + (f", {result['variant']}" if result["variant"] != "default" else "")
+    id: str = result["id"].removeprefix("rlfl/")
+    return id + (f", {result['variant']}" if result["variant"] != "default" else "")
 
 
 def summary(results: list[dict[str, Any]]) -> str:

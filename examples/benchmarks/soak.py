@@ -229,7 +229,8 @@ class Soak:
         """The newest checkpoint is cut short, or has a bit that is another; an older one is there."""
         checkpoints = sorted((self.run / "checkpoints").glob("update-*"))
         if len(checkpoints) < 2 or self.events[-1:] == ["damage"]:
-            return self._killed()
+            self._killed()
+            return
         path = checkpoints[-1] / "state.pt"
         content = bytearray(path.read_bytes())
         if self._rng.random() < 0.5:
@@ -240,7 +241,6 @@ class Soak:
         process = self._learning()
         process.kill()
         self._ended(process, -signal.SIGKILL)
-        return None
 
     def _cache(self) -> None:
         """Two processes make the same entry of an empty cache; one may be killed meanwhile. A third finds it whole."""
