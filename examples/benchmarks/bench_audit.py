@@ -32,7 +32,11 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
 PROMPTS = {"rlfl/LudaxGame-v0": 4, "rlfl/LudiiGame-v0": 4, "rlfl/HumanEval-v0": 40, "rlfl/Program-v0": 60}
 PROMPTS |= {"rlfl/Sentiment-v0": 60, "rlfl/Regex-v0": 100}
 QUICK: dict[str, Any] = {"num_playouts": 16, "max_turns": 60, "max_game_tokens": 128, "timeout": 20.0}
-SETTINGS = {"rlfl/LudaxGame-v0": QUICK, "rlfl/LudiiGame-v0": QUICK, "rlfl/Sentiment-v0": {"corpus": "template"}}
+SETTINGS = {
+    "rlfl/LudaxGame-v0": {"corpus": "shipped", **QUICK},
+    "rlfl/LudiiGame-v0": QUICK,
+    "rlfl/Sentiment-v0": {"corpus": "template"},
+}
 
 
 def run(id: str, variant: str, arguments: dict[str, Any]) -> dict[str, Any]:
