@@ -10,7 +10,7 @@ TASKS  := $(patsubst %,$(VENV)/.stamp-%,agent sentiment grammars json ludax mach
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo align test test-libraries lint types imports check-results docs docs-pages clean
+.PHONY: help demo align audit soak bench-hostile bench-memory test test-libraries lint types imports check-results docs docs-pages clean
 .PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages bench-ids bench-reasoning-gym
 
 help:  ## Show this list.
@@ -51,6 +51,18 @@ docs: $(TASKS) $(VENV)/.stamp-sb3 $(VENV)/.stamp-docs  ## Build the docs; fail o
 docs-pages: $(TASKS) $(VENV)/.stamp-docs  ## Write the generated pages and tables anew.
 	$(BIN)/python docs/_scripts/gen_envs.py
 	$(BIN)/python docs/_scripts/fill_tables.py
+
+audit: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Attack every id's reward; fails on what no task accepts.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_audit.py
+
+soak: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Train through kills, signals, full disks, rivals and damage; half an hour, resumable.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/soak.py
+
+bench-hostile: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Judge 100,000 hostile completions an id, on every path; hours, resumable.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_hostile.py
+
+bench-memory: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-vocabularies  ## Play 1,000,000 episodes an id, and see whether memory grows; hours, resumable.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_memory.py
 
 bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.
 	$(BIN)/python examples/benchmarks/bench_envs.py

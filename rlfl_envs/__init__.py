@@ -15,6 +15,7 @@ Example:
 
 from rlfl_envs.answers import AnswerTask
 from rlfl_envs.arguments import check_type, check_value
+from rlfl_envs.auditing import Audit, Finding, audit, judge_attack
 from rlfl_envs.baselines import Baseline, baselines
 from rlfl_envs.cache import cache_folder, digest
 from rlfl_envs.checker import check_task
@@ -35,10 +36,12 @@ from rlfl_envs.hub import check_hub
 from rlfl_envs.printing import printable
 from rlfl_envs.prompting import PromptedTask
 from rlfl_envs.protocols import (
+    Accepted,
     ArrayAutomaton,
     ArrayStarts,
     ArrayTask,
     ArrayViableTask,
+    AuditedTask,
     Automaton,
     FiniteTask,
     Grammar,
@@ -65,6 +68,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "CHAT_DATE",
+    "Accepted",
     "ActionError",
     "AnswerTask",
     "ArgumentError",
@@ -72,10 +76,13 @@ __all__ = [
     "ArrayStarts",
     "ArrayTask",
     "ArrayViableTask",
+    "Audit",
+    "AuditedTask",
     "Automaton",
     "Baseline",
     "ConfigError",
     "FiniteTask",
+    "Finding",
     "Grammar",
     "IllustratedTask",
     "KindTask",
@@ -98,6 +105,7 @@ __all__ = [
     "ViableTask",
     "__version__",
     "arguments_that_load",
+    "audit",
     "baselines",
     "cache_folder",
     "character_tokenizer",
@@ -108,6 +116,7 @@ __all__ = [
     "digest",
     "find_id",
     "how_to_install",
+    "judge_attack",
     "list_ids",
     "load_task",
     "load_tokenizer",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,12 @@ from rlfl_envs.episode import OutcomeArrays, Prompt
 from rlfl_envs.keys import Keys
 
 __all__ = [
+    "Accepted",
     "ArrayAutomaton",
     "ArrayStarts",
     "ArrayTask",
     "ArrayViableTask",
+    "AuditedTask",
     "Automaton",
     "FiniteTask",
     "Grammar",
@@ -185,3 +187,25 @@ class SlowTask(Protocol):
 
     baseline_prompts: int
     """Over how many prompts `baselines` averages unless told otherwise."""
+
+
+class Accepted(NamedTuple):
+    """A finding of an audit that a task's author knows, and leaves as it is.
+
+    Attributes:
+        why: Why it is acceptable, and what to do about it where there is something.
+        unearned: The most that such answers may earn without success, as a share of the highest reward.
+        success: How often they may be a success, 0..1.
+    """
+
+    why: str
+    unearned: float = 0.0
+    success: float = 0.0
+
+
+@runtime_checkable
+class AuditedTask(Protocol):
+    """A task that says which findings of `rlfl_envs.audit` are known. What goes beyond them is new, and fails tests."""
+
+    accepted_findings: Mapping[str, Accepted]
+    """By the name of the attack."""

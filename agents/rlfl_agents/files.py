@@ -92,15 +92,15 @@ def write_folder(folder: Path, last: str | None = None) -> Iterator[Path]:
         with naming(folder):
             temporary.mkdir(parents=True)
             yield temporary
-            for file in _files(temporary, last):
-                _flush(file)
-            _flush(temporary)
+            for path in (*_files(temporary, last), *_folders(temporary)):
+                _flush(path)
             if not _takes_name(temporary, folder):
                 for file in _files(temporary, last):
                     target = folder / file.relative_to(temporary)
                     target.parent.mkdir(exist_ok=True)
                     file.replace(target)
-                _flush(folder)
+                for path in _folders(folder):
+                    _flush(path)
             _flush(folder.absolute().parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -109,6 +109,11 @@ def write_folder(folder: Path, last: str | None = None) -> Iterator[Path]:
 def _files(folder: Path, last: str | None) -> list[Path]:
     """All files of a folder by name, one of them last."""
     return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: (path.name == last, path))
+
+
+def _folders(folder: Path) -> list[Path]:
+    """A folder and all folders in it."""
+    return [folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())]
 
 
 def _takes_name(temporary: Path, folder: Path) -> bool:

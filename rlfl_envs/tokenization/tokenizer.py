@@ -149,6 +149,8 @@ class Tokenizer:
         except Exception as error:  # the backend raises plain Exception for a word outside a closed vocabulary
             reason = self._missing_from(text) or error
             raise TokenizationError(f"text={text!r} cannot be written in {self._called} ({reason}).") from error
+        if self.closed and not self._marked_special.isdisjoint(ids):
+            raise TokenizationError(f"text={text!r} cannot be written in {self._called}: it spells a special token.")
         if not self.closed and b"".join([self.token_bytes[i] for i in ids]) != text.encode():
             found = self.decode(ids)
             differing = (i for i, pair in enumerate(zip(text, found, strict=False)) if pair[0] != pair[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -207,7 +208,7 @@ def test_a_run_of_version_0_1_is_taken_at_its_word(tmp_path: Path) -> None:
 # --- models --------------------------------------------------------------------------------------------------------
 
 MODELS = [
-    *(("model.safetensors", damage) for damage in (emptied, cut, noise, zeros, gone, a_folder)),
+    *(("model.safetensors", damage) for damage in ALL),
     *(("config.json", damage) for damage in (cut, noise, zeros, text("[]"), text("{}"), text('{"model_type": "x"}'))),
     *(("rlfl.json", damage) for damage in (emptied, cut, noise, zeros, text("[]"), text('{"env_id": 3}'))),
     ("rlfl.json", text('{"env_id": "rlfl/Copy-v0", "env_kwargs": []}')),
@@ -228,6 +229,30 @@ def test_a_damaged_model_is_refused_in_a_sentence(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert Path(name).name in error or "run/best" in error
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"n_layer": 10**9}, "says n_layer=1000000000; allowed: at most 1024"),
+        ({"n_embd": 10**12}, "says n_embd=1000000000000; allowed: at most 134217728"),
+        ({"text_config": {"vocab_size": 2**40}}, "says vocab_size=1099511627776"),
+        ({"n_embd": 2**14, "n_inner": 2**16}, "asks for a model of 3,"),
+        ({"vocab_size": 10**8}, "asks for a model of 1,60"),
+        ({"n_positions": 10**8}, "asks for a model of 1,60"),
+    ],
+    ids=str,
+)
+def test_a_config_that_asks_for_an_absurd_model(
+    changes: dict[str, Any], says: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused before any memory is taken for it."""
+    path = run / "best" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert main(["eval", "run", "--prompts", "4", "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
 
 
 def test_weights_that_are_not_there_are_not_made_up(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,37 @@ def test_torchrun_needs_no_other_word(tmp_path: Path) -> None:
     assert newest is not None
     assert len(load(newest)["envs"]) == 2  # streams of prompts, one of each process
     assert read_metrics(tmp_path / "run")["update"] == [0, 1, 2]
+
+
+@pytest.mark.timing
+def test_a_dead_rank_ends_the_others(tmp_path: Path) -> None:
+    """Within fifteen seconds, whoever it was and whatever the others were waiting for; what was saved is there."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = ["-m", "rlfl_agents", "train", "rlfl/Copy-v0", "--run-dir", str(tmp_path / "run"), "--quiet"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen([*launcher, *command], env=environment, stderr=subprocess.DEVNULL) as torchrun:
+        wait_until(lambda: latest(tmp_path / "run") is not None, seconds=200)
+        ranks = children_of(torchrun.pid)
+        assert len(ranks) == 2
+        os.kill(ranks[1], signal.SIGKILL)
+        killed = time.monotonic()
+        assert torchrun.wait(timeout=60) == 1
+        assert time.monotonic() - killed < 15
+        assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
+    newest = latest(tmp_path / "run")
+    assert newest is not None
+    assert len(load(newest)["envs"]) == 2
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float) -> None:
+    """Waits for something that happens in another process."""
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until, "nothing has happened"
+        time.sleep(0.1)
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that a process has started, the oldest first."""
+    listed = Path(f"/proc/{process}/task").glob("*/children")
+    return sorted(int(child) for children in listed for child in children.read_text().split())

@@ -1,7 +1,7 @@
-"""The command line: `rlfl list | show | play | pretrain | from-gguf | sft | train | eval | plot | push`.
+"""The command line: `rlfl list | show | play | audit | pretrain | from-gguf | sft | train | eval | plot | push`.
 
 A command is a function, and its docstring its help. None imports torch before it runs, so that help is quick and the
-first three commands work without it.
+first four commands work without it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
+from rlfl_agents.cli.audit import audit
 from rlfl_agents.cli.evaluate import evaluate
 from rlfl_agents.cli.listing import list_all
 from rlfl_agents.cli.play import play
@@ -48,6 +49,7 @@ COMMANDS = {
     "list": Command(list_all),
     "show": Command(show),
     "play": Command(play),
+    "audit": Command(audit),
     "pretrain": Command(pretrain, pretraining_settings),
     "from-gguf": Command(from_gguf),
     "sft": Command(sft, imitation_settings),

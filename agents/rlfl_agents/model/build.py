@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ from transformers.utils import logging as hf_logging
 
 from rlfl_agents.model.policy import Policy, PositionKind, ValueKind
 from rlfl_agents.model.probe import check_reading
+from rlfl_agents.model.weights import check_weights
 from rlfl_envs import ConfigError, Tokenizer
 
 __all__ = ["build_policy", "no_progress_bar"]
@@ -128,6 +130,8 @@ def no_progress_bar() -> Iterator[None]:
 
 
 def _load(name: str, vocabulary: Tokenizer) -> PreTrainedModel:
+    if Path(name).is_dir():
+        check_weights(Path(name))
     try:
         with no_progress_bar():
             loaded: Any = AutoModelForCausalLM.from_pretrained(

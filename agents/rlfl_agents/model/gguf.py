@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from rlfl_agents.files import write_folder
+from rlfl_agents.files import owned, write_folder
 from rlfl_agents.model.build import no_progress_bar
 from rlfl_agents.model.names import smollm2_folder
+from rlfl_agents.model.weights import seal
 from rlfl_envs import ConfigError, MissingDependencyError
 
 __all__ = ["from_gguf"]
@@ -39,6 +40,14 @@ def from_gguf(source: str | Path | None = None, folder: str | Path | None = None
         raise ConfigError(f"source={str(file)!r} is no file.")
     if source is not None and folder is None:
         raise ConfigError(f"source={str(file)!r} needs a folder to be converted into: --output FOLDER.")
+    with owned(target, "output", wait=True):
+        if not (target / "config.json").exists():  # another process may have made it meanwhile
+            _convert(file, target)
+    return target
+
+
+def _convert(file: Path, target: Path) -> None:
+    """Converts a file into a folder that nobody else writes to."""
     where: dict[str, Any] = {
         "pretrained_model_name_or_path": str(file.parent),
         "gguf_file": file.name,
@@ -60,8 +69,8 @@ def from_gguf(source: str | Path | None = None, folder: str | Path | None = None
     model.config.name_or_path = file.stem
     with write_folder(target, last="config.json") as temporary, no_progress_bar():
         model.save_pretrained(temporary)
+        seal(temporary)
         tokenizer.save_pretrained(temporary)
-    return target
 
 
 def _name_special_tokens(tokenizer: Any, config: Any) -> None:

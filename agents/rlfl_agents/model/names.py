@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from rlfl_agents.config import PretrainConfig, check_env_kwargs
 from rlfl_agents.environments import held_out_split, make_envs
-from rlfl_agents.files import write_folder
+from rlfl_agents.files import owned, write_folder
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.trust import check_arguments, check_files, names_download
@@ -170,9 +170,10 @@ def _vocabulary(model: str) -> str:
             files = sorted(path for path in Path(made).rglob("*") if path.is_file())
             texts = (path.read_text(encoding="utf-8", errors="replace") for path in files)
             folder = cache_folder() / "vocabularies" / digest(texts)
-            if not folder.exists():
-                with write_folder(folder) as temporary:
-                    shutil.copytree(made, temporary, dirs_exist_ok=True)
+            with owned(folder, "vocabulary", wait=True):
+                if not (folder / "tokenizer.json").exists():  # another process may have made it meanwhile
+                    with write_folder(folder, last="tokenizer.json") as temporary:
+                        shutil.copytree(made, temporary, dirs_exist_ok=True)
         return str(folder)
     return model
 

@@ -15,6 +15,7 @@ from rlfl_agents.config import Settings
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import no_progress_bar
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.weights import seal
 from rlfl_envs import CHAT_DATE, PromptedTask, StoppingTask, Task, Tokenizer, TokenVectorEnv
 
 __all__ = ["export"]
@@ -57,6 +58,7 @@ def export(
             policy.model.save_pretrained(temporary / "adapter")
             model = copy.deepcopy(policy.model).merge_and_unload()
         model.save_pretrained(temporary)
+        seal(temporary)
         _generation(policy, envs).save_pretrained(temporary)
         _save_tokenizer(envs.tokenizer, temporary)
         (temporary / "README.md").write_text(_card(policy, envs, facts, row), encoding="utf-8")

@@ -13,6 +13,7 @@ import contextlib
 import csv
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,9 @@ class Log:
 
     def note(self, text: str) -> None:
         """Takes a line to be shown, once however often it comes."""
+
+    def sync(self) -> None:
+        """Puts what was taken on the disk, before a checkpoint that counts on it."""
 
     def close(self) -> None:
         """Takes no more."""
@@ -133,6 +137,12 @@ class RunLog(Log):
             self._live.console.print(printable(text), markup=False)
         elif not self._quiet:
             say(text)
+
+    def sync(self) -> None:
+        """Asks the operating system to put rows and samples on the disk."""
+        for path, file in ((METRICS_FILE, self._csv), (SAMPLES_FILE, self._samples)):
+            with naming(self._run / path):
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         """Closes the files; the last picture stays on the screen."""

@@ -25,6 +25,7 @@ from rlfl_envs.task import Task
 from rlfl_envs.tasks.arithmetic.automaton import ArithmeticAutomaton
 from rlfl_envs.tasks.arithmetic.config import INSTRUCTIONS, LARGEST_TOKEN, ArithmeticConfig
 from rlfl_envs.tasks.arithmetic.expressions import SYMBOLS, Expressions, Statements, read_expression
+from rlfl_envs.tasks.arithmetic.known import accepted_findings
 from rlfl_envs.tasks.arithmetic.statements import (
     MAX_TEXT,
     Problem,
@@ -139,14 +140,14 @@ class Arithmetic(Task):
             split_by=config.split_by,
         )
         self._max_operators = self._expressions.max_operators
+        self.accepted_findings = accepted_findings(config)
         self.syntax = ArithmeticAutomaton(
             self.is_signed, may_stop_early=config.reward == "paper", may_multiply=config.reward != "worked_out"
         )
         self.successes = WorkedOutAutomaton() if config.reward == "worked_out" else ValueAutomaton(self.is_signed)
         self._data_type = np.dtype([("value", np.int64), ("operators", np.int64)])
         if config.reward == "worked_out":
-            terms = ("terms", np.int64, (self._max_operators + 1,))
-            self._data_type = np.dtype([*self._data_type.descr, terms])
+            self._data_type = np.dtype([*self._data_type.descr, ("terms", np.int64, (self._max_operators + 1,))])
         templates = sum_templates(self._max_operators, self.max_completion_tokens)
         self._statement_ends, self._is_number, self._statement_of = templates
         self.kinds = [f"{count} operands" for count in range(2, self._max_operators + 2)]
@@ -351,9 +352,8 @@ class Arithmetic(Task):
         zero, plus, times, equals = (tokenizer.encode(text)[0] for text in ("0", "+", "*", "="))
         symbols = np.array([plus, plus, times])
         columns = np.full((n, self.max_prompt_tokens), tokenizer.pad_id, dtype=np.int64)
-        end = np.full(
-            n, self.max_prompt_tokens
-        )  # columns from here on are written; each statement goes before the later ones
+        # Columns from `end` on are written; each statement goes before the later ones.
+        end = np.full(n, self.max_prompt_tokens)
         for operands, operators, counts in reversed(statements):
             width = 2 * operands.shape[1]
             size = 2 * (counts + 1)  # integers, operators and "="; none where the row has no such statement

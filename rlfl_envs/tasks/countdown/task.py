@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import PromptError
 from rlfl_envs.keys import Keys, in_split
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task
 from rlfl_envs.tasks.countdown.automaton import CountdownAutomaton
 from rlfl_envs.tasks.countdown.config import CountdownConfig
@@ -120,6 +121,10 @@ class Countdown(Task):
 
     Config: ClassVar[type[CountdownConfig]] = CountdownConfig
     part_names: ClassVar[tuple[str, ...]] = ("distance", "used", "well_formed")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "padding": Accepted("Parentheses around the whole are allowed.", success=1.0),
+        "spaces": Accepted("Spaces between numbers and symbols are ignored.", success=1.0),
+    }
     config: CountdownConfig
     syntax: CountdownAutomaton
 

@@ -27,6 +27,7 @@ from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, TokenizationError, how_to_install
 from rlfl_envs.judging import Judgement, Pool, Request, load_judge, shared_pool
 from rlfl_envs.keys import text_in_split
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Split, Task, TaskConfig
 from rlfl_envs.tasks.games.bracketed import STRING, end_of_form, forms, indented, ludeme_tokenizer
 from rlfl_envs.tokenization import Tokenizer
@@ -112,6 +113,12 @@ class GameSynthesis(Task):
         *_RATIOS,
         *("mean_turns", "agency", "branching", "wins_1", "wins_2", "draws", "novelty"),
     )
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        **dict.fromkeys(
+            ("padding", "two answers", "spaces", "control characters", "special tokens"),
+            Accepted("A completion is cut where its first form ends; spaces do not matter.", unearned=1.0, success=1.0),
+        ),
+    }
     references_succeed: ClassVar[bool] = False
     stop_characters = ")}"
     baseline_prompts = 10  # each reference is another game, and takes seconds

@@ -15,6 +15,7 @@ from rlfl_envs.answers import AnswerTask
 from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import MissingDependencyError, PromptError, how_to_install
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import TaskConfig
 from rlfl_envs.tasks.json.documents import DocumentAutomaton, read, written
 from rlfl_envs.tasks.json.schemas import Leaf, draw_schema, leaves, some_value
@@ -133,6 +134,12 @@ class Json(AnswerTask):
 
     Config: ClassVar[type[JsonConfig]] = JsonConfig
     part_names: ClassVar[tuple[str, ...]] = ("well_formed", "facts", "required", "wrong", "valid")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "spaces": Accepted("JSON allows spaces; a string that no fact names may have any.", success=1.0),
+        "control characters": Accepted("A string that no fact names may be any text.", 0.0, 0.2),
+        "mutation": Accepted("A value that no fact names may be any of its type.", success=0.3),
+        "look-alikes": Accepted("A string that no fact names may be any text.", success=0.3),
+    }
     packages: ClassVar[tuple[str, ...]] = ("jsonschema_rs",)
     max_answer_characters: ClassVar[int] = 2048
     syntax = DocumentAutomaton()

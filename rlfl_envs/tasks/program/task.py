@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from rlfl_envs.errors import ConfigError, PromptError
 from rlfl_envs.judging.plain import same
 from rlfl_envs.judging.sandbox import Limits, Run, Sandbox
 from rlfl_envs.judging.sandbox import Program as Submission
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task
 from rlfl_envs.tasks.program.config import ProgramConfig
 from rlfl_envs.tasks.program.expressions import pick
@@ -139,6 +140,14 @@ class Program(Task):
 
     Config: ClassVar[type[ProgramConfig]] = ProgramConfig
     part_names: ClassVar[tuple[str, ...]] = ("parses", "runs", "shown", "hidden", "length", "gap")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "padding": Accepted("Brackets, comments and spaces change nothing.", success=1.0),
+        "spaces": Accepted("Brackets, comments and spaces change nothing.", success=1.0),
+        "mutation": Accepted("Spaces, and the order of a sum, change nothing.", success=0.4),
+        "truncation": Accepted("An expression may begin with what changes nothing.", success=0.1),
+        "two answers": Accepted("`right or wrong` is right but where the value is falsy.", 0.3, 0.8),
+        "look-alikes": Accepted("Monty reads digits of other scripts, as Python does not.", success=0.2),
+    }
     packages: ClassVar[tuple[str, ...]] = ("pydantic_monty", "pebble")
     config: ProgramConfig
 

@@ -15,6 +15,7 @@ from rlfl_envs.answers import AnswerTask
 from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import PromptError
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import TaskConfig
 from rlfl_envs.tasks.regex.automaton import PatternAutomaton, is_pattern
 from rlfl_envs.tasks.regex.languages import LETTERS, LONGEST_WORD, WORDS, Languages, languages
@@ -234,9 +235,35 @@ class Regex(AnswerTask):
         pattern: str = prompt.data.pattern
         return pattern
 
+    @property
+    def accepted_findings(self) -> Mapping[str, Accepted]:
+        """Other patterns may be as good; what the plain reward pays for any pattern."""
+        return _KNOWN | _KNOWN_OF_PLAIN if self.config.reward == "plain" else _KNOWN
+
     def constant_completions(self) -> list[str]:
         """What the reward counts from, and what earned most of the patterns of up to six characters."""
         return [*_constants(), "b*..", "..a?b*", "a*...."]
+
+
+_KNOWN = {
+    "padding": Accepted("Brackets around a pattern change its length alone, which costs reward.", success=1.0),
+    "mutation": Accepted("Other patterns have the same language.", unearned=0.95, success=0.2),
+    "truncation": Accepted("Other patterns have the same language.", success=0.1),
+    "two answers": Accepted("The other pattern's language may be a part of this one's.", success=0.3),
+}
+_KNOWN_OF_PLAIN = {
+    **dict.fromkeys(
+        (
+            "constant answer",
+            "copying the prompt",
+            "enumeration",
+            "another prompt's answer",
+            "a reworded prompt's answer",
+        ),
+        Accepted("Any pattern has a balanced accuracy of a half or so; the strict reward counts from there.", 0.8),
+    ),
+    "two answers": Accepted("The other pattern may add few words to the right ones.", unearned=1.0, success=0.3),
+}
 
 
 @functools.cache

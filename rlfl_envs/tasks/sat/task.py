@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as Backend
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import PromptError
 from rlfl_envs.keys import Keys, in_split
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task
 from rlfl_envs.tasks.sat.automaton import SatAutomaton, State
 from rlfl_envs.tasks.sat.config import SatConfig
@@ -110,6 +111,12 @@ class Sat(Task):
 
     Config: ClassVar[type[SatConfig]] = SatConfig
     part_names: ClassVar[tuple[str, ...]] = ("satisfied", "well_formed")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "a reworded prompt's answer": Accepted("Two formulas that differ in two literals share solutions.", 0.3, 1.0),
+        "another prompt's answer": Accepted("Each clause that is satisfied counts.", 0.35),
+        "truncation": Accepted("A variable that no clause needs may be left out.", success=0.2),
+        "mutation": Accepted("Another assignment may satisfy the formula, too.", success=0.2),
+    }
     config: SatConfig
     syntax: SatAutomaton
     instruction = (

@@ -18,6 +18,7 @@ from rlfl_envs.arguments import check_value
 from rlfl_envs.corpora import Corpus, corpus_tokenizer
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, PromptError, TokenizationError
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Split, Task, TaskConfig
 from rlfl_envs.tasks.sentiment import vader
 from rlfl_envs.tasks.sentiment.classifier import load_classifier
@@ -28,6 +29,7 @@ __all__ = ["Sentiment", "SentimentConfig"]
 
 _COMPLETION_TOKENS = 16
 _SUCCESS = 0.5  # VADER's authors call a text positive from 0.05 on; this asks for a clear sentiment
+_MOST_CHARACTERS = 2**17  # of a completion; what follows is not read, so that judging takes bounded time
 _TOKEN_CHARACTERS = 25  # more than a prompt's token has on average, by far
 _MAX_TRIES = 1000
 
@@ -106,7 +108,7 @@ class Sentiment(Task):
         with `reward="classifier"` c = 2 p - 1, where p is the classifier's probability of "positive". The target
         "positive" pays c, "negative" -c, and "neutral" 1 - 2 |c|. Parts, always VADER's: `compound` in [-1, 1]; `pos`,
         `neg`, `neu`, the shares of words of each kind; and `repetition`, the share of word pairs of the completion that
-        it had already. `is_success`: a reward of 0.5 or more.
+        it had already. `is_success`: a reward of 0.5 or more. Of longer completions the first 131,072 characters count.
 
     Episode end:
         EOS, or the budget of C tokens.
@@ -133,6 +135,10 @@ class Sentiment(Task):
 
     Config: ClassVar[type[SentimentConfig]] = SentimentConfig
     part_names: ClassVar[tuple[str, ...]] = ("compound", "pos", "neg", "neu", "repetition")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = dict.fromkeys(
+        ("constant answer", "random play", "nothing", "copying the prompt", "long texts"),
+        Accepted("No reward asks for a text of its own; a KL penalty does.", unearned=1.0, success=1.0),
+    )
     packages: ClassVar[tuple[str, ...]] = ("nltk", "vaderSentiment")
     reward_range = (-1.0, 1.0)
     config: SentimentConfig
@@ -195,6 +201,7 @@ class Sentiment(Task):
 
     def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
         """Judges prompt and completion together, a batch at a time."""
+        completions = [completion[:_MOST_CHARACTERS] for completion in completions]
         texts = [prompt.text + completion for prompt, completion in zip(prompts, completions, strict=True)]
         scores = vader.sentiments(texts)
         if self.config.reward == "vader":

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -21,7 +22,7 @@ Row = tuple[Any, ...]
 MOST_ROWS = 200
 _DATABASES = 3
 _ROWS, _CHILD_ROWS = 16, 20
-_ATTEMPTS = 50
+_ATTEMPTS = 20
 _STEPS, _MOST_STEPS = 500, 50_000  # instructions of SQLite's machine between two looks, and in all: some milliseconds
 # SQLite writes a query within a query out in full wherever its columns are used, before any limit counts: each level
 # multiplies what there is by four and more, and takes thirty characters.
@@ -66,17 +67,26 @@ def databases(question: Question) -> tuple[bytes, ...]:
     """The hidden databases of a question, each as a file's content; they are a function of the question.
 
     What the question names is in them, so that over and under make a difference. Where it can be, the query that
-    answers it has rows in each, and not all that there are.
+    answers it has rows in each, and not all that there are; and each query that is nearly right has other rows in one
+    of them.
     """
     seed = hashlib.blake2b(f"{question.tables.text}\n{question.query}".encode(), digest_size=8).digest()
     rng = np.random.default_rng(int.from_bytes(seed, "little"))
     found: list[bytes] = []
-    left = _ATTEMPTS
+    untold = [*question.near_misses]
     while len(found) < _DATABASES:
-        content = _fill(question.tables, question.constants, rng)
-        left -= 1
-        if left < _DATABASES or _is_telling(question, content):
-            found.append(content)
+        best, left = b"", len(untold) + 2
+        for _ in range(_ATTEMPTS):
+            content = _fill(question.tables, question.constants, rng)
+            missed = len(untold) + 1
+            if _is_telling(question, content):
+                missed = sum(not _tells(question, miss, content) for miss in untold)
+            if missed < left:
+                best, left = content, missed
+            if missed <= len(untold) // 2:
+                break
+        found.append(best)
+        untold = [miss for miss in untold if not _tells(question, miss, best)]
     return tuple(found)
 
 
@@ -123,6 +133,13 @@ def _is_telling(question: Question, content: bytes) -> bool:
         return bool(due)
     _, all_ = run(question.unconditional.query, question.tables, content)
     return bool(due) and due != all_
+
+
+def _tells(question: Question, miss: str, content: bytes) -> bool:
+    """Whether a wrong query has other rows than the right one, or not in the order that is asked for."""
+    _, due = run(question.query, question.tables, content)
+    _, rows = run(miss, question.tables, content)
+    return Counter(rows) != Counter(due) or not question.is_ordered(rows)
 
 
 def run(query: str, tables: Tables, content: bytes) -> tuple[str, list[Row]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +104,48 @@ class Question:
     def unconditional(self) -> Question | None:
         """The same without conditions; None where there are none."""
         return replace(self, where="") if self.where else None
+
+    @property
+    def near_misses(self) -> tuple[str, ...]:
+        """Queries that are wrong in one thing: a condition, a bound, a measure, the size of groups or the order."""
+        conditions = self.where.split(" AND ") if self.where else []
+        misses = []
+        for place, condition in enumerate(conditions):
+            for other in ("", *_near(condition)):
+                where = " AND ".join([*conditions[:place], *([other] if other else []), *conditions[place + 1 :]])
+                misses.append(replace(self, where=where).query)
+        misses += [
+            self.query.replace(f"{old}(", f"{new}(") for old, new in (("MAX", "MIN"), ("MIN", "MAX"), ("SUM", "MAX"))
+        ]
+        bare, _, least = self.rest.partition(" HAVING COUNT(*) >= ")
+        if least:
+            sizes = [f" HAVING COUNT(*) >= {int(least) + more}" for more in (-1, 1)]
+            misses += [replace(self, rest=bare + size).query for size in ("", *sizes)]
+        elif self.ordered:
+            misses.append(replace(self, rest="").query)
+        return tuple(dict.fromkeys(miss for miss in misses if miss != self.query))
+
+    def is_ordered(self, rows: Sequence[tuple[Any, ...]]) -> bool:
+        """Whether rows are in the order that is asked for."""
+        if not self.ordered:
+            return True
+        if any(len(row) < abs(self.ordered) for row in rows):
+            return False
+        keys = [row[abs(self.ordered) - 1] for row in rows]
+        if not (all(isinstance(key, str) for key in keys) or all(isinstance(key, (int, float)) for key in keys)):
+            return False
+        return keys == sorted(keys, reverse=self.ordered < 0)
+
+
+def _near(condition: str) -> list[str]:
+    """A bound of numbers moved by one, either way; all above or below a number instead of those that are equal."""
+    match = re.fullmatch(r"(\w+) ([<>=]) (\d+)", condition)
+    if match is None:
+        return []
+    column, comparison, number = match[1], match[2], int(match[3])
+    if comparison == "=":
+        return [f"{column} {other} {number}" for other in (">=", "<=")]
+    return [f"{column} {comparison} {number + step}" for step in (-1, 1)]
 
 
 def parse(text: str) -> Question:

@@ -14,7 +14,7 @@ import numpy as np
 from rlfl_envs.answers import AnswerTask
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import PromptError
-from rlfl_envs.protocols import Grammar
+from rlfl_envs.protocols import Accepted, Grammar
 from rlfl_envs.task import TaskConfig
 from rlfl_envs.tasks.sql.databases import Row, blank, databases, run
 from rlfl_envs.tasks.sql.questions import KINDS, Question, draw, parse
@@ -97,9 +97,9 @@ class Sql(AnswerTask):
     Known exploits:
         Closed: `SELECT * FROM t`, as no question asks for all columns; leaving conditions out, by what the reward is
         counted from; comparing rows as sets, as they are compared as multisets; writes, ATTACH, PRAGMA, the schema
-        table, recursion and `printf`, by the authorizer; endless joins, by the count of instructions. The
-        best constant earns 0.001 of strict reward (10,000 prompts), all columns of the right table nothing, its columns
-        one below the other 0.03. Left: under "plain" a query without its conditions earns about a half.
+        table, recursion and `printf`, by the authorizer; endless joins, by the count of instructions; near misses, such
+        as a bound moved by one, by databases that tell most of them apart. The best constant earns 0.001 of strict reward (10,000 prompts), all columns
+        of the right table nothing, its columns one below the other 0.03. Left: under "plain" a query without its conditions earns about a half.
 
     Version history:
         v0: first version.
@@ -107,6 +107,13 @@ class Sql(AnswerTask):
 
     Config: ClassVar[type[SqlConfig]] = SqlConfig
     part_names: ClassVar[tuple[str, ...]] = ("well_formed", "executes", "f1", "ordered")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "spaces": Accepted("SQL allows spaces, and any text as a column's new name.", success=1.0),
+        "control characters": Accepted("SQLite skips a byte order mark; others may be a new name.", 0.0, 1.0),
+        "padding": Accepted("Capitals, comments and semicolons do not matter.", success=0.3),
+        "mutation": Accepted("Capitals and spaces do not matter.", success=0.2),
+        "truncation": Accepted("Where all rows are equal, any order is right.", success=0.1),
+    }
     max_answer_characters: ClassVar[int] = 512
     config: SqlConfig
     instruction = (
@@ -165,7 +172,7 @@ class Sql(AnswerTask):
             if status != "ok":
                 return _failed(status)
             scores.append(_f1(rows, due))
-            orders.append(_is_ordered(rows, question.ordered))
+            orders.append(question.is_ordered(rows))
         f1, ordered = float(np.mean(scores)), float(np.mean(orders))
         earned = [score if is_ordered else score * _UNORDERED for score, is_ordered in zip(scores, orders, strict=True)]
         floor = _floor(question) if self.config.reward == "strict" else 0.0
@@ -233,15 +240,3 @@ def _f1(found: list[Row], due: list[Row]) -> float:
     """The F1 score of rows as multisets; 1 where both are none."""
     total = len(found) + len(due)
     return 2 * (Counter(found) & Counter(due)).total() / total if total else 1.0
-
-
-def _is_ordered(rows: list[Row], ordered: int) -> bool:
-    """Whether rows are in the order of a column, 1 the first; in descending order below 0, in any at 0."""
-    if not ordered:
-        return True
-    if any(len(row) < abs(ordered) for row in rows):
-        return False
-    keys = [row[abs(ordered) - 1] for row in rows]
-    if not (all(isinstance(key, str) for key in keys) or all(isinstance(key, (int, float)) for key in keys)):
-        return False
-    return keys == sorted(keys, reverse=ordered < 0)

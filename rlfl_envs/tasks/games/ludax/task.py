@@ -111,8 +111,9 @@ class LudaxGame(GameSynthesis):
         Copying, and small changes: a filled hole is judged by the whole game, which the prompt has most of; watch
         `novelty`, which is low for all that fills a small hole. With the paper's reward: a game that never ends earns
         1/3, for its balance; an empty completion earns what the game earns without the form, where the hole was
-        optional. With both: a game is judged by random play, in which a first player's advantage, or a rule that no
-        good player would follow, may not show.
+        optional. With both: a game that one player always wins earns 2/3, such as one in which the other never moves,
+        `(repeat (P2) ...)`; it is no success. A game is judged by random play, in which a first player's advantage, or
+        a rule that no good player would follow, may not show.
 
     Version history:
         v0: first version.
