@@ -25,12 +25,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from rlfl_agents.learn.head import Summary
+
 __all__ = [
     "Entropies",
     "PolicyLoss",
     "clipped_policy_loss",
     "clipped_value_loss",
     "entropies",
+    "entropies_of_summary",
     "gather_log_probs",
     "masked_mean",
     "sequence_kl",
@@ -190,17 +193,26 @@ def entropies(
     """
     n, length, _ = log_dist.shape
     # For how many tokens each distribution stands, [N, T].
-    weight = active.view(n, -1, length).sum(dim=1).to(log_dist.dtype)
+    counts = active.view(n, -1, length).sum(dim=1).to(log_dist.dtype)
     probs = log_dist.exp()
-    count = sum_across(weight.sum(dim=0))  # [T]
+    token = -(probs * log_dist).sum(dim=-1)
+    summed = torch.einsum("nt,ntv->tv", counts, probs)
+    return entropies_of_summary(Summary(token, token, summed, counts), positions, sum_across)
+
+
+def entropies_of_summary(
+    summary: Summary, positions: Positions = "all", sum_across: SumAcross = _identity
+) -> Entropies:
+    """Token entropy and batch entropy, as `entropies` has them, of distributions that are known in summary."""
+    count = sum_across(summary.counts.sum(dim=0))  # [T]
     total = count.sum().clamp(min=1)
-    token = sum_across(-((probs * log_dist).sum(dim=-1) * weight).sum()) / total
-    batch_dist = sum_across(torch.einsum("nt,ntv->tv", weight, probs)) / count.clamp(min=1)[:, None]  # p̄, [T, V]
+    token = sum_across((summary.entropy * summary.counts).sum()) / total
+    batch_dist = sum_across(summary.probs) / count.clamp(min=1)[:, None]  # p̄, [T, V]
     per_position = -(batch_dist * (batch_dist + 1e-9).log()).sum(dim=-1)
     share = count / total
     if positions == "last":
         last = int(count.detach().nonzero().max()) if bool(count.any()) else 0
-        share = torch.nn.functional.one_hot(torch.tensor(last, device=count.device), length).to(count.dtype)
+        share = torch.nn.functional.one_hot(torch.tensor(last, device=count.device), len(count)).to(count.dtype)
     largest = batch_dist.detach().amax(dim=-1)
     return Entropies(token, (per_position * share).sum(), (largest * share.detach()).sum())
 
