@@ -11,14 +11,13 @@ hidden numbers, V tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["NEVER", "Summary", "summarise"]
+__all__ = ["NEVER", "Summary", "states_of", "summarise", "summary_of"]
 
 NEVER = -1e9
 """The logit of an illegal token: finite, so that 0 * log 0 is 0 in an entropy and not NaN; exp() of it is exactly 0."""
@@ -43,6 +42,12 @@ class Summary(NamedTuple):
     probs: Tensor
     counts: Tensor
 
+    def plus(self, other: Summary) -> Summary:
+        """Both together, where rows are concerned one below the other."""
+        names = ("log_probs", "entropy", "counts")
+        rows = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names}
+        return Summary(probs=self.probs + other.probs, **rows)
+
 
 def summarise(
     hidden: Tensor,
@@ -59,11 +64,11 @@ def summarise(
     Under autocast the products are made in its precision; everything else is float32 (float64 where `hidden` is).
 
     Args:
-        hidden: Float [N, T, H].
+        hidden: Float [N, T, H], or [M, H]: of the states that are active alone, in the order of `states_of`.
         weight: Float [V, H].
         bias: Float [V], or None.
         completions: Int64 [B, T], the chosen tokens; the rows that share a state are adjacent.
-        active: Bool [B, T], which of them count in `probs`.
+        active: Bool [B, T], which of them count. The others are not looked at: theirs is 0 everywhere.
         table: Bool [R, V], True = legal, or None where all are.
         rows: Int [N, T], or broadcasting to it: each state's row of the table.
         temperature: Above 0.
@@ -71,61 +76,88 @@ def summarise(
     Returns:
         The summary. Its memory is that of its results and of a few million logits at a time.
     """
-    n, length, _ = hidden.shape
-    chosen = completions.view(n, -1, length).permute(2, 0, 1)  # [T, N, k]
+    length = completions.shape[1]
+    n = len(hidden) if hidden.ndim == 3 else len(completions)
     counts = active.view(n, -1, length).sum(dim=1)
-    numbers = None if rows is None else rows.expand(n, length).t().flatten()
-    if rows is not None and rows.numel() == 1:
-        numbers = rows.flatten()
-    illegal = None if table is None else ~table
+    where = states_of(counts > 0)
+    columns, numbers = where // n, None
+    if rows is not None:
+        numbers = rows.flatten() if rows.numel() == 1 else rows.expand(n, length).t().flatten()[where]
+    chosen = completions.view(n, -1, length).permute(2, 0, 1).flatten(0, 1)  # [T * N, k]
     log_probs, entropy, probs = cast(
         "tuple[Tensor, Tensor, Tensor]",
         _Summary.apply(  # type: ignore[no-untyped-call]
-            hidden, weight, bias, chosen.flatten(0, 1), counts.t().flatten(), illegal, numbers, temperature, length
+            hidden if hidden.ndim == 2 else hidden.transpose(0, 1).flatten(0, 1)[where],
+            weight,
+            bias,
+            chosen[where],
+            counts.t().flatten()[where],
+            columns,
+            None if table is None else ~table,
+            numbers,
+            temperature,
+            length,
         ),
     )
+    log_probs = log_probs.new_zeros(chosen.shape).index_copy(0, where, log_probs)
+    entropy = entropy.new_zeros(n * length).index_copy(0, where, entropy)
     log_probs = log_probs.view(length, n, -1).permute(1, 2, 0).reshape(completions.shape)
     return Summary(log_probs, entropy.view(length, n).t(), probs, counts.to(entropy.dtype))
 
 
+def summary_of(log_dist: Tensor, completions: Tensor, active: Tensor) -> Summary:
+    """The same of log-probabilities [N, T, V] that are there already; inactive rows count in `probs` alone as 0."""
+    n, length, _ = log_dist.shape
+    chosen = completions.view(n, -1, length).transpose(1, 2)
+    log_probs = log_dist.gather(2, chosen).transpose(1, 2).reshape(completions.shape)
+    counts = active.view(n, -1, length).sum(dim=1).to(log_dist.dtype)
+    dist = log_dist.exp()
+    return Summary(log_probs, -(dist * log_dist).sum(dim=-1), torch.einsum("nt,ntv->tv", counts, dist), counts)
+
+
+def states_of(active: Tensor) -> Tensor:
+    """Where True stands in bool [N, T], position by position: int64 [M] of T * N."""
+    return active.t().flatten().nonzero().squeeze(1)
+
+
 class _Summary(torch.autograd.Function):
-    """The states in the order of their positions, [T * N, ...], a piece at a time."""
+    """M states in the order of their positions, a piece at a time."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        hidden: Tensor,
+        states: Tensor,
         weight: Tensor,
         bias: Tensor | None,
         chosen: Tensor,
         counts: Tensor,
+        columns: Tensor,
         illegal: Tensor | None,
         numbers: Tensor | None,
         temperature: float,
         length: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        device = hidden.device.type
-        wide = torch.promote_types(hidden.dtype, torch.float32)
+        device, dtype = states.device.type, states.dtype
+        wide = torch.promote_types(dtype, torch.float32)
         narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        n, vocab_size = hidden.shape[0], weight.shape[0]
-        states = hidden.transpose(0, 1).flatten(0, 1).to(narrow)
-        matrix = weight.to(narrow)
-        counts = counts.to(wide)
+        matrix, states, counts = weight.to(narrow), states.to(narrow), counts.to(wide)
         log_probs, entropy = states.new_empty(chosen.shape, dtype=wide), states.new_empty(len(states), dtype=wide)
-        probs = states.new_zeros(length, vocab_size, dtype=wide)
-        pieces = list(_pieces(length, n, vocab_size, device))
+        probs = states.new_zeros(length, len(weight), dtype=wide)
+        at_once = max(1, _AT_ONCE.get(device, _AT_ONCE_ELSEWHERE) // len(weight))
+        pieces = [slice(first, min(first + at_once, len(states))) for first in range(0, len(states), at_once)]
+        ends = columns[[*(piece.start for piece in pieces), *(piece.stop - 1 for piece in pieces)]].tolist()
         log_dist = None
         with torch.autocast(device, enabled=False):
-            for rows, columns in pieces:
-                log_dist = _log_dist(states[rows], matrix, bias, illegal, _part(numbers, rows), temperature, wide)
-                torch.gather(log_dist, 1, chosen[rows], out=log_probs[rows])
+            for piece, first, last in zip(pieces, ends[: len(pieces)], ends[len(pieces) :], strict=True):
+                log_dist = _log_dist(states[piece], matrix, bias, illegal, _part(numbers, piece), temperature, wide)
+                torch.gather(log_dist, 1, chosen[piece], out=log_probs[piece])
                 dist = log_dist.exp()
-                weights = counts[rows].view(columns.stop - columns.start, 1, -1)
-                probs[columns] += (weights @ dist.view(*weights.shape[::2], vocab_size)).squeeze(1)
-                entropy[rows] = -dist.mul_(log_dist).sum(dim=-1)
+                positions = torch.arange(first, last + 1, device=columns.device)[:, None]
+                probs[first : last + 1] += (counts[piece] * (columns[piece] == positions)) @ dist
+                entropy[piece] = -dist.mul_(log_dist).sum(dim=-1)
         kept = log_dist if len(pieces) == 1 else None
-        ctx.save_for_backward(states, weight, bias, chosen, counts, illegal, numbers, entropy, kept)
-        ctx.settings = (temperature, pieces, narrow, wide, n, hidden.dtype)
+        ctx.save_for_backward(states, weight, bias, chosen, counts, columns, illegal, numbers, entropy, kept)
+        ctx.settings = (temperature, pieces, narrow, wide, dtype)
         ctx.set_materialize_grads(False)
         return log_probs, entropy, probs
 
@@ -134,52 +166,35 @@ class _Summary(torch.autograd.Function):
     def backward(
         ctx: Any, of_log_probs: Tensor | None, of_entropy: Tensor | None, of_probs: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        states, weight, bias, chosen, counts, illegal, numbers, entropy, kept = ctx.saved_tensors
-        temperature, pieces, narrow, wide, n, dtype = ctx.settings
+        states, weight, bias, chosen, counts, columns, illegal, numbers, entropy, kept = ctx.saved_tensors
+        temperature, pieces, narrow, wide, dtype = ctx.settings
         matrix = weight.to(narrow)
         learns_weight, learns_bias = ctx.needs_input_grad[1:3]
         to_states = torch.empty_like(states)
         to_weight = torch.zeros_like(weight) if learns_weight else None
         to_bias = torch.zeros_like(bias) if learns_bias and bias is not None else None
         with torch.autocast(states.device.type, enabled=False):
-            for rows, columns in pieces:
+            for piece in pieces:
                 log_dist = kept
                 if kept is None:
-                    log_dist = _log_dist(states[rows], matrix, bias, illegal, _part(numbers, rows), temperature, wide)
+                    log_dist = _log_dist(states[piece], matrix, bias, illegal, _part(numbers, piece), temperature, wide)
                 slope = _slope(
                     cast("Tensor", log_dist),
-                    None if of_entropy is None else (of_entropy[rows], entropy[rows]),
-                    None if of_probs is None else (of_probs[columns], counts[rows]),
-                    None if of_log_probs is None else (of_log_probs[rows], chosen[rows]),
+                    None if of_entropy is None else (of_entropy[piece], entropy[piece]),
+                    None if of_probs is None else (of_probs[columns[piece]], counts[piece]),
+                    None if of_log_probs is None else (of_log_probs[piece], chosen[piece]),
                 )
                 if temperature != 1:
                     slope /= temperature
                 if to_bias is not None:
                     to_bias += slope.sum(dim=0)
                 slope = slope.to(narrow)
-                torch.mm(slope, matrix, out=to_states[rows])
+                torch.mm(slope, matrix, out=to_states[piece])
                 if to_weight is not None and to_weight.dtype == slope.dtype:
-                    to_weight.addmm_(slope.t(), states[rows])
+                    to_weight.addmm_(slope.t(), states[piece])
                 elif to_weight is not None:
-                    to_weight += slope.t() @ states[rows]
-        to_hidden = to_states.view(-1, n, states.shape[1]).transpose(0, 1)
-        return to_hidden.to(dtype), to_weight, to_bias, *[None] * 6
-
-
-def _pieces(length: int, n: int, vocab_size: int, device: str) -> Iterator[tuple[slice, slice]]:
-    """Cuts T positions of N states: slices of the T * N states, and of the positions that they are at.
-
-    A piece is several whole positions, or a part of one.
-    """
-    at_once = max(1, _AT_ONCE.get(device, _AT_ONCE_ELSEWHERE) // vocab_size)
-    if n <= at_once:
-        for first in range(0, length, at_once // n):
-            last = min(first + at_once // n, length)
-            yield slice(first * n, last * n), slice(first, last)
-        return
-    for column in range(length):
-        for row in range(column * n, (column + 1) * n, at_once):
-            yield slice(row, min(row + at_once, (column + 1) * n)), slice(column, column + 1)
+                    to_weight += slope.t() @ states[piece]
+        return to_states.to(dtype), to_weight, to_bias, *[None] * 7
 
 
 def _part(numbers: Tensor | None, rows: slice) -> Tensor | None:
@@ -220,7 +235,7 @@ def _slope(
     Args:
         log_dist: Float [m, V].
         entropy: The gradient with respect to the entropies and the entropies, [m] each.
-        probs: The gradient with respect to the sums, [columns, V], and how often each state counts in them, [m].
+        probs: The gradient with respect to the sum that each state is in, [m, V], and how often it counts there, [m].
         log_probs: The gradient with respect to the chosen tokens' log-probabilities, and these tokens, [m, k] each.
     """
     dist = log_dist.exp()
@@ -228,8 +243,7 @@ def _slope(
     if entropy is not None:
         factor = (log_dist + entropy[1][:, None]).mul_(-entropy[0][:, None])
     if probs is not None:
-        slopes, counts = probs
-        wanted = slopes[:, None].expand(-1, len(counts) // len(slopes), -1).flatten(0, 1)
+        wanted, counts = probs
         factor = factor + counts[:, None] * (wanted - (dist * wanted).sum(dim=1, keepdim=True))
     if log_probs is not None:
         factor = factor - log_probs[0].sum(dim=1, keepdim=True)

@@ -12,9 +12,8 @@ not a mean over rows. (DistributedDataParallel averages gradients, so the caller
 of processes.)
 
 What a small batch does to batch entropy: it is the entropy of a mean over the rows that are seen together, so it is
-biased low when these are few: at most log(number of prompts) once every answer is sure. Under gradient accumulation
-that batch is the micro-batch, not the minibatch; processes are averaged over before the entropy is taken and change
-nothing.
+biased low when these are few: at most log(number of prompts) once every answer is sure. These rows are the minibatch's:
+micro-batches (`Share`) and processes are averaged over before the entropy is taken and change nothing.
 """
 
 from __future__ import annotations
@@ -25,11 +24,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rlfl_agents.learn.head import Summary
+from rlfl_agents.learn.head import Summary, summary_of
 
 __all__ = [
     "Entropies",
     "PolicyLoss",
+    "Share",
     "clipped_policy_loss",
     "clipped_value_loss",
     "entropies",
@@ -191,30 +191,48 @@ def entropies(
         positions: "all" or "last".
         sum_across: See the module's docstring.
     """
-    n, length, _ = log_dist.shape
-    # For how many tokens each distribution stands, [N, T].
-    counts = active.view(n, -1, length).sum(dim=1).to(log_dist.dtype)
-    probs = log_dist.exp()
-    token = -(probs * log_dist).sum(dim=-1)
-    summed = torch.einsum("nt,ntv->tv", counts, probs)
-    return entropies_of_summary(Summary(token, token, summed, counts), positions, sum_across)
+    nobody = active.new_zeros(active.shape, dtype=torch.int64)
+    return entropies_of_summary(summary_of(log_dist, nobody, active), positions, sum_across)
+
+
+class Share(NamedTuple):
+    """What a micro-batch is a part of.
+
+    Attributes:
+        whole: The summary of the whole minibatch's own rows; only `probs` and `counts` are read.
+        weight: The micro-batch's share of the minibatch, in (0, 1]: what its loss is multiplied with.
+    """
+
+    whole: Summary
+    weight: float
 
 
 def entropies_of_summary(
-    summary: Summary, positions: Positions = "all", sum_across: SumAcross = _identity
+    summary: Summary, positions: Positions = "all", sum_across: SumAcross = _identity, share: Share | None = None
 ) -> Entropies:
-    """Token entropy and batch entropy, as `entropies` has them, of distributions that are known in summary."""
-    count = sum_across(summary.counts.sum(dim=0))  # [T]
-    total = count.sum().clamp(min=1)
-    token = sum_across((summary.entropy * summary.counts).sum()) / total
-    batch_dist = sum_across(summary.probs) / count.clamp(min=1)[:, None]  # p̄, [T, V]
+    """Token entropy and batch entropy, as `entropies` has them, of distributions that are known in summary.
+
+    Args:
+        summary: Of the rows.
+        positions: "all" or "last".
+        sum_across: See the module's docstring.
+        share: If given, batch entropy is that of the whole minibatch, with the gradient of the rows' own share, over
+            their weight: the weighted sum of the micro-batches' gradients is then exactly that of the minibatch.
+    """
+    counts = sum_across(summary.counts.sum(dim=0))  # [T]
+    token = sum_across((summary.entropy * summary.counts).sum()) / counts.sum().clamp(min=1)
+    probs, count = sum_across(summary.probs), counts
+    if share is not None:
+        count = sum_across(share.whole.counts.sum(dim=0))
+        probs = sum_across(share.whole.probs) + (probs - probs.detach()) / share.weight
+    batch_dist = probs / count.clamp(min=1)[:, None]  # p̄, [T, V]
     per_position = -(batch_dist * (batch_dist + 1e-9).log()).sum(dim=-1)
-    share = count / total
+    weights = count / count.sum().clamp(min=1)
     if positions == "last":
         last = int(count.detach().nonzero().max()) if bool(count.any()) else 0
-        share = torch.nn.functional.one_hot(torch.tensor(last, device=count.device), len(count)).to(count.dtype)
+        weights = torch.nn.functional.one_hot(torch.tensor(last, device=count.device), len(count)).to(count.dtype)
     largest = batch_dist.detach().amax(dim=-1)
-    return Entropies(token, (per_position * share).sum(), (largest * share.detach()).sum())
+    return Entropies(token, (per_position * weights).sum(), (largest * weights.detach()).sum())
 
 
 def sequence_kl(log_probs: Tensor, ref_log_probs: Tensor, active: Tensor) -> Tensor:
