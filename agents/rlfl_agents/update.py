@@ -108,7 +108,8 @@ def _micro_batches(config: PPOConfig, minibatch: Tensor, tokens: Tensor, width: 
         return minibatch.chunk(config.accumulation)
     read = (tokens[minibatch] + width).cumsum(dim=0)
     numbers = ((read - 1) // config.micro_batch_tokens).long()
-    return minibatch.split(numbers.unique_consecutive(return_counts=True)[1].tolist())
+    micros: tuple[Tensor, ...] = minibatch.split(numbers.unique_consecutive(return_counts=True)[1].tolist())
+    return micros
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Reading prompts once for a group, leaving out what has ended, and replaying a step: all say what plain reading says."""
+"""Reading prompts once for a group, leaving out what has ended, replaying a step: all say what plain reading says."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def plainly(policy: Policy) -> Policy:
 
 
 def sampled(policy: Policy, envs: TokenVectorEnv, **changes: Any) -> Rollout:
+    """A rollout of groups of four."""
     return collect(policy, envs, torch.Generator().manual_seed(3), group_size=4, temperature=0.8, seed=5, **changes)
 
 
@@ -122,7 +123,8 @@ def test_merged_adapters_sample_what_adapters_would_and_leave_the_weights_alone(
     after = policy.state_dict()
     assert before.keys() == after.keys()
     assert all(tensor.equal(after[name]) for name, tensor in before.items())
-    summary, _ = policy(rollout.prompts, rollout.completions, rollout.masks, 0.8, rollout.active)
+    with torch.no_grad():
+        summary, _ = policy(rollout.prompts, rollout.completions, rollout.masks, 0.8, rollout.active)
     torch.testing.assert_close(summary.log_probs * rollout.active, rollout.log_probs, atol=2e-5, rtol=0)
     with policy.model.disable_adapter(), torch.no_grad():
         other, _ = policy(rollout.prompts, rollout.completions, rollout.masks, 0.8, rollout.active)

@@ -66,7 +66,8 @@ def test_it_is_what_the_whole_distributions_say(
     rows = torch.randint(6, size)
     completions = torch.full((n * k, length), 2)
     active = torch.rand(n * k, length) < 0.7
-    found, expected = [], []
+    found: list[Tensor] = []
+    expected: list[Tensor] = []
     for function, ends in ((summarise, found), (plain, expected)):
         torch.manual_seed(1)
         hidden = torch.randn(n, length, 7, dtype=torch.float64, requires_grad=True)

@@ -162,7 +162,7 @@ class _Summary(torch.autograd.Function):
         return log_probs, entropy, probs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: Any, of_log_probs: Tensor | None, of_entropy: Tensor | None, of_probs: Tensor | None
     ) -> tuple[Tensor | None, ...]:

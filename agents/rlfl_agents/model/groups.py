@@ -57,7 +57,7 @@ class Packing(NamedTuple):
         _, heads, _, size = packed.shape
         spread = packed.new_zeros(self.rows * self.length, heads, size)
         spread = spread.index_copy(0, self.where, packed[0].transpose(0, 1))
-        return spread.unflatten(0, (self.rows, self.length)).transpose(1, 2)
+        return spread.view(self.rows, self.length, heads, size).transpose(1, 2)
 
 
 class GroupCache(Cache):
@@ -248,12 +248,13 @@ class GroupCache(Cache):
         if self._slots is not None:
             places = per_row.new_zeros(groups * self._members, *per_row.shape[1:])
             per_row = places.index_copy(0, self._slots, per_row)
-        return per_row.unflatten(0, (groups, -1)).transpose(1, 2).flatten(2, 3)
+        return per_row.view(groups, -1, *per_row.shape[1:]).transpose(1, 2).flatten(2, 3)
 
     def _apart(self, per_group: Tensor, rows: int) -> Tensor:
         """The other way round."""
         members = self._members if self._slots is not None else rows // len(per_group)
-        per_row = per_group.unflatten(2, (members, -1)).transpose(1, 2).flatten(0, 1)
+        groups, heads, _, size = per_group.shape
+        per_row = per_group.view(groups, heads, members, -1, size).transpose(1, 2).flatten(0, 1)
         return per_row if self._slots is None else per_row[self._slots]
 
     def _members_of(self, per_group: Tensor, rows: int) -> Tensor:

@@ -23,7 +23,7 @@ from rlfl_agents.learn.head import Summary, states_of, summarise, summary_of
 from rlfl_agents.model.adapters import Merged
 from rlfl_agents.model.groups import GroupCache, Packing, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
-from rlfl_agents.model.reading import Decoding, PositionKind, Read, Reader, attended
+from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended
 from rlfl_agents.model.recorded import RecordedSteps
 from rlfl_envs import ConfigError, Tokenizer
 
@@ -262,98 +262,89 @@ class Policy(nn.Module):
         rows, length = completions.shape
         if masks is not None and length == 1 and len(masks.rows) > 1:
             masks = masks._replace(rows=masks.rows[:: rows // len(prompts)])
-        found, values, packing = self._read_again(prompts, completions, active)
+        output, values = self._read_again(prompts, completions, active)
         if active is None:
-            return masked_log_dist(self._logits(found), masks, temperature), values
+            return masked_log_dist(self._logits(output), masks, temperature), values
         head = self.reader.plain_head(self.language_model)
-        if head is None or found.hidden is None:
-            return summary_of(masked_log_dist(self._logits(found), masks, temperature), completions, active), values
-        if packing is not None:
+        if head is None:
+            return summary_of(masked_log_dist(self._logits(output), masks, temperature), completions, active), values
+        if values.ndim == 1:
             where = states_of(active)
             values = values.new_zeros(active.numel()).index_copy(0, where, values).view(length, rows).t()
         weight = head.weight[: self.vocab_size]
         bias = None if head.bias is None else head.bias[: self.vocab_size]
         table, numbers = (None, None) if masks is None else masks
-        return summarise(found.hidden, weight, bias, completions, active, table, numbers, temperature), values
+        return summarise(output, weight, bias, completions, active, table, numbers, temperature), values
 
-    def _read_again(
-        self, prompts: Tensor, completions: Tensor, active: Tensor | None
-    ) -> tuple[Read, Tensor, Packing | None]:
-        """What was read in every state, [N, T, ...], and values, [N, T].
+    def _read_again(self, prompts: Tensor, completions: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the head is given (or makes) in every state, [N, T, ...], and values, [N, T].
 
-        Where many tokens are not active and the others can be read alone: of the active states, [M, ...] and [M].
+        Where many tokens are not active and the others can be read alone: in the active states, [M, ...] and [M].
         """
         rows, length = completions.shape
         group_size = rows // len(prompts)
         if length > 1 and (self.reader.is_recurrent or self.checkpoints_gradients):
             tokens = torch.cat([prompts.repeat_interleave(group_size, dim=0), completions[:, :-1]], dim=1)
             with self._checkpointing():
-                return *self._read(self.start(prompts, rows, keep_cache=False), tokens, keep=length), None
+                return self._read(self.start(prompts, rows, keep_cache=False), tokens, keep=length)
         state = self.start(prompts, rows, keep_cache=length > 1, room=0)
-        first, first_values = self._read(state, prompts, keep=1)
+        first = self._read(state, prompts, keep=1)
         if length == 1:
-            return first, first_values, None
+            return first
         tokens, packing = completions[:, :-1], None
-        if active is not None and isinstance(state.cache, GroupCache) and first.logits is None:
+        if active is not None and isinstance(state.cache, GroupCache) and self.reader.plain_head(self.language_model):
             packing = _packing(active)
-        if packing is not None:
+        if packing is None:
+            later = self._read(state, tokens, keep=length - 1)
+            both = [
+                torch.cat([a.repeat_interleave(group_size, dim=0), b], dim=1) for a, b in zip(first, later, strict=True)
+            ]
+        else:
             tokens = tokens.flatten()[packing.where][None]
-        later, later_values = self._read(state, tokens, keep=tokens.shape[1], packing=packing)
-        if packing is not None and first.hidden is not None and later.hidden is not None:
-            hidden = torch.cat([first.hidden[:, 0].repeat_interleave(group_size, dim=0), later.hidden[0]])
-            return (
-                Read(hidden, None),
-                torch.cat([first_values[:, 0].repeat_interleave(group_size), later_values[0]]),
-                packing,
-            )
-        both = zip((*first, first_values), (*later, later_values), strict=True)
-        hidden, logits, values = (
-            None if a is None else torch.cat([a.repeat_interleave(group_size, dim=0), b], dim=1) for a, b in both
-        )
-        return Read(hidden, logits), values, None
+            later = self._read(state, tokens, keep=tokens.shape[1], packing=packing)
+            both = [
+                torch.cat([a[:, 0].repeat_interleave(group_size, dim=0), b[0]])
+                for a, b in zip(first, later, strict=True)
+            ]
+        return both[0], both[1]
 
     def read(self, state: Decoding, tokens: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Reads tokens [N, L]; returns logits [N, keep, V] and values float32 [N, keep] of the last `keep` columns."""
-        found, values = self._read(state, tokens, keep)
-        return self._logits(found), values
+        output, values = self._read(state, tokens, keep)
+        return self._logits(output), values
 
-    def _read(self, state: Decoding, tokens: Tensor, keep: int, packing: Packing | None = None) -> tuple[Read, Tensor]:
-        """What was read of the last `keep` columns, and values float32 [N, keep]."""
+    def _read(
+        self, state: Decoding, tokens: Tensor, keep: int, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What the head is given in the last `keep` columns (or makes, if not plain); values float32 [N, keep]."""
         reader, model = self.reader, self.language_model
-        is_plain = reader.plain_head(model) is not None
-        shares_trunk = self.value_head is not None and self.critic is None
         call = partial(
             reader.call,
-            model.base_model if is_plain else model,
+            model,
             keep=keep,
             packing=packing,
             use_cache=state.keep_cache,
-            is_backbone=is_plain,
-            wants_hidden=shares_trunk,
+            wants_hidden=self.value_head is not None and self.critic is None,
         )
         inputs = reader.inputs(state, tokens, packing)
         try:
-            found, state.cache = call(inputs, state.cache)
+            output, hidden, state.cache = call(inputs, state.cache)
         except UngroupedError:  # nothing was read yet
             reader.is_grouped, state.cache, state.critic_cache = False, None, None
             inputs = reader.inputs(state, tokens)
-            found, state.cache = call(inputs, state.cache)
+            output, hidden, state.cache = call(inputs, state.cache)
         if self.value_head is None:
-            some = found.hidden if found.hidden is not None else found.logits
-            return found, torch.zeros(some.shape[:2], device=tokens.device)
-        hidden = found.hidden
+            return output, torch.zeros(output.shape[:2], device=tokens.device)
         if self.critic is not None:
-            by_critic, state.critic_cache = reader.call(
+            hidden, state.critic_cache = reader.call_backbone(
                 self.critic, inputs, state.critic_cache, keep, packing=packing, use_cache=state.keep_cache
             )
-            hidden = by_critic.hidden
-        return found, self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1).float()
+        return output, self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1).float()
 
-    def _logits(self, found: Read) -> Tensor:
+    def _logits(self, output: Tensor) -> Tensor:
         """Logits [N, keep, V] of what was read."""
-        if found.logits is not None:
-            return found.logits[..., : self.vocab_size]
-        logits: Tensor = self.language_model.get_output_embeddings()(found.hidden)
+        head = self.reader.plain_head(self.language_model)
+        logits: Tensor = output if head is None else head(output)
         return logits[..., : self.vocab_size]
 
     @contextlib.contextmanager
@@ -362,7 +353,7 @@ class Policy(nn.Module):
 
         Transformers' layers do so where they are in training; only they are, so that dropout stays off.
         """
-        layers = [module for module in self.modules() if isinstance(module, GradientCheckpointingLayer)]
+        layers: list[Any] = [module for module in self.modules() if isinstance(module, GradientCheckpointingLayer)]
         for layer in layers if self.checkpoints_gradients and torch.is_grad_enabled() else []:
             layer.training = layer.gradient_checkpointing = True
             layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 from rlfl_agents.model.groups import GroupCache, Packing, can_be_grouped
 from rlfl_envs import ConfigError
 
-__all__ = ["Decoding", "PositionKind", "Read", "Reader", "attended"]
+__all__ = ["Decoding", "PositionKind", "Reader", "attended"]
 
 PositionKind = Literal["columns", "text"]
 
@@ -55,18 +55,6 @@ class Decoding:
     next_positions: Tensor | None = None
     ahead: tuple[Tensor, Tensor] | None = None
     step: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
-
-
-class Read(NamedTuple):
-    """What was read.
-
-    Attributes:
-        hidden: Float [N, keep, H], the last hidden states; None where nobody can have them.
-        logits: Float [N, keep, V or more], where the head is not plain; else None.
-    """
-
-    hidden: Tensor | None
-    logits: Tensor | None
 
 
 def attended(prompts: Tensor, pad_id: int, bos_id: int | None) -> Tensor:
@@ -149,41 +137,54 @@ class Reader:
         model: Any,
         inputs: dict[str, Any],
         cache: Any,
-        keep: int,
         *,
-        packing: Packing | None = None,
-        use_cache: bool = True,
-        is_backbone: bool = True,
-        wants_hidden: bool = False,
-    ) -> tuple[Read, Any]:
-        """Runs a model or a backbone.
+        keep: int,
+        packing: Packing | None,
+        use_cache: bool,
+        wants_hidden: bool,
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Runs a language model, or its backbone alone where the head is plain.
 
         Args:
-            model: A backbone, or a language model whose logits are wanted.
+            model: The language model.
             inputs: From `inputs`.
             cache: What was read before.
             keep: How many of the last columns are wanted.
             packing: Where the tokens stand, if they are read as one row.
             use_cache: Whether anything will be read after this.
-            is_backbone: Which of the two it is.
-            wants_hidden: Whether a language model's last hidden states are wanted, too.
+            wants_hidden: Whether the last hidden states are wanted in any case.
 
         Returns:
-            What was read, and the cache.
+            What a plain head is given, or logits, [N, keep, ...]; the last hidden states, likewise (or the logits again
+            if they are not wanted); and the cache.
         """
-        extras: dict[str, Any] = {} if is_backbone else {"output_hidden_states": wants_hidden}
-        if not is_backbone and self._takes_keep:
-            extras["logits_to_keep"] = keep
+        if self.plain_head(model) is not None:
+            hidden, cache = self.call_backbone(
+                model.base_model, inputs, cache, keep, packing=packing, use_cache=use_cache
+            )
+            return hidden, hidden, cache
+        extras: dict[str, Any] = {"logits_to_keep": keep} if self._takes_keep else {}
+        output, cache = self._run(
+            model, inputs | extras | {"output_hidden_states": wants_hidden}, cache, packing, use_cache
+        )
+        logits: Tensor = output.logits[:, -keep:]
+        return logits, output.hidden_states[-1][:, -keep:] if wants_hidden else logits, cache
+
+    def call_backbone(
+        self, backbone: Any, inputs: dict[str, Any], cache: Any, keep: int, *, packing: Packing | None, use_cache: bool
+    ) -> tuple[Tensor, Any]:
+        """Runs a backbone, as `call`; returns the last hidden states [N, keep, H], and the cache."""
+        output, cache = self._run(backbone, inputs, cache, packing, use_cache)
+        return output.last_hidden_state[:, -keep:], cache
+
+    def _run(
+        self, model: Any, inputs: dict[str, Any], cache: Any, packing: Packing | None, use_cache: bool
+    ) -> tuple[Any, Any]:
         if isinstance(cache, GroupCache):
             with cache.reading(model, packing):
-                output = model(**inputs, **extras, past_key_values=cache, use_cache=True)
-        else:
-            output = model(**inputs, **extras, **{self._cache: cache}, use_cache=use_cache)
-            cache = output[self._cache] if use_cache else None
-        if is_backbone:
-            return Read(output.last_hidden_state[:, -keep:], None), cache
-        hidden = output.hidden_states[-1][:, -keep:] if wants_hidden else None
-        return Read(hidden, output.logits[:, -keep:]), cache
+                return model(**inputs, past_key_values=cache, use_cache=True), cache
+        output = model(**inputs, **{self._cache: cache}, use_cache=use_cache)
+        return output, output[self._cache] if use_cache else None
 
     def inputs(self, state: Decoding, tokens: Tensor, packing: Packing | None = None) -> dict[str, Any]:
         """What a model is called with to read tokens [N, L] next; the state's attention and caches move on."""

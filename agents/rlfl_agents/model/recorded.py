@@ -91,6 +91,7 @@ class _Step:
     def begin(self, state: Decoding) -> None:
         """Takes over what was read of the prompts."""
         assert self._state.next_positions is not None
+        assert state.next_positions is not None
         self._state.cache.take(state.cache)
         if self._state.critic_cache is not None:
             self._state.critic_cache.take(state.critic_cache)
@@ -100,6 +101,11 @@ class _Step:
         self._tokens.copy_(tokens)
         self._replay()
         return self._found
+
+    def _rewind(self) -> None:
+        for cache in (self._state.cache, self._state.critic_cache):
+            if cache is not None:
+                cache.step.zero_()
 
     def _run(self) -> None:
         device = self._tokens.device.type
@@ -120,8 +126,8 @@ class _Step:
         with torch.cuda.stream(side):
             for _ in range(2):
                 self._run()
+                self._rewind()
         torch.cuda.current_stream().wait_stream(side)
-        self._state.cache.step.zero_()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._run()
