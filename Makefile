@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align test test-libraries lint types imports check-results docs docs-pages clean
-.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii bench-games
+.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-gpu bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii bench-games
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench-sb3: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3  ## Measure token steps per s
 
 bench-agent: $(VENV)/.stamp-agent  ## Measure episodes per second, and where the agent's time goes.
 	$(BIN)/python examples/benchmarks/bench_agent.py
+
+bench-gpu: $(VENV)/.stamp-agent  ## Measure the agent on a GPU, from GPT-2 to 8B: at most eight minutes.
+	$(BIN)/python examples/benchmarks/bench_gpu.py
 
 bench-learning: $(VENV)/.stamp-agent  ## Train with three seeds: plain PPO against batch entropy.
 	$(BIN)/python examples/benchmarks/bench_learning.py

@@ -26,6 +26,8 @@ __all__ = ["GroupCache", "Packing", "UngroupedError", "can_be_grouped"]
 
 _NAME = "rlfl_groups"
 _READING: ContextVar[GroupCache] = ContextVar("_READING")
+_SMALL_HEAD = 32
+"""Up to this size, thousands of products of a vector with a small matrix take a CPU longer than adding up does."""
 _OTHER_ATTENTION = ("position_bias", "s_aux", "sliding_window", "softcap")  # what a plain softmax does not do
 
 
@@ -66,7 +68,8 @@ class GroupCache(Cache):
     Attributes:
         keys: Of the prompts, [G, heads, P, d] for each layer.
         values: Likewise.
-        own_keys: Of the completions, [B, heads, room, d] for each layer; empty where they are read at once.
+        own_keys: Of the completions, [room, B, heads, d] for each layer; empty where they are read at once. Tokens come
+            first, so that those that were read lie together.
         own_values: Likewise.
         step: How many tokens of the completions have been read; an int64 tensor [1] where the steps are captured.
     """
@@ -135,8 +138,8 @@ class GroupCache(Cache):
         self._members = int(counts.max())
         first = counts.cumsum(dim=0) - counts
         self._slots = of_rows * self._members + torch.arange(len(rows), device=rows.device) - first[of_rows]
-        self.own_keys = [keys[rows] for keys in self.own_keys]
-        self.own_values = [values[rows] for values in self.own_values]
+        self.own_keys = [keys[:, rows] for keys in self.own_keys]
+        self.own_values = [values[:, rows] for values in self.own_values]
         present = (before // group_size).unique_consecutive()
         if len(groups) < len(present):
             stay = torch.searchsorted(present, groups)
@@ -152,8 +155,7 @@ class GroupCache(Cache):
         places = GroupCache(self.rows, self.room, None if self.attended is None else self.attended.clone())
         places.keys, places.values = [keys.clone() for keys in self.keys], [values.clone() for values in self.values]
         places.own_keys, places.own_values = (
-            [each.new_zeros(self.rows, each.shape[1], self.room, each.shape[3]) for each in prompts]
-            for prompts in (self.keys, self.values)
+            [_places(each, self.rows, self.room) for each in prompts] for prompts in (self.keys, self.values)
         )
         places.step = torch.zeros(1, dtype=torch.int64, device=self.keys[0].device)
         places._has_read_prompts = True
@@ -208,19 +210,18 @@ class GroupCache(Cache):
     def _filed(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Files one token's keys and values with those of the tokens before; which of the room is in use."""
         if layer == len(self.own_keys):
-            self.own_keys.append(key.new_zeros(*key.shape[:2], self.room, key.shape[3]))
-            self.own_values.append(value.new_zeros(*value.shape[:2], self.room, value.shape[3]))
+            self.own_keys.append(_places(key, len(key), self.room))
+            self.own_values.append(_places(value, len(value), self.room))
         keys, values = self.own_keys[layer], self.own_values[layer]
         if isinstance(self.step, Tensor):
-            keys.index_copy_(2, self.step, key)
-            values.index_copy_(2, self.step, value)
-            return keys, values, torch.arange(keys.shape[2], device=key.device) <= self.step
-        if self.step == keys.shape[2]:
-            keys = self.own_keys[layer] = torch.cat([keys, torch.zeros_like(keys)], dim=2)
-            values = self.own_values[layer] = torch.cat([values, torch.zeros_like(values)], dim=2)
-        keys[:, :, self.step] = key[:, :, 0]
-        values[:, :, self.step] = value[:, :, 0]
-        return keys[:, :, : self.step + 1], values[:, :, : self.step + 1], None
+            keys.index_copy_(0, self.step, key.permute(2, 0, 1, 3))
+            values.index_copy_(0, self.step, value.permute(2, 0, 1, 3))
+            return _by_row(keys), _by_row(values), torch.arange(len(keys), device=key.device) <= self.step
+        if self.step == len(keys):
+            keys = self.own_keys[layer] = torch.cat([keys, torch.zeros_like(keys)])
+            values = self.own_values[layer] = torch.cat([values, torch.zeros_like(values)])
+        keys[self.step], values[self.step] = key[:, :, 0], value[:, :, 0]
+        return _by_row(keys[: self.step + 1]), _by_row(values[: self.step + 1]), None
 
     def _over_both(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, visible: Tensor | None
@@ -229,18 +230,18 @@ class GroupCache(Cache):
         rows, heads, length, size = query.shape
         prompt_keys, prompt_values = self.keys[layer], self.values[layer]
         groups, shared, width, _ = prompt_keys.shape
-        query = query.reshape(rows, shared, -1, size)  # [B, k, r * L, d]
+        query = query.reshape(rows, shared, -1, size) * scaling  # [B, k, r * L, d]
         over_prompt = self._apart(self._together(query, groups) @ prompt_keys.mT, rows)
         if self.attended is not None:
             seen = self._members_of(self.attended, rows)[:, None, None]
-            over_prompt = over_prompt.masked_fill(~seen, -torch.inf)
+            over_prompt = over_prompt.masked_fill_(~seen, -torch.inf)
         over_own = query @ key.mT
         if visible is not None:
-            over_own = over_own.unflatten(2, (-1, length)).masked_fill(~visible, -torch.inf).flatten(2, 3)
-        weights = torch.cat([over_prompt, over_own], dim=3) * scaling
+            over_own.unflatten(2, (-1, length)).masked_fill_(~visible, -torch.inf)
+        weights = torch.cat([over_prompt, over_own], dim=3)
         weights = weights.softmax(dim=3, dtype=torch.float32).to(query.dtype)
         found = self._apart(self._together(weights[..., :width], groups) @ prompt_values, rows)
-        found = found + weights[..., width:] @ value
+        found = found + _weighted(weights[..., width:], value)
         return found.reshape(rows, heads, length, -1).transpose(1, 2)
 
     def _together(self, per_row: Tensor, groups: int) -> Tensor:
@@ -267,6 +268,23 @@ class GroupCache(Cache):
 def _causal(length: int, device: torch.device) -> Tensor:
     """Bool [L, L]: each token sees itself and what came before."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def _places(like: Tensor, rows: int, room: int) -> Tensor:
+    """Zeros [room, rows, heads, d] for what is [..., heads, L, d]."""
+    return like.new_zeros(room, rows, like.shape[1], like.shape[3])
+
+
+def _by_row(by_token: Tensor) -> Tensor:
+    """[L, B, heads, d] seen as [B, heads, L, d]."""
+    return by_token.permute(1, 2, 0, 3)
+
+
+def _weighted(weights: Tensor, values: Tensor) -> Tensor:
+    """The product of [B, heads, 1 or more, L] and [B, heads, L, d]."""
+    if weights.shape[2] == 1 and values.shape[3] <= _SMALL_HEAD and values.device.type == "cpu":
+        return (weights.mT * values).sum(dim=2, keepdim=True)
+    return weights @ values
 
 
 def _attention(

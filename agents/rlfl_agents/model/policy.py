@@ -31,6 +31,8 @@ __all__ = ["Decoding", "Policy", "PositionKind", "ValueKind", "attended", "draw"
 
 ValueKind = Literal["none", "shared", "separate"]
 
+_LARGE, _BLOCK = 4096, 256
+"""Above so many tokens, they are drawn in two levels, in blocks of so many."""
 _DENSE = 0.9
 """Above this share of active tokens, completions are read as they are: leaving the others out would gain nothing."""
 
@@ -46,11 +48,30 @@ def draw(log_dist: Tensor, uniforms: Tensor) -> Tensor:
         Int64 [N, k]; a token of probability 0 is never drawn.
     """
     wide = torch.float32 if log_dist.device.type == "mps" else torch.float64
-    cumulative = log_dist.to(wide).exp().cumsum(dim=-1)
-    total = cumulative[:, -1:]
-    # Strictly below the total, where rounding might reach it: past it there is no token.
-    targets = torch.minimum(uniforms.to(wide) * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, targets.contiguous(), right=True)
+    uniforms = uniforms.to(wide)
+    if log_dist.shape[1] <= _LARGE:
+        cumulative = log_dist.to(wide).exp().cumsum(dim=-1)
+        return _first_above(cumulative, uniforms * cumulative[:, -1:])
+    # A block is drawn first, then a token in it: sums of a row are a fraction of the work of its cumulative sums.
+    probs, vocab_size = log_dist.exp(), log_dist.shape[1]
+    whole = vocab_size - vocab_size % _BLOCK
+    sums = probs[:, :whole].unflatten(1, (-1, _BLOCK)).sum(dim=2, dtype=wide)
+    sums = torch.cat([sums, probs[:, whole:].sum(dim=1, dtype=wide, keepdim=True)], dim=1)
+    cumulative = sums.cumsum(dim=1)
+    targets = uniforms * cumulative[:, -1:]
+    blocks = _first_above(cumulative, targets)
+    before = cumulative.gather(1, blocks) - sums.gather(1, blocks)
+    tokens = blocks[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=probs.device)
+    inside = probs.gather(1, tokens.clamp(max=vocab_size - 1).flatten(1)).view(tokens.shape) * (tokens < vocab_size)
+    within = _first_above(inside.to(wide).cumsum(dim=2), (targets - before).clamp(min=0)[:, :, None])
+    return blocks * _BLOCK + within.squeeze(2)
+
+
+def _first_above(cumulative: Tensor, targets: Tensor) -> Tensor:
+    """Where a cumulative sum first exceeds each target; a target that rounding put at the total is put below it."""
+    total = cumulative[..., -1:]
+    below = torch.minimum(targets, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, below.contiguous(), right=True)
 
 
 class Policy(nn.Module):
