@@ -25,7 +25,8 @@ class Waits(TorchDispatchMode):
     """Counts the operations whose result the host has to wait for, were they on another device."""
 
     def __init__(self) -> None:
-        super().__init__()
+        """Begins at 0."""
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

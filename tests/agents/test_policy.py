@@ -40,7 +40,7 @@ def test_draw_follows_the_distribution_and_never_leaves_it() -> None:
 
 @pytest.mark.parametrize("vocab_size", [4097, 5000, 5120])
 def test_drawing_in_two_levels_draws_the_same(monkeypatch: pytest.MonkeyPatch, vocab_size: int) -> None:
-    """In large vocabularies as in small ones, many tokens a row, with whole blocks of probability 0, and at the ends."""
+    """In large vocabularies as in small ones, with blocks of probability 0, and at the ends."""
     torch.manual_seed(0)
     log_dist = 4 * torch.randn(7, vocab_size)
     log_dist[:, 300:1100] = -1e9
