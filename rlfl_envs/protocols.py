@@ -1,4 +1,4 @@
-"""What a task may have besides the base class: a syntax, verdicts on tokens, arrays, a stopping rule, pictures."""
+"""What a task may have besides the base class: a syntax, verdicts on tokens, arrays, kinds of prompts and more."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ __all__ = [
     "Automaton",
     "Grammar",
     "IllustratedTask",
+    "KindTask",
     "SlowTask",
     "StoppingTask",
     "ViableTask",
@@ -120,7 +121,7 @@ class ArrayTask(Protocol):
 class ArrayStarts(Protocol):
     """What an `ArrayTask` with a syntax may add, so that its prompts need not be read back to start their masks."""
 
-    def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
+    def start_states(self, data: NDArray[np.void]) -> Sequence[Hashable]:
         """`syntax.start` of the prompt of each row of the structured array."""
 
 
@@ -133,6 +134,20 @@ class StoppingTask(Protocol):
 
     def stops(self, prompt: Prompt, completion: str) -> bool:
         """Whether a completion is over."""
+
+
+@runtime_checkable
+class KindTask(Protocol):
+    """A task whose prompts are of different kinds, some of them rare.
+
+    Kinds say what to look at and what to draw more often; levels go from easy to hard.
+    """
+
+    kinds: Sequence[str]
+    """The name of each kind."""
+
+    def kinds_of(self, prompts: Sequence[Prompt]) -> NDArray[np.int64]:
+        """The kind of each prompt, int64 [n], as a place in `kinds`."""
 
 
 @runtime_checkable

@@ -111,10 +111,11 @@ def arguments_that_load(id: str, arguments: Mapping[str, Any]) -> list[str]:
     """
     cls = task_class(gymnasium.spec(find_id(id)).kwargs["task"])
     known = [argument.name for argument in dataclasses.fields(cls.Config)]
-    for name in arguments:
+    of_task = {name: value for name, value in arguments.items() if name not in _ENV_ARGUMENTS}
+    for name in of_task:
         if name not in known:
             raise ConfigError(f"{name!r} is no argument of {id}.{suggest(name, known)} Allowed: {', '.join(known)}.")
-    return cls.arguments_that_load(arguments)
+    return cls.arguments_that_load(of_task)
 
 
 def load_task(id: str, **arguments: Any) -> Task:

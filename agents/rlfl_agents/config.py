@@ -243,9 +243,17 @@ class PPOConfig(PolicySettings):
     answer."""
     epochs: _Count = 4
     """Passes over each rollout."""
+    sampler: Literal["uniform", "target", "progress", "kinds"] = "uniform"
+    """Which prompts are played: as the id draws them, or its levels by `level_weights`; the levels about as hard as
+    `target` says (AdaRFT's rule); the levels whose success changes most; or all kinds of prompts as often, where the id
+    tells them apart, up to 8 times as often as the id draws them."""
+    target: _Share = 0.5
+    """For the sampler "target": the share of its prompts that should be solved."""
     level_weights: tuple[float, ...] = ()
     """How often prompts of each of the id's levels are played in training, by weight, from easy to hard; without any,
     those of the whole id. What is rare in the whole may be common in a level."""
+    redraw: _Share = 0.0
+    """The share of an update's prompts that is drawn from those missed lately, as far as there are any."""
     minibatches: _Count = 1
     """Parts a rollout is cut into, one optimiser step each. Batch entropy is a statistic of the whole minibatch:
     small ones blur it."""
@@ -291,6 +299,16 @@ class PPOConfig(PolicySettings):
     """Gradients are scaled down to this norm."""
     clip_range: _Positive = 0.2
     """c of the clipped policy loss: beyond 1 ± c a ratio is not rewarded further."""
+    clip_range_high: _Positive | None = None
+    """c of the upper bound alone (clip-higher): above `clip_range`, unlikely tokens may rise further. Without one it is
+    `clip_range`."""
+    dual_clip: Annotated[float, _Allowed("above 1", lambda value: value > 1)] | None = None
+    """Bounds the loss of a token with a negative advantage A by this times -A, however large its ratio (dual-clip)."""
+    kl_cov: _Share = 0.0
+    """KL-Cov: so large a share of a rollout's tokens, those that make the policy surer fastest, is held back. The paper
+    has 0.002."""
+    kl_cov_coef: _Weight = 1.0
+    """The weight of |log r| of those tokens."""
     value_clip: _Positive = 0.2
     """How far a value may move from the old one before it is clipped."""
     vf_coef: _Weight = 0.1
@@ -362,6 +380,8 @@ class PPOConfig(PolicySettings):
             raise ConfigError(
                 f"frozen_dtype={self.frozen_dtype!r} is for weights that LoRA leaves alone: set lora_rank."
             )
+        if self.level_weights and self.sampler in ("target", "progress"):
+            raise ConfigError(f"sampler={self.sampler!r} finds weights itself: level_weights must be ().")
         if self.advantage in ("rloo", "group_norm") and self.group_size < 2:
             raise ConfigError(
                 f"advantage={self.advantage!r} compares the completions of a group: group_size must be 2 or more."

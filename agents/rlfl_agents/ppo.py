@@ -40,6 +40,7 @@ from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
 from rlfl_agents.rollout.processes import gathered, gathered_columns, is_on_cpu, largest
 from rlfl_agents.rollout.rollout import Rollout
+from rlfl_agents.rollout.sampler import Sampler
 from rlfl_agents.run import checkpoint, plot
 from rlfl_agents.run.export import export
 from rlfl_agents.run.log import Log, RunLog
@@ -100,6 +101,7 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
                 "samples": update * config.rows,
                 "prompts": update * config.prompts,
                 **batch_metrics(batch),
+                **state.sampler.metrics,
                 **learned,
                 **rates._asdict(),
                 "clock/minutes": state.minutes + (now - started) / 60,
@@ -218,7 +220,8 @@ def _made(
     log = Log()
     if accelerator.is_main_process:
         checkpoint.begin(folder, config, state.update)
-        log = RunLog(folder, columns(envs.task.part_names), config.updates, state.update or -1, quiet, config.minutes)
+        names = columns(envs.task.part_names, state.sampler.names, envs.completion_length)
+        log = RunLog(folder, names, config.updates, state.update or -1, quiet, config.minutes)
     for text in said:
         log.note(text)
     if config.report_to:
@@ -303,6 +306,7 @@ def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator:
         model,
         optimizer,
         envs,
+        Sampler(config, envs.task),
         torch.Generator().manual_seed(config.seed),
         KLController(config.kl_coef, config.kl_target if config.kl == "adaptive" else None, config.kl_horizon),
         Coefficient(config.entropy_coef, config.entropy_coef_final, config.entropy_target, config.entropy_rate),
@@ -330,6 +334,10 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
     """Returns what all processes sampled, its log-probabilities under the reference, and this process's own part."""
     config, state, accelerator = run.config, run.state, run.state.accelerator
     rank, processes = accelerator.process_index, accelerator.num_processes
+    prompts = state.sampler.choose(state.generator)
+    if prompts is not None:
+        share = config.prompts // processes
+        prompts = [text for text in prompts[rank * share : (rank + 1) * share] for _ in range(config.group_size)]
     # Streams are seeded seed, seed + 1, ...: a wide step keeps those of neighbouring seeds apart.
     first_seed = config.seed * 2**20 + rank * state.envs.num_envs
     with accelerator.autocast():
@@ -341,9 +349,9 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
             temperature=config.temperature,
             tries=config.tries if config.advantage == "tries" else None,
             random_tries=config.random_tries,
-            level_weights=config.level_weights,
             seed=first_seed if state.update == 0 else None,
             process=(rank, processes),
+            prompts=prompts,
         )
         ref_log_probs = local.log_probs
         if run.reference is not None:
@@ -352,7 +360,10 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
     asked = [state.envs.prompt(row) for row in range(0, state.envs.num_envs, config.group_size)]
     hashes = torch.from_numpy(novelty_hashes(state.envs.task, asked).copy()).to(accelerator.device)
     state.seen.update(accelerator.gather(hashes).cpu().numpy())
-    return gathered(local, accelerator), gathered_columns(ref_log_probs, accelerator), local
+    rollout = gathered(local, accelerator)
+    kinds = torch.from_numpy(state.sampler.kinds_of(asked)).to(accelerator.device)
+    state.sampler.observe(rollout.solved, accelerator.gather(kinds))
+    return rollout, gathered_columns(ref_log_probs, accelerator), local
 
 
 def _samples(run: _Run, local: Rollout) -> list[Sample]:

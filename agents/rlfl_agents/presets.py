@@ -40,24 +40,25 @@ _ONE_TOKEN: dict[str, Any] = _SMALL | {
 }
 
 # Whole derivations from random weights, unmasked, and really worked out: docs/research/from-nothing.md. Every token is
-# judged, at sixteen tries each, four of them uniform, so that no right token stays unknown. Prompts of four numbers are
-# one in twenty: half of the prompts are of the level before the last, where they are three in ten.
+# judged, at 32 tries each, half of them uniform, so that no right token stays unknown for long. Prompts of four numbers
+# are one in twenty, and played as often as those of five; half of all prompts are such as were missed lately.
 _FROM_NOTHING: dict[str, Any] = _SMALL | {
     "env_kwargs": {"reward": "worked_out", "rewards": "tokens"},
     "advantage": "tries",
-    "tries": 16,
-    "random_tries": 4,
+    "tries": 32,
+    "random_tries": 16,
     "prompts": 256,
-    "level_weights": (0.0, 0.0, 0.0, 0.5, 0.5),
+    "sampler": "kinds",
+    "redraw": 0.5,
     "minibatches": 4,
     "learning_rate": 3e-3,
     "weight_decay": 0.01,
     "warmup": 0.05,
     "batch_entropy_coef": 0.05,
     "batch_entropy_coef_final": 0.0,
-    "total_samples": 700 * 256,
-    "eval_every": 200,
-    "save_every": 200,
+    "total_samples": 900 * 256,
+    "eval_every": 300,
+    "save_every": 300,
 }
 
 # The same after `rlfl sft` on some of them: what won in docs/research/arithmetic.md. The mask keeps their form, a value

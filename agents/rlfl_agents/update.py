@@ -157,7 +157,14 @@ def _terms(
         summary, values = model(*inputs, rollout.active)
         log_probs = summary.log_probs
         policy = losses.clipped_policy_loss(
-            log_probs, rollout.log_probs, part.advantages, rollout.active, config.clip_range, across
+            log_probs,
+            rollout.log_probs,
+            part.advantages,
+            rollout.active,
+            config.clip_range,
+            across,
+            clip_range_high=config.clip_range_high,
+            dual_clip=config.dual_clip,
         )
         entropy = losses.entropies_of_summary(summary, config.batch_entropy_positions, across, share)
     values = values.repeat_interleave(len(rollout.completions) // len(values), dim=0)
@@ -166,6 +173,9 @@ def _terms(
         loss = loss - rates.entropy_coef * entropy.token
     if rates.batch_entropy_coef:
         loss = loss - rates.batch_entropy_coef * entropy.batch
+    if config.kl_cov:
+        held = losses.kl_cov_penalty(log_probs, rollout.log_probs, part.leading, rollout.active, across)
+        loss = loss + config.kl_cov_coef * held
     value_loss = torch.zeros_like(loss)
     if config.advantage == "gae":
         value_loss = losses.clipped_value_loss(
@@ -182,6 +192,7 @@ def _terms(
         "approx_kl": policy.approx_kl,
         "clip_fraction": policy.clip_fraction,
         "ratio_mean": policy.ratio_mean,
+        **{f"information/{t + 1}": information for t, information in enumerate(entropy.information)},
     }
     return terms, 0.0 * (log_probs.sum() + values.sum())
 

@@ -24,6 +24,7 @@ from rlfl_agents.model.policy import Policy, draw
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect
 from rlfl_agents.rollout.rollout import Rollout
+from rlfl_agents.rollout.sampler import Sampler
 from rlfl_agents.run.state import TrainState
 from rlfl_agents.update import improve
 from rlfl_envs import TokenVectorEnv
@@ -108,9 +109,17 @@ def begun(policy: Policy, envs: TokenVectorEnv, config: PPOConfig) -> TrainState
     weights = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=1e-6, fused=device().type == "cuda" or None)
     model, optimizer = accelerator.prepare(policy, optimizer)
-    generator = torch.Generator().manual_seed(0)
-    entropies = Coefficient(config.entropy_coef), Coefficient(config.batch_entropy_coef)
-    return TrainState(accelerator, model, optimizer, envs, generator, KLController(0.0, None, 1), *entropies)
+    return TrainState(
+        accelerator=accelerator,
+        model=model,
+        optimizer=optimizer,
+        envs=envs,
+        sampler=Sampler(config, envs.task),
+        generator=torch.Generator().manual_seed(0),
+        kl=KLController(0.0, None, 1),
+        entropy_coef=Coefficient(config.entropy_coef),
+        batch_entropy_coef=Coefficient(config.batch_entropy_coef),
+    )
 
 
 def settings(rows: int, **changes: Any) -> PPOConfig:

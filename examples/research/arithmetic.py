@@ -3,8 +3,11 @@
 Each experiment is a table of variants, each variant a set of settings, each run (variant, seed) one line of
 results/arithmetic/EXPERIMENT.jsonl. What has a line is not run again: stop it and go on at will. One thread a run.
 
-    python examples/research/arithmetic.py screen [--variants base rloo ...] [--seeds 0 1 2] [--jobs 2]
+    python examples/research/arithmetic.py screen [--seeds 0 1 2] [--jobs 2]
+    python examples/research/arithmetic.py screen:base screen:rloo confirm     # single variants, several experiments
     python examples/research/arithmetic.py screen --plot-only
+    python examples/research/arithmetic.py nothing-sampled digits --jobs 12 --minutes 9 --results out
+                # on another machine: results so far are in the folder; add their lines to those of results/arithmetic
 
 Draws pictures and prints the table; `make docs-pages` puts the tables into README.md and the docs.
 
@@ -24,6 +27,15 @@ steps-first
         What was registered before, and stopped after two seeds.
 nothing Whole derivations, worked out, from random weights: every token is judged (docs/research/from-nothing.md).
         Budget: 10 seeds x about 5 min = 50 core-minutes.
+nothing-sampled
+        The same with a sampler. Budget: 10 seeds x about 5 min = 50 core-minutes.
+nothing-without
+        What that needs: one thing taken out at a time. Budget: 6 variants x 3 seeds x about 5 min = 1.5 core-hours.
+nothing-dense
+        Clipped policy gradients from the same verdicts as rewards, and from the reward at the end.
+        Budget: 3 variants x 3 seeds x about 10 min = 1.5 core-hours.
+digits  Sums and products of up to three digits, a character each, by tries.
+        Budget: 10 seeds of sums, 3 of the others, x about 8 min = 2.5 core-hours.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
         Budget: 6 variants x 3 seeds x about 20 min = 6 core-hours.
 paper-gpt2
@@ -34,8 +46,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import re
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -305,8 +319,7 @@ def plot_answers(experiment: str, variants: Sequence[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what is missing of an experiment, then draws and prints what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", choices=EXPERIMENTS)
-    parser.add_argument("--variants", nargs="+", metavar="NAME", help="which (default: all)")
+    parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT[:VARIANT]", help=", ".join(EXPERIMENTS))
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="which (default: all)")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument(
@@ -315,23 +328,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default="cpu",
         help="auto: a GPU where there is one; its minutes go into no table",
     )
+    parser.add_argument("--minutes", type=float, help="stop after so many, whatever is under way")
+    parser.add_argument(
+        "--results", type=Path, help="a folder for the results, instead of the repository's; no pictures"
+    )
     parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
     chosen = parser.parse_args(arguments)
-    experiment = EXPERIMENTS[chosen.experiment]
-    variants = chosen.variants or [*experiment.variants]
-    if unknown := set(variants) - set(experiment.variants):
-        parser.error(f"no such variant: {', '.join(sorted(unknown))}; there are: {', '.join(experiment.variants)}")
+    asked: dict[str, Job] = {}
+    for words in chosen.experiments:
+        name, _, variant = words.partition(":")
+        if name not in EXPERIMENTS or (variant and variant not in EXPERIMENTS[name].variants):
+            there = EXPERIMENTS[name].variants if name in EXPERIMENTS else EXPERIMENTS
+            parser.error(f"no such experiment or variant: {words}; there are: {', '.join(there)}")
+        variants = [variant] if variant else [*EXPERIMENTS[name].variants]
+        for job in jobs(name, variants, chosen.seeds or EXPERIMENTS[name].seeds, chosen.device):
+            if not find_results(job.results, **job.key):
+                elsewhere = chosen.results / job.results.name if chosen.results else job.results
+                asked[f"{name}: {job.name}"] = dataclasses.replace(job, results=elsewhere)
+    if chosen.minutes:
+        timer = threading.Timer(60 * chosen.minutes, os._exit, [0])  # the runs end with their parent
+        timer.daemon = True
+        timer.start()
     if not chosen.plot_only:
-        run_missing(jobs(chosen.experiment, variants, chosen.seeds or experiment.seeds, chosen.device), chosen.jobs)
-    print(table(chosen.experiment))
-    if not any(load(chosen.experiment, variant) for variant in variants):
+        run_missing([*asked.values()], chosen.jobs)
+    if not chosen.results:
+        for name in dict.fromkeys(words.partition(":")[0] for words in chosen.experiments):
+            draw_all(name)
+
+
+def draw_all(name: str) -> None:
+    """Prints an experiment's table, and draws what has been run of it."""
+    print(table(name))
+    if not any(load(name, variant) for variant in EXPERIMENTS[name].variants):
         return
-    if chosen.experiment == "screen":
+    if name == "screen":
         plot_questions()
     else:
-        plot_curves(chosen.experiment)
-    if mapped := [name for name in HEAT_MAPS[chosen.experiment] if load(chosen.experiment, name)]:
-        plot_answers(chosen.experiment, mapped)
+        plot_curves(name)
+    if mapped := [variant for variant in HEAT_MAPS[name] if load(name, variant)]:
+        plot_answers(name, mapped)
 
 
 if __name__ == "__main__":

@@ -184,6 +184,30 @@ NOTHING = PPOConfig(
     eval_prompts=1000,
     save_every=10**6,
 )
+# The same with the sampler: what the preset is now.
+NOTHING_SAMPLED = dataclasses.replace(
+    NOTHING,
+    tries=32,
+    random_tries=16,
+    level_weights=(),
+    sampler="kinds",
+    redraw=0.5,
+    total_samples=900 * 256,
+    eval_every=300,
+)
+# Answers of up to three digits, a character each, by tries. With `expression_length=7` nearly all are sums of two.
+DIGITS = dataclasses.replace(
+    NOTHING_SAMPLED,
+    env_id="rlfl/ArithmeticAnswer-v0",
+    env_kwargs={**_THREE_DIGITS, "expression_length": 7, "rewards": "tokens"},
+    tries=16,
+    random_tries=8,
+    width=128,
+    learning_rate=1.5e-3,
+    batch_entropy_coef=0.02,
+    total_samples=1500 * 256,
+)
+_GIVEN: dict[str, Any] = {"env_id": "rlfl/Arithmetic-v0"}
 _NO_BATCH_ENTROPY = {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": None}
 IMITATION = SFTConfig("rlfl/ArithmeticSteps-v0", examples=256, epochs=120, layers=2, width=64, heads=4)
 PAPER = preset("rlfl/Arithmetic-v0", recipe="paper", eval_every=64, eval_prompts=1000, save_every=10**6)
@@ -280,6 +304,64 @@ EXPERIMENTS: dict[str, Experiment] = {
         seeds=range(10),
         table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
     ),
+    "nothing-sampled": Experiment(
+        {"ArithmeticSteps-v0": NOTHING_SAMPLED},
+        seeds=range(10),
+        table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+        changed_from=("nothing", "ArithmeticSteps-v0"),
+    ),
+    "nothing-without": Experiment(
+        around(
+            NOTHING_SAMPLED,
+            {
+                "nothing drawn again": {"redraw": 0.0},
+                "kinds as they come": {"sampler": "uniform"},
+                "neither": {"sampler": "uniform", "redraw": 0.0},
+                "4 of 16 tries uniform": {"tries": 16, "random_tries": 4},
+                "no uniform tries": {"random_tries": 0},
+                "no batch entropy": _NO_BATCH_ENTROPY,
+            },
+        ),
+        table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+        changed_from=("nothing-sampled", "ArithmeticSteps-v0"),
+    ),
+    "nothing-dense": Experiment(
+        around(
+            dataclasses.replace(
+                NOTHING_SAMPLED,
+                advantage="gae",
+                tries=1,
+                random_tries=0,
+                epochs=2,
+                gae_lambda=0.9,
+                vf_coef=0.5,
+                learning_rate=1e-3,
+                entropy_coef=0.02,
+                entropy_coef_final=0.0,
+                total_samples=2000 * 256,
+                eval_every=400,
+            ),
+            {
+                rewards: {"env_kwargs": {"reward": "worked_out", "rewards": rewards}}
+                for rewards in ("tokens", "shaped", "end")
+            },
+        ),
+        table=("exact", "sampled", "reward", "entropy", "batch entropy", "minutes"),
+    ),
+    "digits": Experiment(
+        around(
+            DIGITS,
+            {
+                "sums": {},
+                "sums, as in carry": _GIVEN | {"env_kwargs": _THREE_DIGITS | {"rewards": "tokens"}},
+                "+*, as in carry": _GIVEN | {"env_kwargs": {"operators": "+*", "rewards": "tokens"}},
+                "+*, three digits, as in carry": _GIVEN
+                | {"env_kwargs": _THREE_DIGITS | {"operators": "+*", "rewards": "tokens"}},
+            },
+        ),
+        seeds=range(10),
+        table=("exact", "sampled", "unseen", "millions to 0.9", "batch entropy", "different answers", "minutes"),
+    ),
     "paper": Experiment(
         around(
             dataclasses.replace(PAPER, **_SMALLER),
@@ -306,6 +388,8 @@ TARGETS: Sequence[tuple[str, str, str, float | None]] = [
     ("the same, from the bare expression", "confirm", "ArithmeticAnswer-v0", 0.99),
     ("whole derivations, after imitating 256", "steps-confirm", "ArithmeticSteps-v0", 0.95),
     ("whole derivations, worked out, from random weights", "nothing", "ArithmeticSteps-v0", 0.99),
+    ("the same with the sampler", "nothing-sampled", "ArithmeticSteps-v0", 0.99),
+    ("sums of up to three digits, in characters, from random weights", "digits", "sums", 0.99),
     ("one token by the paper's PPO, 128 wide, after imitating 256", "paper", "PPO, lr 1.41e-05", None),
     ("the same with batch entropy", "paper", "batch entropy 0.3, lr 1.41e-05", None),
     ("one token by the paper's PPO at GPT-2's size, after imitating 256", "paper-gpt2", "PPO", None),
@@ -324,6 +408,10 @@ HEAT_MAPS = {
     "steps-first": ("ArithmeticSteps-v0", "ArithmeticSteps-v0, worked out"),
     "steps-confirm": ("ArithmeticSteps-v0",),
     "nothing": (),
+    "nothing-sampled": (),
+    "nothing-without": (),
+    "nothing-dense": (),
+    "digits": (),
     "paper-gpt2": ("PPO", "token entropy 0.3", "batch entropy 0.3"),
     "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),
 }

@@ -114,7 +114,12 @@ class SyntaxMask(TokenMask):
         self._moves[number, self._columns[token]] = move
         return move
 
+    def _find_rows(self, states: NDArray[np.int64]) -> NDArray[np.int32]:
+        return np.array([*map(self._find_row, states.tolist())], dtype=np.int32)
+
     def _find_row(self, state: int) -> int:
+        if self.row_of[state] >= 0:  # states may be alike
+            return int(self.row_of[state])
         number, used = state >> self._bits, state & ((1 << self._bits) - 1)
         needed = self._needed[number]
         legal = needed <= self._budget - used - 1

@@ -90,19 +90,20 @@ class TokenMask(ABC):
         """Which tokens are legal in a state: int8 [V], read-only."""
         number = self.row_of[state]
         if number < 0:
-            number = self._find_row(state)
+            number = self._find_rows(np.array([state]))[0]
         row: NDArray[np.int8] = self.table.rows[number]
         return row
 
     def row_numbers(self, states: NDArray[np.int64]) -> NDArray[np.int32]:
         """The rows of states in the table, int32 [n]."""
         numbers: NDArray[np.int32] = self.row_of[states]
-        for i in np.flatnonzero(numbers < 0).tolist():
-            numbers[i] = self._find_row(int(states[i]))
+        unknown = numbers < 0
+        if unknown.any():
+            numbers[unknown] = self._find_rows(states[unknown])
         return numbers
 
-    def _find_row(self, state: int) -> int:
-        """The row of a state whose row is not known yet; notes it in `row_of`."""
+    def _find_rows(self, states: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The rows of states whose rows are not known yet, [n]; notes them in `row_of`."""
         raise NotImplementedError  # of a mask that knows each state's row from the beginning
 
     @abstractmethod

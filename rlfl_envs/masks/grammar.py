@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,8 @@ class GrammarMask(TokenMask):
     wherever nothing else is. The budget is not kept in mind, for llguidance does not say how much is still needed; a
     completion may be cut off.
     """
+
+    _MOST_BEGINNINGS = 256  # a grammar may be made for each prompt
 
     def __init__(self, syntax: Grammar, tokenizer: Tokenizer, min_tokens: int) -> None:
         """Prepares the vocabulary for llguidance.
@@ -74,16 +77,20 @@ class GrammarMask(TokenMask):
 
     def next_state(self, state: int, token: int) -> int:
         """Moves the episode's matcher on."""
-        self._matchers[state].consume_token(token)
-        self._histories[state][1].append(token)
+        self._consume(state, token)
         self.row_of[state] = -1
         return state
 
     def next_states(self, states: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """Moves matchers on."""
         for state, token in zip(states.tolist(), tokens.tolist(), strict=True):
-            self.next_state(state, token)
+            self._consume(state, token)
+        self.row_of[states] = -1
         return states
+
+    def _consume(self, state: int, token: int) -> None:
+        self._matchers[state].consume_token(token)
+        self._histories[state][1].append(token)
 
     def keep(self, states: NDArray[np.int64]) -> NDArray[np.int64]:
         """Frees the places of all others."""
@@ -92,34 +99,42 @@ class GrammarMask(TokenMask):
         self._free = np.flatnonzero(is_free).tolist()
         return super().keep(states)
 
-    def _find_row(self, state: int) -> int:
-        matcher = self._matchers[state]
-        words = np.zeros(-(-self._tokenizer.vocab_size // 32), dtype=np.int32)
-        if not matcher.is_stopped():
-            matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
-        bits = words.view(np.uint8)[: len(self._ordinary)] & self._ordinary
-        is_end = matcher.is_accepting() and len(self._histories[state][1]) >= self._min_tokens
-        may_end = bool(is_end or not bits.any())
-        self.row_of[state] = number = self.table.number(
-            bits.tobytes() + bytes([may_end]), lambda: self._row(bits, may_end)
+    def _find_rows(self, states: NDArray[np.int64]) -> NDArray[np.int32]:
+        places = states.tolist()
+        words = np.zeros((len(places), -(-self._tokenizer.vocab_size // 32)), dtype=np.int32)
+        address, stride = words.ctypes.data, words.strides[0]
+        for i, place in enumerate(places):
+            if not self._matchers[place].is_stopped():
+                self._matchers[place].unsafe_compute_mask_ptr(address + i * stride, stride)
+        bits = words.view(np.uint8)[:, : len(self._ordinary)] & self._ordinary
+        may_end = ~bits.any(axis=1)
+        for i, place in enumerate(places):
+            if len(self._histories[place][1]) >= self._min_tokens and self._matchers[place].is_accepting():
+                may_end[i] = True
+        keys = np.column_stack([bits, may_end])
+        self.row_of[states] = numbers = np.array(
+            [self.table.number(key.tobytes(), partial(self._row, key)) for key in keys], dtype=np.int32
         )
-        return number
+        return numbers
 
-    def _row(self, bits: NDArray[np.uint8], may_end: bool) -> NDArray[np.int8]:
-        row = np.unpackbits(bits, count=self._tokenizer.vocab_size, bitorder="little").view(np.int8)
-        row[self._eos_ids] = may_end
+    def _row(self, key: NDArray[np.uint8]) -> NDArray[np.int8]:
+        row = np.unpackbits(key[:-1], count=self._tokenizer.vocab_size, bitorder="little").view(np.int8)
+        row[self._eos_ids] = key[-1]
         return row
 
     def _matcher(self, grammar: str) -> LLMatcher:
         """A matcher at the beginning of what a grammar derives."""
         from llguidance import LLMatcher
 
-        if grammar not in self._beginnings:
+        matcher = self._beginnings.get(grammar)
+        if matcher is None:
             matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
             if matcher.is_error():
                 raise ConfigError(f"mask='syntax' cannot be had: the grammar is wrong ({matcher.get_error()}).")
+            if len(self._beginnings) == self._MOST_BEGINNINGS:
+                del self._beginnings[next(iter(self._beginnings))]  # the oldest
             self._beginnings[grammar] = matcher
-        return self._beginnings[grammar].deep_copy()
+        return matcher.deep_copy()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out what cannot be pickled."""

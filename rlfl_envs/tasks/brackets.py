@@ -149,7 +149,7 @@ class Brackets(Task):
         """Returns the prompt of each key, uint64 [n]."""
         codes, sizes, data = self._draw(keys)
         texts = ["".join([_CHARACTERS[code] for code in row[:size]]) for row, size in zip(codes, sizes, strict=True)]
-        return [Prompt(text, self._due(row)) for text, row in zip(texts, data, strict=True)]
+        return [Prompt(text, due) for text, due in zip(texts, self.start_states(data), strict=True)]
 
     def _draw(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.void]]:
         """Draws a prompt of the split for each key, attempt after attempt.
@@ -193,9 +193,10 @@ class Brackets(Task):
             height += np.where(is_there, np.where(opens, 1, -1), 0)
         return codes, sizes, data
 
-    def _due(self, row: np.void) -> str:
-        """The closing brackets due, the next one first."""
-        return "".join([CLOSING[kind] for kind in row["stack"][: row["height"]][::-1]])
+    def start_states(self, data: NDArray[np.void]) -> list[str]:
+        """The automaton's first states: each prompt's closing brackets due, the next one first."""
+        stacks = zip(data["stack"].tolist(), data["height"].tolist(), strict=True)
+        return ["".join([CLOSING[kind] for kind in stack[:height][::-1]]) for stack, height in stacks]
 
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts any beginning of a Dyck word, at most `length` long and `depth` deep, that leaves a bracket open."""
@@ -238,17 +239,13 @@ class Brackets(Task):
             row["stack"][: len(prompt.data)] = [CLOSING.index(bracket) for bracket in reversed(prompt.data)]
         return np.stack([self.encode_prompt(prompt) for prompt in prompts]), data
 
-    def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
-        """The automaton's first states."""
-        return [self._due(row) for row in data]
-
     def evaluate_arrays(
         self, data: NDArray[np.void], completions: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> OutcomeArrays:
         """Judges token ids, [n, C]: the automaton's `read`, for all rows at once."""
         if not self._is_character:
             texts = self.tokenizer.decode_rows(completions, lengths)
-            prompts = [Prompt("", self._due(row)) for row in data]
+            prompts = [Prompt("", due) for due in self.start_states(data)]
             return OutcomeArrays.of(self.evaluate(prompts, texts), self.part_names)
         n, stack, height = np.arange(len(data)), data["stack"].copy(), data["height"].copy()
         lowest, is_wrong = height.copy(), np.zeros(len(data), dtype=np.bool_)

@@ -129,6 +129,7 @@ class TokenVectorEnv(NextTokens):
         self._is_eos = np.zeros(vocab_size, dtype=np.bool_)
         self._is_eos[list(self.tokenizer.eos_ids)] = True
         self._batch: ArrayTask = self.task if isinstance(self.task, ArrayTask) else TextBatch(self.task)
+        self._array_starts = self.task if isinstance(self.task, ArrayStarts) else None
 
         n = self.num_envs
         self._streams = np.zeros(n, dtype=np.uint64)
@@ -209,8 +210,9 @@ class TokenVectorEnv(NextTokens):
             self._bank.forget()
         if "prompt" in options:
             texts = check_prompts(options["prompt"], self.num_envs)
-            prompts = [self.task.parse_prompt(texts[row]) for row in rows.tolist()]
-            self._begin(rows, *self._batch.arrays_from_prompts(prompts))
+            asked = [texts[row] for row in rows.tolist()]
+            read = {text: self.task.parse_prompt(text) for text in dict.fromkeys(asked)}  # a group's is read once
+            self._begin(rows, *self._batch.arrays_from_prompts([read[text] for text in asked]))
         else:
             self._begin_next(rows)
         self._print_if_human()
@@ -249,8 +251,8 @@ class TokenVectorEnv(NextTokens):
 
     def _mask_starts(self, mask: TokenMask, rows: NDArray[np.intp]) -> list[int]:
         """Where the mask begins for each row's prompt."""
-        if isinstance(self.task, ArrayStarts):
-            return [*map(mask.start_at, self.task.start_states(self._data[rows]))]
+        if self._array_starts is not None:
+            return [*map(mask.start_at, self._array_starts.start_states(self._data[rows]))]
         return [mask.start(self.prompt(row)) for row in rows.tolist()]
 
     # --- step ------------------------------------------------------------------------------------------------------

@@ -35,6 +35,64 @@ def test_policy_loss_ignores_padding_even_where_it_is_wild() -> None:
     assert log_probs.grad.tolist() == [[pytest.approx(-math.exp(0.1)), 0.0]]
 
 
+def test_clip_higher_by_hand() -> None:
+    """Between 1 + c and the higher bound a ratio is still rewarded; the lower bound stays; what is beyond counts."""
+    ratios, advantages = torch.tensor([[1.5, 1.25, 0.7, 0.9]]), torch.tensor([[1.0, 1.0, -1.0, -1.0]])
+    everything = torch.ones(1, 4, dtype=torch.bool)
+    found = losses.clipped_policy_loss(
+        ratios.log(), torch.zeros(1, 4), advantages, everything, 0.2, clip_range_high=0.3
+    )
+    assert found.loss == pytest.approx((-1.3 - 1.25 + 0.8 + 0.9) / 4)
+    assert found.clip_fraction == pytest.approx(2 / 4)
+    plain = losses.clipped_policy_loss(ratios.log(), torch.zeros(1, 4), advantages, everything, 0.2)
+    assert plain.loss == pytest.approx((-1.2 - 1.2 + 0.8 + 0.9) / 4)
+
+
+def test_dual_clip_by_hand() -> None:
+    """A ratio of 10 that should fall weighs 3 and has no gradient; one that should rise is clipped as ever."""
+    log_probs = torch.tensor([[10.0, 2.0, 10.0]]).log().requires_grad_()
+    advantages = torch.tensor([[-2.0, -2.0, 2.0]])
+    found = losses.clipped_policy_loss(
+        log_probs, torch.zeros(1, 3), advantages, torch.ones(1, 3, dtype=torch.bool), 0.2, dual_clip=3.0
+    )
+    assert found.loss.item() == pytest.approx((2 * 3 + 2 * 2 - 2 * 1.2) / 3)
+    found.loss.backward()
+    assert log_probs.grad is not None
+    assert log_probs.grad.tolist() == [[0.0, pytest.approx(4 / 3), 0.0]]
+
+
+def test_leading_tokens_by_hand() -> None:
+    """By hand the covariances are 2 (likely and good), 0, 2 (unlikely and bad), -4 and 6; a padded token has none."""
+    log_probs = torch.tensor([[-1.0, -2.0, -3.0], [0.0, -4.0, 9.0]])
+    advantages = torch.tensor([[2.0, 5.0, -2.0], [-2.0, -3.0, 9.0]])
+    active = torch.tensor([[True, True, True], [True, True, False]])
+    covariance = torch.tensor([2.0, 0.0, 2.0, -4.0, 6.0])
+    assert [float(values[active].mean()) for values in (log_probs, advantages)] == [-2.0, 0.0]
+    centred = (log_probs[active] + 2) * advantages[active]
+    assert centred.tolist() == covariance.tolist()
+    for share, count in ((0.1, 1), (0.2, 1), (0.6, 3), (1.0, 5)):
+        found = losses.leading_tokens(log_probs, advantages, active, share)
+        assert found.sum() == count
+        assert not found[1, 2]
+        assert found[1, 1]  # of the highest covariance
+    assert losses.leading_tokens(log_probs, advantages, active, 0.6).tolist() == [
+        [True, False, True],
+        [False, True, False],
+    ]
+
+
+def test_kl_cov_penalty_by_hand() -> None:
+    """|log r| of the leading tokens over all active ones, whichever way they moved."""
+    log_probs = torch.tensor([[0.5, -0.3, 9.0], [0.2, 0.0, 0.0]], requires_grad=True)
+    leading = torch.tensor([[True, True, False], [False, True, False]])
+    active = torch.tensor([[True, True, True], [True, True, False]])
+    found = losses.kl_cov_penalty(log_probs, torch.zeros(2, 3), leading, active)
+    assert found.item() == pytest.approx(0.8 / 5)
+    found.backward()
+    assert log_probs.grad is not None
+    assert log_probs.grad[0].tolist() == pytest.approx([0.2, -0.2, 0])
+
+
 def test_value_loss_by_hand() -> None:
     """Old value 0, clip 0.2: a value of 1 against return 1 still pays for its clipped self."""
     found = losses.clipped_value_loss(
@@ -64,6 +122,16 @@ def test_batch_entropy_by_hand() -> None:
     collapsed = losses.entropies(sure[:1].expand(2, 1, 2), torch.ones(2, 1, dtype=torch.bool))
     assert collapsed.batch == pytest.approx(0, abs=1e-6)
     assert collapsed.batch_max_action == pytest.approx(1.0)
+
+
+def test_information_by_hand() -> None:
+    """The bits by which prompts tell tokens apart, position by position: all, none, some; 0 where nothing is active."""
+    sure, even = [[1.0, 1e-12], [1e-12, 1.0]], [[0.5, 0.5], [0.5, 0.5]]
+    dist = torch.tensor([sure, even, [[0.9, 0.1], [0.1, 0.9]], even]).transpose(0, 1).log()
+    active = torch.tensor([[True, True, True, False]] * 2)
+    some = math.log(2) + 0.9 * math.log(0.9) + 0.1 * math.log(0.1)
+    found = losses.entropies(dist, active).information
+    assert found.tolist() == pytest.approx([math.log(2), 0, some, 0], abs=1e-6)
 
 
 def test_batch_entropy_averages_positions_by_their_active_rows() -> None:

@@ -31,7 +31,7 @@ def batch(completions: list[str], successes: list[bool], prompts: list[str]) -> 
         is_success=torch.tensor(successes),
     )
     zeros = torch.zeros(tokens.shape)
-    return Batch(rollout, zeros, zeros, zeros)
+    return Batch(rollout, zeros, zeros, zeros, zeros > 0)
 
 
 DIFFERENT = ["abab", "bbbb", "cdcd", "ddaa"]

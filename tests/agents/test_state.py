@@ -18,6 +18,7 @@ from rlfl_agents.learn.schedules import Coefficient, KLController
 from rlfl_agents.ppo import train
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect
+from rlfl_agents.rollout.sampler import Sampler
 from rlfl_agents.run import checkpoint
 from rlfl_agents.run.metrics import read_metrics
 from rlfl_agents.run.state import TrainState
@@ -49,6 +50,7 @@ def fresh(seed: int) -> TrainState:
         model,
         optimizer,
         envs,
+        Sampler(CONFIG, envs.task),
         torch.Generator().manual_seed(seed),
         KLController(0.1, 6.0, 100),
         Coefficient(0.1, target=0.2),

@@ -12,6 +12,7 @@ import torch
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.environments import make_envs
 from rlfl_agents.learn import losses
+from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
 from rlfl_agents.rollout.collect import collect
 from rlfl_agents.rollout.tries import NONE_WRONG, Candidates, choose, draw_candidates
@@ -92,6 +93,7 @@ def test_the_first_right_token_is_taken() -> None:
     chosen = choose(Candidates(tokens, log_dist, torch.zeros(3)), envs)
     assert chosen.tokens.tolist() == [a, a, a]
     assert chosen.is_right.tolist() == [True, False, True]
+    assert chosen.is_first.tolist() == [False, False, True]
     assert chosen.wrong.tolist() == [b, a, NONE_WRONG]
     assert chosen.log_probs.tolist() == log_dist[:, a].tolist()
 
@@ -120,6 +122,20 @@ def test_a_rollout_goes_on_with_right_tokens(env_id: str) -> None:
         dist, _ = policy(rollout.prompts, rollout.completions, rollout.masks)
     found = losses.gather_log_probs(dist, rollout.completions)
     torch.testing.assert_close(found[rollout.active], rollout.log_probs[rollout.active], atol=2e-5, rtol=1e-4)
+
+
+def test_a_success_at_the_first_try_is_what_one_draw_would_have_been() -> None:
+    """As often as the same policy succeeds when a single token is drawn at each state; of successes alone."""
+    envs = tokens_envs(2048, alphabet="ab", length=2)
+    policy = small_policy(envs, scale=2.0, value="none")
+    settings: dict[str, Any] = {"seed": 3, "prompts": ["ab"] * 2048}
+    tried = collect(policy, envs, torch.Generator().manual_seed(0), tries=16, random_tries=8, **settings)
+    drawn = collect(policy, envs, torch.Generator().manual_seed(1), **settings)
+    assert not (tried.is_first_try & ~tried.is_success).any()
+    assert drawn.is_first_try.equal(drawn.is_success)
+    share = float(drawn.is_success.float().mean())
+    assert 0.002 < share < 0.5 * float(tried.is_success.float().mean())
+    assert float(tried.is_first_try.float().mean()) == pytest.approx(share, abs=0.03)  # four standard errors
 
 
 def test_two_processes_try_what_one_would() -> None:
@@ -152,6 +168,17 @@ def test_a_run_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
         torch.testing.assert_close(one["model"][weight], two["model"][weight])
 
 
+def test_a_run_that_needs_its_vocabulary_goes_on_and_is_evaluated(tmp_path: Path) -> None:
+    """With numbers that the default vocabulary has no tokens for, and rewards that the environment pays."""
+    kwargs = {"vocabulary": "characters", "max_operand": 500, "max_value": 999, "rewards": "tokens"}
+    settings = TRIES | {"env_id": "rlfl/ArithmeticAnswer-v0", "env_kwargs": kwargs, "eval_every": 0}
+    train(small_config(**settings, total_samples=32), tmp_path, quiet=True)
+    train(small_config(**settings, total_samples=64), tmp_path, resume=True, quiet=True)
+    loaded = load_policy(tmp_path, None, {}, device="cpu")
+    assert loaded.envs.task.config.vocabulary == "characters"
+    assert loaded.envs.task.config.max_operand == 500
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -173,13 +200,3 @@ def test_a_task_that_cannot_judge_is_refused() -> None:
     config = PPOConfig(env_id="rlfl/Sentiment-v0", env_kwargs={"rewards": "tokens"}, advantage="tries", tries=2)
     with pytest.raises(ConfigError, match="Sentiment, which cannot judge single tokens"):
         make_envs(config.env_id, 2, **config.env_kwargs)
-
-
-def test_levels_are_played_by_weight() -> None:
-    """Prompts of a level with all the weight are of that level; another rollout without weights plays the whole."""
-    envs = make_envs("rlfl/ArithmeticSteps-v0", 32)
-    policy = small_policy(envs)
-    collect(policy, envs, torch.Generator().manual_seed(0), seed=1, level_weights=(0, 1, 0, 0, 0))
-    assert {len(prompt.text) for prompt in envs.prompts} <= {4, 5, 6}
-    collect(policy, envs, torch.Generator().manual_seed(0), seed=1)
-    assert max(len(prompt.text) for prompt in envs.prompts) > 6

@@ -230,6 +230,7 @@ def test_every_id_says_what_its_arguments_load(env_id: str) -> None:
     """A vocabulary of its own loads nothing, any other does; its own defaults load nothing."""
     config = task_class(_task_of(env_id)).Config
     assert arguments_that_load(env_id, {"vocabulary": "some/where"}) == ["vocabulary"]
+    assert arguments_that_load(env_id, {"rewards": "tokens", "text_infos": False}) == []  # of environments
     defaults = {each.name: each.default for each in dataclasses.fields(config)}
     assert config.files.keys() <= defaults.keys()
     assert arguments_that_load(env_id, defaults) == []

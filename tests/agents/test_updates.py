@@ -56,8 +56,8 @@ def policy_losses(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, float]]
     kept = []
     real = losses.clipped_policy_loss
 
-    def keeping(log_probs: Tensor, old_log_probs: Tensor, *args: Any) -> losses.PolicyLoss:
-        found = real(log_probs, old_log_probs, *args)
+    def keeping(log_probs: Tensor, old_log_probs: Tensor, *args: Any, **kwargs: Any) -> losses.PolicyLoss:
+        found = real(log_probs, old_log_probs, *args, **kwargs)
         kept.append((old_log_probs, float(found.approx_kl)))
         return found
 
@@ -250,6 +250,20 @@ def test_each_loss_has_its_own_clip(tmp_path: Path) -> None:
     at_zero = 0.5 * (policy_held["reward"][0] ** 2 + policy_held["reward_std"][0] ** 2)
     assert policy_held["value_loss"][0] < 0.98 * at_zero
     assert value_held["value_loss"][0] > 0.999 * at_zero
+
+
+def test_remedies_for_entropy_reach_the_loss(tmp_path: Path) -> None:
+    """A higher bound clips fewer tokens, a dual clip changes what is learned, and KL-Cov's term is in the loss."""
+    settings: dict[str, Any] = {"env_kwargs": THREE_LETTERS, "epochs": 4, "learning_rate": 0.01, "clip_range": 0.01}
+    plain = learn(tmp_path / "plain", **settings)
+    higher = learn(tmp_path / "higher", clip_range_high=100.0, **settings)
+    assert higher["clip_fraction"][0] < plain["clip_fraction"][0]
+    learn(tmp_path / "dual", dual_clip=1.001, **settings)
+    one, two = weights(tmp_path / "plain"), weights(tmp_path / "dual")
+    assert any(not torch.equal(one[name], two[name]) for name in one)
+    held = learn(tmp_path / "held", kl_cov=0.5, kl_cov_coef=10.0, **settings)
+    assert plain["loss"] == pytest.approx(plain["policy_loss"])
+    assert held["loss"][0] > held["policy_loss"][0] + 0.1
 
 
 @pytest.mark.parametrize("critic", ["shared", "separate"])

@@ -88,7 +88,7 @@ def test_every_result_belongs_to_a_variant(example: Callable[[str], ModuleType])
     [
         ("confirm", "rlfl/Arithmetic-v0"),
         ("confirm", "rlfl/ArithmeticAnswer-v0"),
-        ("nothing", "rlfl/ArithmeticSteps-v0"),
+        ("nothing-sampled", "rlfl/ArithmeticSteps-v0"),
         ("steps-confirm", "rlfl/ArithmeticSteps-v0"),
     ],
 )

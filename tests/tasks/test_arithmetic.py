@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlfl_envs import ConfigError, Outcome, OutcomeArrays, Prompt, PromptError, Task, load_task
+from rlfl_envs import ConfigError, KindTask, Outcome, OutcomeArrays, Prompt, PromptError, Task, load_task
 from tests.settings import ANSWER, GIVEN, STEPS, sweep
 
 MALFORMED = Outcome(2 / (1 + math.exp(50)), False, {"error": 500.0, "steps_correct": 0.0, "well_formed": 0.0}, "")
@@ -760,3 +760,16 @@ def test_arrays_from_keys_are_the_prompts(name: str) -> None:
     expected_columns, expected_data = task.arrays_from_prompts(prompts)
     np.testing.assert_array_equal(columns, expected_columns)
     np.testing.assert_array_equal(data, expected_data)
+
+
+@pytest.mark.parametrize("env_id", ["rlfl/Arithmetic-v0", "rlfl/ArithmeticSteps-v0", "rlfl/ArithmeticAnswer-v0"])
+def test_kinds_are_told_by_operands(env_id: str) -> None:
+    """Of the expression, whatever of the derivation is in the prompt; each kind has a name, and no prompt has none."""
+    task = load_task(env_id, operators="+*")
+    assert isinstance(task, KindTask)
+    assert list(task.kinds) == ["2 operands", "3 operands", "4 operands", "5 operands"]
+    rng = np.random.default_rng(0)
+    prompts = [*task.sample_prompts(rng, 50), *task.at_level(0).sample_prompts(rng, 5)]
+    due = [len(re.split(r"[+*]", prompt.text.partition("=")[0])) for prompt in prompts]
+    assert [int(task.kinds[kind][0]) for kind in task.kinds_of(prompts).tolist()] == due
+    assert {2, 5} <= set(due)

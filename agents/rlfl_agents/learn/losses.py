@@ -18,6 +18,7 @@ micro-batches (`Share`) and processes are averaged over before the entropy is ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -35,6 +36,8 @@ __all__ = [
     "entropies",
     "entropies_of_summary",
     "gather_log_probs",
+    "kl_cov_penalty",
+    "leading_tokens",
     "masked_mean",
     "sequence_kl",
     "tries_loss",
@@ -67,11 +70,14 @@ class Entropies(NamedTuple):
         token: Token entropy, nats.
         batch: Batch entropy, nats.
         batch_max_action: The largest entry of p̄, in (0, 1], of the same mean over positions; no gradient.
+        information: Float [T], the mutual information of prompt and token at each position, nats: the entropy of p̄
+            there, less the mean entropy of the distributions that it averages; 0 where none is active; no gradient.
     """
 
     token: Tensor
     batch: Tensor
     batch_max_action: Tensor
+    information: Tensor
 
 
 def masked_mean(values: Tensor, active: Tensor, sum_across: SumAcross = _identity) -> Tensor:
@@ -103,11 +109,18 @@ def clipped_policy_loss(
     active: Tensor,
     clip_range: float,
     sum_across: SumAcross = _identity,
+    *,
+    clip_range_high: float | None = None,
+    dual_clip: float | None = None,
 ) -> PolicyLoss:
     """PPO's clipped surrogate: mean of max(-A r, -A clip(r, 1 - c, 1 + c)), r = exp(log_probs - old_log_probs).
 
     Source: Schulman et al. 2017, arXiv 1707.06347, eq. 7. `approx_kl` is the mean of (r - 1) - log r, which estimates
     KL(old || new) without bias and is never negative (http://joschu.net/blog/kl-approx.html, k3).
+
+    Two changes are on request. Clip-higher (DAPO, Yu et al. 2025, arXiv 2503.14476) gives the upper bound a c of its
+    own, so that unlikely tokens may rise further. Dual-clip (Ye et al. 2020, arXiv 1912.09729) bounds the loss of a
+    token with A < 0 by -A d: else a ratio far above 1 would weigh without limit.
 
     Args:
         log_probs: Float [B, T], of the chosen tokens under the present policy.
@@ -116,18 +129,56 @@ def clipped_policy_loss(
         active: Bool [B, T].
         clip_range: c > 0.
         sum_across: See the module's docstring.
+        clip_range_high: The c of the upper bound, > 0; `clip_range` where None.
+        dual_clip: d > 1; no bound where None.
     """
+    low, high = 1 - clip_range, 1 + (clip_range if clip_range_high is None else clip_range_high)
     log_ratio = torch.where(active, log_probs - old_log_probs, 0.0)
     ratio = log_ratio.exp()
-    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
-    loss = masked_mean(torch.maximum(-advantages * ratio, -advantages * clipped), active, sum_across)
+    terms = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(low, high))
+    if dual_clip is not None:
+        terms = torch.where(advantages < 0, torch.minimum(terms, -advantages * dual_clip), terms)
+    loss = masked_mean(terms, active, sum_across)
     with torch.no_grad():
         return PolicyLoss(
             loss,
             masked_mean(ratio, active, sum_across),
-            masked_mean(((ratio - 1).abs() > clip_range).to(ratio.dtype), active, sum_across),
+            masked_mean(((ratio < low) | (ratio > high)).to(ratio.dtype), active, sum_across),
             masked_mean(torch.expm1(log_ratio) - log_ratio, active, sum_across),
         )
+
+
+def leading_tokens(log_probs: Tensor, advantages: Tensor, active: Tensor, share: float) -> Tensor:
+    """The tokens that make the policy surer fastest: bool [B, T], True for the `share` of highest covariance.
+
+    A token's covariance is (log p - mean log p) (A - mean A). Where it is high, a likely token is about to become
+    likelier: few tokens take most of the entropy away.
+    Source: KL-Cov, Cui et al. 2025, arXiv 2505.22617. There it is that of a minibatch; here of a rollout, with
+    the log-probabilities that it was sampled with.
+
+    Args:
+        log_probs: Float [B, T], of the chosen tokens.
+        advantages: Float [B, T].
+        active: Bool [B, T], at least one True.
+        share: Of the active tokens, in (0, 1]; rounded up.
+    """
+    chosen = [values[active] - values[active].mean() for values in (log_probs, advantages)]
+    covariance = chosen[0] * chosen[1]
+    count = math.ceil(share * len(covariance))
+    found = torch.zeros_like(active)
+    found[active] = torch.zeros_like(covariance, dtype=torch.bool).index_fill(0, covariance.topk(count).indices, True)
+    return found
+
+
+def kl_cov_penalty(
+    log_probs: Tensor, old_log_probs: Tensor, leading: Tensor, active: Tensor, sum_across: SumAcross = _identity
+) -> Tensor:
+    """KL-Cov's penalty: |log r| of the leading tokens, summed, over the number of all active ones.
+
+    All tensors [B, T], `leading` from `leading_tokens`; returns a scalar.
+    """
+    moved = torch.where(leading & active, (log_probs - old_log_probs).abs(), 0.0)
+    return masked_mean(moved, active, sum_across)
 
 
 def clipped_value_loss(
@@ -199,7 +250,7 @@ class Share(NamedTuple):
     """What a micro-batch is a part of.
 
     Attributes:
-        whole: The summary of the whole minibatch's own rows; only `probs` and `counts` are read.
+        whole: The summary of the whole minibatch's own rows; its log-probabilities are not read.
         weight: The micro-batch's share of the minibatch, in (0, 1]: what its loss is multiplied with.
     """
 
@@ -219,12 +270,14 @@ def entropies_of_summary(
         share: If given, batch entropy is that of the whole minibatch, with the gradient of the rows' own share, over
             their weight: the weighted sum of the micro-batches' gradients is then exactly that of the minibatch.
     """
-    counts = sum_across(summary.counts.sum(dim=0))  # [T]
-    token = sum_across((summary.entropy * summary.counts).sum()) / counts.sum().clamp(min=1)
-    probs, count = sum_across(summary.probs), counts
+    count, probs = sum_across(summary.counts.sum(dim=0)), sum_across(summary.probs)  # [T], [T, V]
+    tokens = sum_across((summary.entropy * summary.counts).sum(dim=0))  # [T], each row's entropy, summed
+    token = tokens.sum() / count.sum().clamp(min=1)
     if share is not None:
-        count = sum_across(share.whole.counts.sum(dim=0))
-        probs = sum_across(share.whole.probs) + (probs - probs.detach()) / share.weight
+        whole = share.whole
+        count = sum_across(whole.counts.sum(dim=0))
+        tokens = sum_across((whole.entropy * whole.counts).sum(dim=0))
+        probs = sum_across(whole.probs) + (probs - probs.detach()) / share.weight
     batch_dist = probs / count.clamp(min=1)[:, None]  # p̄, [T, V]
     per_position = -(batch_dist * (batch_dist + 1e-9).log()).sum(dim=-1)
     weights = count / count.sum().clamp(min=1)
@@ -232,7 +285,9 @@ def entropies_of_summary(
         last = int(count.detach().nonzero().max()) if bool(count.any()) else 0
         weights = torch.nn.functional.one_hot(torch.tensor(last, device=count.device), len(count)).to(count.dtype)
     largest = batch_dist.detach().amax(dim=-1)
-    return Entropies(token, (per_position * weights).sum(), (largest * weights.detach()).sum())
+    information = (per_position - tokens / count.clamp(min=1)).detach()
+    batch = (per_position * weights).sum()
+    return Entropies(token, batch, (largest * weights.detach()).sum(), information)
 
 
 def sequence_kl(log_probs: Tensor, ref_log_probs: Tensor, active: Tensor) -> Tensor:

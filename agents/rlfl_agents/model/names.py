@@ -29,6 +29,7 @@ from rlfl_envs import (
     ConfigError,
     Tokenizer,
     TokenVectorEnv,
+    arguments_that_load,
     cache_folder,
     check_hub,
     check_type,
@@ -129,10 +130,10 @@ def with_own_vocabulary(env_id: str, env_kwargs: Mapping[str, Any], folder: Path
     The folder or name that training took it from may be gone, or mean another one elsewhere: an export says ".".
     """
     named = env_kwargs.get("vocabulary")
-    others = {name: value for name, value in env_kwargs.items() if name != "vocabulary"}
-    if named is None or not (folder / "tokenizer.json").exists() or named in load_task(env_id, **others).vocabularies():
-        return dict(env_kwargs)
-    return {**others, "vocabulary": str(folder)}
+    is_from_elsewhere = named is not None and bool(arguments_that_load(env_id, {"vocabulary": named}))
+    if is_from_elsewhere and (folder / "tokenizer.json").exists():
+        return {**env_kwargs, "vocabulary": str(folder)}
+    return dict(env_kwargs)
 
 
 def _check_size(model: str, ours: Tokenizer, error: ConfigError) -> None:

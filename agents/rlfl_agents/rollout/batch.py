@@ -23,12 +23,14 @@ class Batch:
         ref_log_probs: Float32 [B, T], of the chosen tokens under the frozen reference; the rollout's own without one.
         advantages: Float32 [B, T]; 0 where not active.
         returns: Float32 [B, T], what the values should have been; 0 without a value head.
+        leading: Bool [B, T], the tokens that KL-Cov holds back.
     """
 
     rollout: Rollout
     ref_log_probs: Tensor
     advantages: Tensor
     returns: Tensor
+    leading: Tensor
 
     @property
     def ref_kl(self) -> Tensor:
@@ -38,7 +40,8 @@ class Batch:
     def take(self, groups: Tensor) -> Batch:
         """The part of the batch that belongs to these prompts, int64 [m] of 0..B/k-1."""
         rows = rows_of(groups, self.rollout.group_size)
-        return Batch(self.rollout.take(groups), self.ref_log_probs[rows], self.advantages[rows], self.returns[rows])
+        per_token = (self.ref_log_probs, self.advantages, self.returns, self.leading)
+        return Batch(self.rollout.take(groups), *(values[rows] for values in per_token))
 
 
 def compare(rollout: Rollout, ref_log_probs: Tensor, kl_coef: float, config: PPOConfig) -> Batch:
@@ -54,7 +57,7 @@ def compare(rollout: Rollout, ref_log_probs: Tensor, kl_coef: float, config: PPO
     rewards = rollout.rewards - kl_coef * torch.where(active, rollout.log_probs - ref_log_probs, 0.0)
     returns = torch.zeros_like(rollout.values)
     if config.advantage == "tries":  # compares nothing: each token was judged
-        return Batch(rollout, ref_log_probs, torch.zeros_like(rewards), returns)
+        return Batch(rollout, ref_log_probs, torch.zeros_like(rewards), returns, torch.zeros_like(active))
     if config.advantage == "gae":
         found, returns = advantages.gae(rewards, rollout.values, active, config.gamma, config.gae_lambda)
     else:
@@ -62,4 +65,7 @@ def compare(rollout: Rollout, ref_log_probs: Tensor, kl_coef: float, config: PPO
         found = baseline(rewards.sum(dim=1), config.group_size)[:, None] * active
     if config.whiten:
         found = advantages.whiten(found, active)
-    return Batch(rollout, ref_log_probs, found, returns)
+    leading = torch.zeros_like(active)
+    if config.kl_cov:
+        leading = losses.leading_tokens(rollout.log_probs, found, active, config.kl_cov)
+    return Batch(rollout, ref_log_probs, found, returns, leading)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.link import Link, MaskTable, Present
 from rlfl_agents.rollout.rollout import Rollout
-from rlfl_agents.rollout.tries import NONE_WRONG, choose, draw_candidates
+from rlfl_agents.rollout.tries import NONE_WRONG, Chosen, choose, draw_candidates
 from rlfl_envs import TokenVectorEnv
 
 __all__ = ["collect", "reference_log_probs"]
@@ -31,7 +30,6 @@ def collect(
     greedy: bool = False,
     tries: int | None = None,
     random_tries: int = 0,
-    level_weights: Sequence[float] = (),
     seed: int | None = None,
     process: tuple[int, int] = (0, 1),
     prompts: list[str] | None = None,
@@ -51,14 +49,13 @@ def collect(
         tries: How many tokens are drawn at each state and judged; the episode goes on with the first right one. The
             environments must end it where none is. None draws one and judges nothing.
         random_tries: How many of them are uniform over the legal tokens.
-        level_weights: How often prompts of each level are drawn; none for those of the whole task.
         seed: Seeds the environments first; None continues their streams.
         process: This process's index, and how many there are.
         prompts: B texts to play instead of drawn prompts.
     """
     device, clock = next(policy.parameters()).device, _Clock()
     rows, width, length = envs.num_envs, envs.prompt_length, envs.completion_length
-    observation, _ = envs.reset(seed=seed, options=_options(group_size, level_weights, prompts))
+    observation, _ = envs.reset(seed=seed, options=_options(group_size, prompts))
     clock.env()
     shared = torch.as_tensor(observation[::group_size, :width]).to(device)
     state = policy.start(shared, rows, keep_cache=length > 1, room=length - 1)
@@ -80,9 +77,10 @@ def collect(
                 tokens, log_prob, value = policy.sample(state, present.of(noise[t, :, 0]), legal, temperature, greedy)
             else:
                 candidates = draw_candidates(policy, state, noise[t], legal, temperature, random_tries)
-                tokens, log_prob, right, first_wrong = choose(candidates, envs)
-                state.pending, value = tokens[:, None], candidates.values
-                written.judge(t, live, right, first_wrong)
+                chosen = choose(candidates, envs)
+                tokens, log_prob, value = chosen.tokens, chosen.log_probs, candidates.values
+                state.pending = tokens[:, None]
+                written.judge(t, live, chosen)
             written.add(t, live, *(present.spread(each) for each in (tokens, log_prob, value)))
             active[:, t] = running
             fetched = link.fetch(written.completions[:, t])
@@ -102,7 +100,8 @@ def collect(
         **written.until(t + 1),
         active=torch.as_tensor(active[:, : t + 1]).to(device),
         rewards=torch.as_tensor(rewards[:, : t + 1]).to(device),
-        is_success=torch.as_tensor(infos["is_success"]).to(device),
+        is_success=(is_success := torch.as_tensor(infos["is_success"]).to(device)),
+        is_first_try=is_success & written.is_first_try,
         mask_table=masks.table,
         mask_rows=masks.rows(),
         parts=_parts(infos["reward_parts"], device),
@@ -112,11 +111,9 @@ def collect(
     )
 
 
-def _options(group_size: int, level_weights: Sequence[float], prompts: list[str] | None) -> dict[str, Any]:
+def _options(group_size: int, prompts: list[str] | None) -> dict[str, Any]:
     """What the environments are asked for: all is judged at the end, and masks are read as a table."""
     options: dict[str, Any] = {"group_size": group_size} if prompts is None else {"prompt": prompts}
-    if level_weights:
-        options["level_weights"] = list(level_weights)
     return options | {"judge_together": True, "action_mask": False}
 
 
@@ -136,13 +133,15 @@ class _Written:
         self.values = torch.zeros(rows, length, device=device)
         self.is_right = torch.zeros(rows, length, dtype=torch.bool, device=device)
         self.wrong = torch.full((rows, length), NONE_WRONG, dtype=torch.int64, device=device)
+        self.is_first_try = torch.ones(rows, dtype=torch.bool, device=device)  # whether so far
 
     def add(self, t: int, live: Tensor, tokens: Tensor, log_prob: Tensor, value: Tensor) -> None:
         self.completions[:, t] = torch.where(live, tokens, self._pad_id)
         self.log_probs[:, t], self.values[:, t] = log_prob * live, value * live
 
-    def judge(self, t: int, live: Tensor, right: Tensor, first_wrong: Tensor) -> None:
-        self.is_right[:, t], self.wrong[:, t] = right & live, torch.where(live, first_wrong, NONE_WRONG)
+    def judge(self, t: int, live: Tensor, chosen: Chosen) -> None:
+        self.is_right[:, t], self.wrong[:, t] = chosen.is_right & live, torch.where(live, chosen.wrong, NONE_WRONG)
+        self.is_first_try &= chosen.is_first | ~live
 
     def until(self, played: int) -> dict[str, Tensor]:
         names = ("completions", "log_probs", "values", "is_right", "wrong")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rlfl_agents.rollout.link import alike
-from rlfl_agents.rollout.rollout import PER_TOKEN, Rollout
+from rlfl_agents.rollout.rollout import PER_ROW, PER_TOKEN, Rollout
 
 __all__ = ["gathered", "gathered_columns", "is_on_cpu", "largest", "sum_across"]
 
@@ -30,7 +30,7 @@ def gathered(rollout: Rollout, accelerator: Accelerator) -> Rollout:
     """The rollout of all processes, in the order of their ranks, on every process."""
     if accelerator.num_processes == 1:
         return rollout
-    whole: dict[str, Any] = {name: accelerator.gather(getattr(rollout, name)) for name in ("prompts", "is_success")}
+    whole: dict[str, Any] = {name: accelerator.gather(getattr(rollout, name)) for name in ("prompts", *PER_ROW)}
     whole |= {name: gathered_columns(getattr(rollout, name), accelerator) for name in PER_TOKEN}
     whole["mask_table"], whole["mask_rows"] = _gathered_masks(rollout, accelerator)
     whole["parts"] = {name: accelerator.gather(part) for name, part in rollout.parts.items()}

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from rlfl_agents.model.masks import Masks
 
-__all__ = ["PER_TOKEN", "Rollout", "rows_of"]
+__all__ = ["PER_ROW", "PER_TOKEN", "Rollout", "rows_of"]
+
+PER_ROW = ("is_success", "is_first_try")
+"""The fields of a rollout that are [B]."""
 
 PER_TOKEN = ("completions", "active", "log_probs", "values", "rewards", "is_right", "wrong")
 """The fields of a rollout that are [B, T]."""
@@ -29,6 +32,7 @@ class Rollout:
         is_right: Bool [B, T], where a token was found that a success can follow; False where none was judged.
         wrong: Int64 [B, T], the first token drawn that none can follow, or `NONE_WRONG`; likewise.
         is_success: Bool [B].
+        is_first_try: Bool [B], the successes that took no second try at any state: what would have been one without.
         mask_table: Bool [R, V], True = legal: the different masks that were met.
         mask_rows: Int32 [B, T], each position's row of the table; [1, T] where all episodes have the same, [1, 1] where
             all positions have.
@@ -47,6 +51,7 @@ class Rollout:
     is_right: Tensor
     wrong: Tensor
     is_success: Tensor
+    is_first_try: Tensor
     mask_table: Tensor
     mask_rows: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
@@ -65,6 +70,17 @@ class Rollout:
         return self.rewards.sum(dim=1)
 
     @property
+    def solved(self) -> Tensor:
+        """Float32 [B/k], the share of each prompt's completions that are successes at the first try."""
+        return self.is_first_try.float().view(len(self.prompts), -1).mean(dim=1)
+
+    @property
+    def is_flat(self) -> Tensor:
+        """Bool [B/k], the groups whose completions all have the same return; none where k is 1."""
+        groups = self.episode_rewards.view(len(self.prompts), -1)
+        return (groups == groups[:, :1]).all(dim=1) & (self.group_size > 1)
+
+    @property
     def masks(self) -> Masks:
         """The table and its row numbers."""
         return Masks(self.mask_table, self.mask_rows)
@@ -72,7 +88,7 @@ class Rollout:
     def take(self, groups: Tensor) -> Rollout:
         """The part that belongs to these prompts, int64 [m] of 0..B/k-1, without texts and reward parts."""
         rows = rows_of(groups, self.group_size)
-        per_row = {name: getattr(self, name)[rows] for name in (*PER_TOKEN, "is_success")}
+        per_row = {name: getattr(self, name)[rows] for name in (*PER_TOKEN, *PER_ROW)}
         mask_rows = self.mask_rows if len(self.mask_rows) == 1 else self.mask_rows[rows]
         return replace(
             self, prompts=self.prompts[groups], mask_rows=mask_rows, parts={}, completion_texts=[], **per_row

@@ -37,12 +37,14 @@ class Chosen(NamedTuple):
         tokens: Int64 [B], the first right token; the first of all where none is right.
         log_probs: Float32 [B], the policy's, of these tokens.
         is_right: Bool [B].
+        is_first: Bool [B], whether the first of all was right.
         wrong: Int64 [B], the first wrong token, or `NONE_WRONG`.
     """
 
     tokens: Tensor
     log_probs: Tensor
     is_right: Tensor
+    is_first: Tensor
     wrong: Tensor
 
 
@@ -78,4 +80,4 @@ def choose(candidates: Candidates, envs: TokenVectorEnv) -> Chosen:
         right.all(dim=1, keepdim=True), NONE_WRONG
     )
     log_probs = log_dist.gather(1, taken.view(len(log_dist), -1))
-    return Chosen(taken[:, 0], log_probs.reshape(-1), right.any(dim=1), wrong[:, 0])
+    return Chosen(taken[:, 0], log_probs.reshape(-1), right.any(dim=1), right[:, 0], wrong[:, 0])

@@ -34,13 +34,15 @@ METRICS: dict[str, str] = {
     "reward": "mean return of an episode, without the KL penalty",
     "reward_std": "standard deviation of the returns",
     "success": "share of episodes with is_success",
+    "first_try": "share of episodes that succeed without a second try at any state; success where there are no tries",
+    "flat_groups": "share of groups whose completions all have the same return, and teach nothing; 0 without groups",
     "length": "mean completion tokens, EOS included",
     "distinct_1": "share of different tokens among all completion tokens of the rollout",
     "distinct_2": "share of different pairs among all pairs of adjacent completion tokens; 0 where there are none",
     "entropy": "mean over tokens of -sum_a p(a) log p(a), nats",
     "batch_entropy": "-sum_a p̄(a) log(p̄(a) + 1e-9), p̄ the mean distribution of the micro-batch, nats",
     "batch_max_action": "the largest entry of p̄, mean over positions: near 1 when every prompt gets the same answer",
-    "loss": "policy_loss + vf_coef value_loss - entropy_coef entropy - batch_entropy_coef batch_entropy",
+    "loss": "policy_loss + vf_coef value_loss - entropy_coef entropy - batch_entropy_coef batch_entropy (+ KL-Cov)",
     "policy_loss": 'mean of max(-A r, -A clip(r, 1-c, 1+c)); of -log p(right) - 0.3 log(1 - p(wrong)) for "tries"',
     "value_loss": "half the mean of max((v - R)^2, (v_clipped - R)^2)",
     "explained_variance": "1 - Var(R - v) / Var(R) over the rollout's tokens; 0 without a value head",
@@ -69,6 +71,8 @@ EVAL_METRICS: dict[str, str] = {
     "eval/unseen_success": "greedy success on the prompts whose novelty key training has not met",
     "eval/unseen_n": "how many prompts those are",
 }
+# Of positions from 1 on, so many have a column.
+_POSITIONS = 32
 CLOCK_METRICS: dict[str, str] = {
     "clock/minutes": "wall-clock minutes of training, evaluation and saving left out",
     "clock/sample": "seconds of this update spent choosing tokens",
@@ -87,9 +91,17 @@ class Sample(NamedTuple):
     is_success: bool
 
 
-def columns(part_names: Iterable[str]) -> list[str]:
-    """The columns of metrics.csv for a task with these reward parts."""
-    return [*METRICS, *(f"part/{name}" for name in part_names), *EVAL_METRICS, *CLOCK_METRICS]
+def columns(part_names: Iterable[str], strata: Iterable[str] = (), positions: int = 0) -> list[str]:
+    """The columns of metrics.csv.
+
+    Args:
+        part_names: The task's reward parts.
+        strata: Whose success is told apart, such as "level/0" and "kind/4 operands" (see sampler.py).
+        positions: How many a completion can have.
+    """
+    informed = (f"information/{position + 1}" for position in range(min(positions, _POSITIONS)))
+    parts = (f"part/{name}" for name in part_names)
+    return [*METRICS, *parts, *strata, *informed, *EVAL_METRICS, *CLOCK_METRICS]
 
 
 def read_metrics(run: Path) -> dict[str, list[float]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -20,10 +21,17 @@ _PANELS = (
     ("Entropy and batch entropy (nats)", (("entropy", "entropy", "--"), ("batch_entropy", "batch entropy", "-"))),
     ("KL to the reference (nats)", (("ref_kl", "ref_kl", "-"),)),
 )
+# Of one run alone: title, and how the names of its columns begin.
+_FAMILIES = (
+    ("Success by level and kind, training", ("level/", "kind/")),
+    ("Information by position (nats)", ("information/",)),
+)
 
 
 def plot_runs(runs: Sequence[Path], target: Path, labels: Sequence[str] | None = None) -> None:
     """Draws reward, success, entropies and reference KL over the completions sampled.
+
+    A run alone also shows success by level and kind, where it has them, and the information at each position.
 
     Args:
         runs: Run directories.
@@ -32,31 +40,47 @@ def plot_runs(runs: Sequence[Path], target: Path, labels: Sequence[str] | None =
     """
     names = list(labels) if labels else [run.resolve().name for run in runs]
     # Without pyplot, which would keep the figure and pick a backend for the whole process.
-    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure = Figure(figsize=(11 if len(runs) > 1 else 16, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 2).flatten()
+    axes = figure.subplots(2, 2 if len(runs) > 1 else 3).T.flatten()
     for i, run in enumerate(runs):
         metrics = read_metrics(run)
-        for axis, (_, lines) in zip(axes, _PANELS, strict=True):
+        for axis, (_, lines) in zip(axes, _PANELS, strict=False):
             for n, (column, label, style) in enumerate(lines):
-                points = [(x, y) for x, y in zip(metrics["samples"], metrics[column], strict=True) if not math.isnan(y)]
-                if points:
-                    # One run: a colour for each line. Several: a colour for each run, the second line dashed.
-                    alone = len(runs) == 1
-                    axis.plot(
-                        *zip(*points, strict=True),
-                        "-" if alone else style,
-                        color=f"C{n if alone else i}",
-                        label=label if alone else f"{names[i]}, {label}",
-                        linewidth=0.6 if len(points) > 500 else 1.5,
-                    )
-    for axis, (title, lines) in zip(axes, _PANELS, strict=True):
+                # One run: a colour for each line. Several: a colour for each run, the second line dashed.
+                if len(runs) == 1:
+                    _draw(axis, metrics, column, label, f"C{n}")
+                else:
+                    _draw(axis, metrics, column, f"{names[i]}, {label}", f"C{i}", style)
+        if len(runs) == 1:
+            for axis, (_, beginnings) in zip(axes[len(_PANELS) :], _FAMILIES, strict=True):
+                columns = [column for column in metrics if column.startswith(beginnings)]
+                for n, column in enumerate(columns):
+                    colour = f"C{n}" if len(columns) <= 10 else (n / len(columns), 0.3, 1 - n / len(columns))
+                    _draw(axis, metrics, column, column.partition("/")[2], colour)
+    for axis, (title, _) in zip(axes, (*_PANELS, *_FAMILIES), strict=False):
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("completions sampled", fontsize=9)
         axis.grid(alpha=0.3)
-        if axis.lines and (len(runs) > 1 or len(lines) > 1):
-            axis.legend(fontsize=8)
+        axis.set_visible(bool(axis.lines))
+        if len(axis.lines) > 1:
+            axis.legend(fontsize=8, ncols=1 + len(axis.lines) // 9)
     if len(runs) == 1:
         figure.suptitle(names[0], fontsize=11)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=130)
+
+
+def _draw(
+    axis: Axes,
+    metrics: Mapping[str, Sequence[float]],
+    column: str,
+    label: str,
+    colour: str | tuple[float, float, float],
+    style: str = "-",
+) -> None:
+    """Draws one column over the completions sampled, where it has values."""
+    points = [(x, y) for x, y in zip(metrics["samples"], metrics[column], strict=True) if not math.isnan(y)]
+    if points:
+        width = 0.6 if len(points) > 500 else 1.5
+        axis.plot(*zip(*points, strict=True), style, color=colour, label=label, linewidth=width)

@@ -26,6 +26,8 @@ def batch_metrics(batch: Batch) -> dict[str, float]:
         "reward": float(rewards.mean()),
         "reward_std": float(rewards.std(correction=0)),
         "success": float(rollout.is_success.float().mean()),
+        "first_try": float(rollout.is_first_try.float().mean()),
+        "flat_groups": float(rollout.is_flat.float().mean()),
         "length": float(active.sum() / len(active)),
         "distinct_1": distinct(rollout.completions, active, 1),
         "distinct_2": distinct(rollout.completions, active, 2),

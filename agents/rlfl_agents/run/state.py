@@ -16,6 +16,7 @@ from torch import nn
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn.schedules import Coefficient, KLController, scheduled
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.rollout.sampler import Sampler
 from rlfl_agents.run.seen import SeenKeys
 from rlfl_envs import ConfigError, TokenVectorEnv
 
@@ -40,6 +41,7 @@ class TrainState:
         model: The policy, as `accelerator` has wrapped it.
         optimizer: Its optimiser.
         envs: The training environments; their prompt streams are state.
+        sampler: What chooses which prompts are played.
         generator: The source of sampling noise and of the order of minibatches, in the same state on every process.
         kl: The weight of the reference KL.
         entropy_coef: The weight of token entropy.
@@ -54,6 +56,7 @@ class TrainState:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     envs: TokenVectorEnv
+    sampler: Sampler
     generator: torch.Generator
     kl: KLController
     entropy_coef: Coefficient
@@ -117,6 +120,7 @@ class TrainState:
             "entropy_coef": self.entropy_coef.state(),
             "batch_entropy_coef": self.batch_entropy_coef.state(),
             "envs": self.accelerator.gather_for_metrics(streams, use_gather_object=True),
+            "sampler": self.sampler.state_dict(),
             "generator": self.generator.get_state(),
             "random": _random_state(),
         }
@@ -142,6 +146,8 @@ class TrainState:
         self.entropy_coef.restore(state["entropy_coef"])
         self.batch_entropy_coef.restore(state["batch_entropy_coef"])
         self.envs.rng_state = _to_arrays(state["envs"][self.accelerator.process_index])
+        if "sampler" in state:  # version 0.1 had none
+            self.sampler.load_state_dict(state["sampler"])
         self.generator.set_state(state["generator"])
         _restore_random_state(state["random"])
 

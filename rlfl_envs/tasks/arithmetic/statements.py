@@ -6,7 +6,18 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-__all__ = ["MAX_TEXT", "Problem", "additions", "distance_from_adding", "parse_statements", "terms_of"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "MAX_TEXT",
+    "Problem",
+    "additions",
+    "distance_from_adding",
+    "parse_statements",
+    "sum_templates",
+    "terms_of",
+]
 
 MAX_TEXT = 4096  # characters; anything longer is malformed, so that judging takes bounded time
 _LEXEMES = re.compile(r"[0-9]+|[^ ]")
@@ -75,3 +86,28 @@ def additions(terms: Sequence[int]) -> Iterator[tuple[int, ...]]:
 def distance_from_adding(before: Sequence[int], after: Sequence[int]) -> int:
     """The least sum of differences between a statement and what adding two neighbours of the one before would give."""
     return min(sum(abs(x - y) for x, y in zip(goal, after, strict=True)) for goal in additions(before))
+
+
+def sum_templates(size: int, budget: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Where things stand in a well-formed unsigned completion of number tokens, by k, its first statement's operators.
+
+    Args:
+        size: K; k is below it.
+        budget: C.
+
+    Returns:
+        How many statements are complete after each number of tokens (0 where it ends inside one), [K, C + 1];
+        whether a position holds an integer, [K, C]; and which statement a position belongs to, [K, C].
+    """
+    ends, is_number = np.zeros((size, budget + 1), dtype=np.int64), np.zeros((size, budget), dtype=np.bool_)
+    statement_of = np.full((size, budget), size, dtype=np.int64)
+    for k in range(size):
+        at = 0
+        for statement in range(k + 1):
+            stop = at + 2 * (k - statement) + 1
+            is_number[k, at:stop:2] = True
+            statement_of[k, at : stop + 1] = statement
+            if stop <= budget:
+                ends[k, stop] = statement + 1
+            at = stop + 1
+    return ends, is_number, statement_of

@@ -25,7 +25,14 @@ from rlfl_envs.task import Task
 from rlfl_envs.tasks.arithmetic.automaton import ArithmeticAutomaton
 from rlfl_envs.tasks.arithmetic.config import LARGEST_TOKEN, ArithmeticConfig
 from rlfl_envs.tasks.arithmetic.expressions import SYMBOLS, Expressions, Statements, read_expression
-from rlfl_envs.tasks.arithmetic.statements import MAX_TEXT, Problem, distance_from_adding, parse_statements, terms_of
+from rlfl_envs.tasks.arithmetic.statements import (
+    MAX_TEXT,
+    Problem,
+    distance_from_adding,
+    parse_statements,
+    sum_templates,
+    terms_of,
+)
 from rlfl_envs.tasks.arithmetic.viability import NumberTokens, ValueAutomaton, WorkedOutAutomaton
 from rlfl_envs.tokenization import Tokenizer, number_tokenizer
 
@@ -140,7 +147,9 @@ class Arithmetic(Task):
         if config.reward == "worked_out":
             terms = ("terms", np.int64, (self._max_operators + 1,))
             self._data_type = np.dtype([*self._data_type.descr, terms])
-        self._statement_ends, self._is_number, self._statement_of = self._templates()
+        templates = sum_templates(self._max_operators, self.max_completion_tokens)
+        self._statement_ends, self._is_number, self._statement_of = templates
+        self.kinds = [f"{count} operands" for count in range(2, self._max_operators + 2)]
         self._expressions.draw(np.zeros(1, dtype=np.uint64))  # raises where the arguments reject every expression
 
     @property
@@ -210,6 +219,11 @@ class Arithmetic(Task):
     def novelty_key(self, prompt: Prompt) -> str:
         """The final sum, such as "5+4", where the work is given; the expression otherwise."""
         return prompt.text.split("=")[-2 if self.config.work == "given" else 0]
+
+    def kinds_of(self, prompts: Sequence[Prompt]) -> NDArray[np.int64]:
+        """By how many operands the expression has; int64 [n]."""
+        counts = [len(re.findall("[0-9]+", prompt.text.partition("=")[0])) for prompt in prompts]
+        return np.array(counts, dtype=np.int64) - 2
 
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts `expression=`, and with `work="given"` any right derivation up to its last "="; drops spaces.
@@ -365,27 +379,6 @@ class Arithmetic(Task):
     def start_states(self, data: NDArray[np.void]) -> list[Hashable]:
         """The automaton's first states."""
         return [self.syntax.start_of(operators) for operators in data["operators"].tolist()]
-
-    def _templates(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-        """Where things stand in a well-formed unsigned completion, by k, the operators of its first statement.
-
-        Returns:
-            How many statements are complete after each number of tokens (0 where it ends inside one), [K, C + 1];
-            whether a position holds an integer, [K, C]; and which statement a position belongs to, [K, C].
-        """
-        size, budget = self._max_operators, self.max_completion_tokens
-        ends, is_number = np.zeros((size, budget + 1), dtype=np.int64), np.zeros((size, budget), dtype=np.bool_)
-        statement_of = np.full((size, budget), size, dtype=np.int64)
-        for k in range(size):
-            at = 0
-            for statement in range(k + 1):
-                stop = at + 2 * (k - statement) + 1
-                is_number[k, at:stop:2] = True
-                statement_of[k, at : stop + 1] = statement
-                if stop <= budget:
-                    ends[k, stop] = statement + 1
-                at = stop + 1
-        return ends, is_number, statement_of
 
     def evaluate_arrays(
         self, data: NDArray[np.void], completions: NDArray[np.int64], lengths: NDArray[np.int64]

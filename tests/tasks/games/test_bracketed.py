@@ -228,6 +228,14 @@ def test_minimum_length() -> None:
     assert legal(mask, state) == {""}
 
 
+def test_memory_has_a_bound(mask: GrammarMask) -> None:
+    """Where each prompt has a grammar of its own, the oldest beginnings are forgotten, and made again when needed."""
+    for number in range(mask._MOST_BEGINNINGS + 10):
+        mask.start(Prompt('start: "a"' + ' "b"' * number))
+    assert len(mask._beginnings) == mask._MOST_BEGINNINGS
+    assert legal(mask, mask.start(Prompt('start: "a"'))) == {"a"}
+
+
 def test_a_wrong_grammar_is_an_error(mask: GrammarMask) -> None:
     """With the reason."""
     with pytest.raises(ConfigError, match=r"mask='syntax' cannot be had: the grammar is wrong .*nowhere"):
