@@ -59,7 +59,7 @@ def test_the_same_completions_are_sampled(name: str, envs: str) -> None:
     expected = sampled(plainly(policies(name, ENVS[envs]())), ENVS[envs]())
     assert found.completions.equal(expected.completions)
     assert float(found.active.float().mean()) < 0.8  # rows have left
-    torch.testing.assert_close(found.log_probs, expected.log_probs, atol=5e-6, rtol=0)
+    torch.testing.assert_close(found.log_probs, expected.log_probs, atol=5e-6, rtol=5e-6)
     torch.testing.assert_close(found.values, expected.values, atol=1e-5, rtol=1e-5)
 
 
@@ -76,7 +76,7 @@ def test_a_replayed_step_reads_what_a_step_reads(name: str, envs: str) -> None:
             policy, vector, torch.Generator().manual_seed(seed), group_size=4, temperature=0.8, seed=seed + 2
         )
     assert found.completions.equal(expected.completions)
-    torch.testing.assert_close(found.log_probs, expected.log_probs, atol=5e-6, rtol=0)
+    torch.testing.assert_close(found.log_probs, expected.log_probs, atol=5e-6, rtol=5e-6)
     torch.testing.assert_close(found.values, expected.values, atol=1e-5, rtol=1e-5)
 
 
