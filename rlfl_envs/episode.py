@@ -17,7 +17,7 @@ class Prompt:
     """Given text.
 
     Attributes:
-        text: What the model reads; may be empty.
+        text: What the model reads, unless it is put in a template or a chat; may be empty.
         data: What the task needs to judge a completion; its own business.
     """
 

@@ -12,7 +12,8 @@ from typing import Any
 import gymnasium
 
 from rlfl_envs.errors import ConfigError, UnknownIdError, suggest
-from rlfl_envs.task import Task, make_task, task_class
+from rlfl_envs.prompting import PROMPTING, make_prompted_task
+from rlfl_envs.task import Task, task_class
 
 __all__ = ["arguments_that_load", "list_ids", "load_task", "register_all", "register_task"]
 
@@ -111,7 +112,7 @@ def arguments_that_load(id: str, arguments: Mapping[str, Any]) -> list[str]:
     """
     cls = task_class(gymnasium.spec(find_id(id)).kwargs["task"])
     known = [argument.name for argument in dataclasses.fields(cls.Config)]
-    of_task = {name: value for name, value in arguments.items() if name not in _ENV_ARGUMENTS}
+    of_task = {name: value for name, value in arguments.items() if name not in (*_ENV_ARGUMENTS, *PROMPTING)}
     for name in of_task:
         if name not in known:
             raise ConfigError(f"{name!r} is no argument of {id}.{suggest(name, known)} Allowed: {', '.join(known)}.")
@@ -133,4 +134,4 @@ def load_task(id: str, **arguments: Any) -> Task:
     task = merged.pop("task")
     if not isinstance(task, str):
         raise ConfigError(f"task={task!r} is not allowed; allowed: the id's own.")
-    return make_task(task, {name: value for name, value in merged.items() if name not in _ENV_ARGUMENTS})
+    return make_prompted_task(task, {name: value for name, value in merged.items() if name not in _ENV_ARGUMENTS})

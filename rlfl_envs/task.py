@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import math
 import typing
 from abc import ABC, abstractmethod
@@ -97,6 +98,8 @@ class Task(ABC):
         syntax: For `mask="syntax"`: an `Automaton` or a `Grammar`; None where the task has no syntax.
         references_succeed: Whether a reference completion always succeeds and earns full reward. Where not, it is a
             good example.
+        instruction: One or two sentences that tell a model in plain English what to write and in which form; "" where
+            nobody has written them. Environments that are made with chat=True put them before each prompt.
     """
 
     Config: ClassVar[type[TaskConfig]] = TaskConfig
@@ -105,6 +108,7 @@ class Task(ABC):
     references_succeed: ClassVar[bool] = True
     reward_range: tuple[float, float] = (0.0, 1.0)
     syntax: Automaton | Grammar | None = None
+    instruction: str = ""
 
     config: TaskConfig
 
@@ -131,6 +135,16 @@ class Task(ABC):
             self.config = dataclasses.replace(self.config, **levels[level])
             self.tokenizer = whole.tokenizer
             self.max_prompt_tokens, self.default_budget = whole.max_prompt_tokens, whole.default_budget
+
+    @property
+    def card(self) -> str:
+        """What there is to know of the task: its docstring."""
+        return inspect.cleandoc(type(self).__doc__ or "")
+
+    @property
+    def name(self) -> str:
+        """What errors call the task: its class."""
+        return type(self).__name__
 
     @classmethod
     def arguments_that_load(cls, arguments: Mapping[str, Any]) -> list[str]:
@@ -202,6 +216,14 @@ class Task(ABC):
 
     # --- prompts ---------------------------------------------------------------------------------------------------
 
+    def instruction_for(self, prompt: Prompt) -> str:
+        """The instruction for one prompt, where a task has several."""
+        return self.instruction
+
+    def text_for_model(self, prompt: Prompt) -> str:
+        """What the model reads: the prompt itself, unless the environment was asked to put something around it."""
+        return prompt.text
+
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws a prompt from the whole distribution, whatever the split."""
@@ -266,10 +288,17 @@ class Task(ABC):
         ids = self.tokenizer.encode(prompt.text)
         if self.tokenizer.bos_id is not None:
             ids.insert(0, self.tokenizer.bos_id)
+        return self.columns_of(ids, prompt)
+
+    def columns_of(self, ids: Sequence[int], prompt: Prompt) -> NDArray[np.int64]:
+        """Returns a prompt's tokens, BOS included, as columns: int64 [P], left-padded with PAD.
+
+        Raises:
+            PromptError: They are more than P.
+        """
         if len(ids) > self.max_prompt_tokens:
-            raise PromptError(
-                f"prompt={prompt.text!r} has {len(ids)} tokens; allowed: at most {self.max_prompt_tokens}."
-            )
+            text = self.text_for_model(prompt)
+            raise PromptError(f"prompt={text!r} has {len(ids)} tokens; allowed: at most {self.max_prompt_tokens}.")
         columns = np.full(self.max_prompt_tokens, self.tokenizer.pad_id, dtype=np.int64)
         columns[self.max_prompt_tokens - len(ids) :] = ids
         return columns

@@ -19,8 +19,9 @@ from rlfl_envs.keys import key_at
 from rlfl_envs.levels import Levels
 from rlfl_envs.masks import Verdicts, make_mask
 from rlfl_envs.printing import printable
+from rlfl_envs.prompting import make_prompted_task
 from rlfl_envs.protocols import ArrayTask, StoppingTask
-from rlfl_envs.task import Task, make_task
+from rlfl_envs.task import Task
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream", "number_info", "stop_tokens", "stops"]
@@ -76,7 +77,8 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
                   of the largest reward for each right token up to the first wrong one, 0 once the episode is over. So
                   without a discount (gamma 1) every episode adds up to its reward at the end, and what is best stays
                   best (Ng, Harada and Russell, 1999).
-            **arguments: The fields of the task's config.
+            **arguments: The fields of the task's config; and `template`, `chat` and `answer`, which say how prompts are
+                put to a model that follows instructions, and where its answer stands (see `PromptedTask`).
 
         Raises:
             ConfigError: An argument is unknown or has a value that is not allowed.
@@ -90,7 +92,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             )
         self.render_mode = render_mode
         self._text_infos = text_infos
-        self.task = make_task(task, arguments)
+        self.task = make_prompted_task(task, arguments)
         self.tokenizer: Tokenizer = self.task.tokenizer
         self.prompt_length = self.task.max_prompt_tokens
         self.completion_length = self.task.max_completion_tokens

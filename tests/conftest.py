@@ -85,6 +85,23 @@ def bpe_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE of a model that chats, with special tokens and a template like those of SmolLM2 and Qwen."""
+    folder = tmp_path_factory.mktemp("chat")
+    _train_bpe(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]).save(str(folder / "tokenizer.json"))
+    config = {"pad_token": "<|endoftext|>", "bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
+    entries = config | {"chat_template": CHAT_TEMPLATE, "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(entries))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def gpt2_like_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A byte-level BPE whose only special token is <|endoftext|>, as in GPT-2, without a tokenizer_config.json."""

@@ -22,10 +22,11 @@ sys.path[:0] = [str(EXAMPLES / "benchmarks"), str(EXAMPLES / "research")]
 import arithmetic  # noqa: E402 - found by the line above
 import bench_algorithms  # noqa: E402
 import bench_games  # noqa: E402
+import bench_smollm2  # noqa: E402
 from rlfl_agents.run.results import read_results  # noqa: E402
 from rlfl_envs import ConfigError  # noqa: E402
 
-MARKS = re.compile(r"(?<=<!-- )((?:research|algorithms|games): .*?) -->\n(.*?)(?=<!-- end -->)", re.DOTALL)
+MARKS = re.compile(r"(?<=<!-- )((?:research|algorithms|games|smollm2): .*?) -->\n(.*?)(?=<!-- end -->)", re.DOTALL)
 # What names a line in its file: no two lines have the same.
 KEY = ("experiment", "variant", "algorithm", "id", "game", "seed")
 
@@ -37,7 +38,7 @@ def pages() -> list[Path]:
 
 def tables() -> dict[str, str]:
     """Every table by its marks."""
-    scripts = (arithmetic, bench_algorithms, bench_games)
+    scripts = (arithmetic, bench_algorithms, bench_games, bench_smollm2)
     return {name: table for script in scripts for name, table in script.tables().items()}
 
 

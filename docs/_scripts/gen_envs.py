@@ -28,6 +28,7 @@ SHOWN_WITH: dict[str, dict[str, object]] = {
     "rlfl/Sentiment-v0": {"corpus": "template"},
     "rlfl/LudaxGame-v0": {"corpus": "shipped"},
 }
+INSTRUCTION = "With `chat=True` a model is told this ([models that chat](../agent.md#models-that-chat)):"
 # Needs what nobody may pass on, and its prompts are part of that: the card alone.
 CARD_ONLY = ("rlfl/LudiiGame-v0",)
 
@@ -121,6 +122,8 @@ def page(id: str, task: rlfl_envs.Task | None) -> str:
     summary, sections = split_card(cls)
     parts = [f"# {id}", NOTE, summary, *([facts(id, task)] if task else [])]
     for name, body in sections.items():
+        if name == "Observation" and task and task.instruction:
+            parts += ["## Instruction", INSTRUCTION, textwrap.indent(task.instruction, "> ")]
         text = f"```pycon\n{body}\n```" if name == "Example" else body
         parts += [f"## {name}", text]
         if name == "Arguments":

@@ -17,6 +17,7 @@ import numpy as np
 from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, how_to_install
+from rlfl_envs.prompting import PromptedTask
 from rlfl_envs.registration import load_task
 from rlfl_envs.task import Task
 
@@ -72,9 +73,9 @@ def reward_function(id: str, **kwargs: Any) -> Callable[..., list[float]]:
 def prompt_dataset(id: str, *, num_prompts: int, seed: int = 0, **kwargs: Any) -> Dataset:
     """Draws prompts of a task's split as a data set; the same arguments always give the same.
 
-    It has two columns of the same text: `prompt`, which the model reads, and `task_prompt`, which the reward goes by.
-    So `prompt` may be rewritten at will, into an instruction or a conversation:
-    `dataset.map(lambda row: {"prompt": [{"role": "user", "content": f"Work out {row['task_prompt']}"}]})`.
+    It has two columns: `prompt`, which the model reads, and `task_prompt`, which the reward goes by. They are the same
+    text, unless a `template` stands around `prompt`, or `chat=True` makes a conversation of it: the model then reads in
+    TRL what it reads in our environments. `prompt` may be rewritten at will.
 
     Args:
         id: Such as "rlfl/Arithmetic-v0".
@@ -87,14 +88,15 @@ def prompt_dataset(id: str, *, num_prompts: int, seed: int = 0, **kwargs: Any) -
         ConfigError: An argument is unknown or has a value that is not allowed.
         MissingDependencyError: `datasets` is not installed.
     """
-    texts = [prompt.text for prompt in _draw(_load(id, kwargs), num_prompts, seed)]
-    return _dataset({"prompt": texts, "task_prompt": texts})
+    task = _load(id, kwargs)
+    prompts = _draw(task, num_prompts, seed)
+    return _dataset({"prompt": _read(task, prompts), "task_prompt": [prompt.text for prompt in prompts]})
 
 
 def reference_dataset(id: str, *, num_prompts: int, seed: int = 0, **kwargs: Any) -> Dataset:
     """Draws prompts as `prompt_dataset` does, with the task's reference completions, for `SFTTrainer`.
 
-    It has the columns `prompt` and `completion`. The trainer puts EOS behind a completion.
+    It has the columns `prompt` and `completion`, messages with `chat=True`. The trainer puts EOS behind a completion.
 
     Args:
         id: Such as "rlfl/Arithmetic-v0".
@@ -112,7 +114,9 @@ def reference_dataset(id: str, *, num_prompts: int, seed: int = 0, **kwargs: Any
     rng = np.random.default_rng(seed)
     references = [task.reference_completion(prompt, rng) for prompt in prompts]
     check_value("id", id, None not in references, "an id whose task has references")
-    return _dataset({"prompt": [prompt.text for prompt in prompts], "completion": references})
+    if _is_chat(task):
+        return _dataset({"prompt": _read(task, prompts), "completion": [*map(_message("assistant"), references)]})
+    return _dataset({"prompt": _read(task, prompts), "completion": references})
 
 
 def task_tokenizer(id: str, **kwargs: Any) -> PreTrainedTokenizerFast:
@@ -142,6 +146,7 @@ def task_tokenizer(id: str, **kwargs: Any) -> PreTrainedTokenizerFast:
         tokenizer_object=vocabulary.as_published(),
         padding_side="left",
         clean_up_tokenization_spaces=False,
+        chat_template=vocabulary.chat_template,
         **names,
     )
 
@@ -163,6 +168,22 @@ def _draw(task: Task, num_prompts: int, seed: int) -> list[Prompt]:
     check_value("num_prompts", num_prompts, type(num_prompts) is int and num_prompts >= 1, "an integer, 1 or more")
     check_value("seed", seed, type(seed) is int and seed >= 0, "an integer, 0 or more")
     return task.sample_prompts(np.random.default_rng(seed), num_prompts)
+
+
+def _is_chat(task: Task) -> bool:
+    return isinstance(task, PromptedTask) and task.chat
+
+
+def _message(role: str) -> Callable[[str | None], list[dict[str, Any]]]:
+    """Makes conversations of one message each."""
+    return lambda content: [{"role": role, "content": content}]
+
+
+def _read(task: Task, prompts: Sequence[Prompt]) -> list[Any]:
+    """What the model reads: texts, or conversations."""
+    if isinstance(task, PromptedTask) and task.chat:
+        return [*map(_message("user"), map(task.message, prompts))]
+    return [*map(task.text_for_model, prompts)]
 
 
 def _dataset(columns: dict[str, list[Any]]) -> Dataset:

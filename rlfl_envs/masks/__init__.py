@@ -34,9 +34,7 @@ def make_mask(task: Task) -> TokenMask:
     if config.mask == "none":
         return OrdinaryTokenMask(task.tokenizer, config.min_completion_tokens)
     if task.syntax is None:
-        raise ConfigError(
-            f"mask={config.mask!r} is not allowed; allowed for {type(task).__name__}, which has no syntax: 'none'."
-        )
+        raise ConfigError(f"mask={config.mask!r} is not allowed; allowed for {task.name}, which has no syntax: 'none'.")
     if isinstance(task.syntax, Grammar):
         return GrammarMask(task.syntax, task.tokenizer, config.min_completion_tokens)
     return SyntaxMask(task.syntax, task.tokenizer, task.max_completion_tokens, config.min_completion_tokens)

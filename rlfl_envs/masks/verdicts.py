@@ -35,7 +35,7 @@ class Verdicts:
         """
         if not isinstance(task, ViableTask):
             raise ConfigError(
-                f"{type(task).__name__} cannot judge single tokens: it has no automaton of its successes (see "
+                f"{task.name} cannot judge single tokens: it has no automaton of its successes (see "
                 "rlfl_envs.ViableTask)."
             )
         machine = task.array_successes if isinstance(task, ArrayViableTask) else None

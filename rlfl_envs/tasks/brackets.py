@@ -109,6 +109,10 @@ class Brackets(Task):
 
     Config: ClassVar[type[BracketsConfig]] = BracketsConfig
     part_names: ClassVar[tuple[str, ...]] = ("closed", "left")
+    instruction = (
+        "Close the brackets that are still open, the last one first, each by a bracket of its own kind. Write only the "
+        "brackets that are missing."
+    )
     config: BracketsConfig
     syntax: BracketsAutomaton
     successes: BracketsAutomaton

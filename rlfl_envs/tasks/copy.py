@@ -86,6 +86,7 @@ class Copy(Task):
     Config: ClassVar[type[CopyConfig]] = CopyConfig
     part_names: ClassVar[tuple[str, ...]] = ("right_characters",)
     config: CopyConfig
+    instruction = "Repeat the text exactly as it is. Write nothing else."
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of CopyConfig by name; raises ConfigError."""

@@ -58,6 +58,7 @@ class FunctionTaskConfig(TaskConfig):
         reward: The function `reward(prompt, completion) -> float`, as "package.module:function".
         prompts: The prompts' texts, none twice; or a text file with one a line.
         references: A good completion for each prompt, in their order; none by default.
+        instruction: What chat=True tells a model to write, in one or two sentences.
         reward_range: The least and the largest reward.
         success: A reward from here on counts as solved; by default the largest.
         max_completion_tokens: The budget C, EOS included; by default what the references need, or 64.
@@ -69,6 +70,7 @@ class FunctionTaskConfig(TaskConfig):
     reward: str = ""
     prompts: tuple[str, ...] | str = ()
     references: tuple[str, ...] = ()
+    instruction: str = ""
     reward_range: tuple[float, float] = (0.0, 1.0)
     success: float | None = None
     split: Split = "all"
@@ -114,6 +116,7 @@ class FunctionTask(Task):
         check_value("prompts", f"{counts[0]} texts", counts[0] == counts[1], "texts of which none is there twice")
         check_value("references", f"{counts[2]} texts", counts[2] in (0, counts[0]), f"{counts[0]} texts, or none")
         self._references: Mapping[str, str] = dict(zip(self._prompts, config.references, strict=False))
+        self.instruction = config.instruction
         low, high = map(float, config.reward_range)
         self.reward_range = (low, high)
         self._texts: dict[Split, list[str]] = {}  # by split

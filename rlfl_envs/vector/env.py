@@ -32,8 +32,9 @@ from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.levels import Levels
 from rlfl_envs.masks import BatchMasks, TokenMask, make_mask
 from rlfl_envs.printing import printable
+from rlfl_envs.prompting import make_prompted_task
 from rlfl_envs.protocols import ArrayStarts, ArrayTask, StoppingTask
-from rlfl_envs.task import Task, make_task
+from rlfl_envs.task import Task
 from rlfl_envs.token_env import (
     TokenEnv,
     describe_episode,
@@ -99,7 +100,7 @@ class TokenVectorEnv(NextTokens):
             text_infos: False is for libraries that record infos as numbers. All infos then have the same keys, without
                 texts, and `reward_parts` is one array, float64 [N, parts].
             rewards: "end", "tokens" or "shaped", as in `TokenEnv`.
-            **arguments: The fields of the task's config.
+            **arguments: The fields of the task's config, and `template`, `chat` and `answer`, as in `TokenEnv`.
 
         Raises:
             ConfigError: An argument is unknown or has a value that is not allowed.
@@ -113,7 +114,7 @@ class TokenVectorEnv(NextTokens):
         self._text_infos = text_infos
         self.autoreset_mode = check_autoreset_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self.task = make_task(task, arguments)
+        self.task = make_prompted_task(task, arguments)
         self.tokenizer = self.task.tokenizer
         self.prompt_length = self.task.max_prompt_tokens
         self.completion_length = self.task.max_completion_tokens

@@ -169,6 +169,30 @@ def test_train_eval_plot_and_play(
     assert "prompt='q' is not allowed" in out
 
 
+def test_a_chat_from_the_first_command_to_the_last(
+    tmp_path: Path, chat_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--chat` is given where a policy is begun; what it leaves knows it, and `show` and `play` print what is read."""
+    monkeypatch.chdir(tmp_path)
+    chat = ["--chat", "--env-kwargs", f"vocabulary={chat_folder}", "length=2"]
+    assert main(["sft", "rlfl/Copy-v0", *SMALL, *chat, "--examples", "8", "--epochs", "1", "--output", "warm"]) == 0
+    words = ["--model", "warm", *chat, "--total-samples", "64", "--prompts", "8", "--group-size", "4", "--quiet"]
+    assert main(["train", "rlfl/Copy-v0", *SMALL, *words, "--run-dir", "run"]) == 0
+    assert json.loads(Path("run/best/rlfl.json").read_text())["env_kwargs"]["chat"] is True
+    capsys.readouterr()
+    assert main(["eval", "run", "--prompts", "8", "--device", "cpu"]) == 0
+    assert "on 8 prompts of split='test'" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO("ab\n"))
+    assert main(["play", "rlfl/Copy-v0", "--model", "run"]) == 0
+    assert "reward" in capsys.readouterr().out
+    assert main(["show", "rlfl/Copy-v0", *chat, "--prompts", "1", "--baseline-prompts", "4"]) == 0
+    assert "    | <|im_start|>user\n    | Repeat the text exactly as it is." in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    words = ["play", "rlfl/Copy-v0", "--template", "Say {prompt}:", "--env-kwargs", f"vocabulary={chat_folder}"]
+    assert main(words) == 0
+    assert "Say " in capsys.readouterr().out
+
+
 def test_a_failed_start_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the reason: an argument of the environment, a model, a tracker."""
     monkeypatch.chdir(tmp_path)

@@ -24,7 +24,7 @@ from rlfl_agents.model.policy import Policy
 from rlfl_agents.ppo import train
 from rlfl_agents.rollout.collect import collect
 from rlfl_agents.run.export import export
-from rlfl_envs import ConfigError, TokenVectorEnv
+from rlfl_envs import ConfigError, PromptedTask, TokenVectorEnv
 from rlfl_envs.integrations.trl import task_tokenizer
 from tests.core.zoo import ZOO
 
@@ -158,6 +158,56 @@ def run_snippet(snippet: str) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         runpy.run_path("snippet.py")
     return printed.getvalue().strip()
+
+
+# --- chats ---------------------------------------------------------------------------------------------------------
+
+
+def from_chat(folder: Path, vocabulary: Path, **prompting: Any) -> Path:
+    """Exports a policy of a model that chats, or reads prompts in a template."""
+    base = folder.parent / "base"
+    shutil.copytree(vocabulary, base)
+    env_kwargs = {"vocabulary": str(base), **prompting}
+    envs = held_out_envs("rlfl/Copy-v0", 100, **env_kwargs)
+    size: dict[str, Any] = {"vocab_size": envs.tokenizer.vocab_size, "head_dim": None, "max_position_embeddings": 128}
+    tiny("llama", **size).save_pretrained(base)
+    policy = build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=str(base))
+    exported(sharpened(policy), envs, folder, "rlfl/Copy-v0", env_kwargs)
+    shutil.rmtree(base)
+    return folder
+
+
+def test_a_chat_is_the_same_chat_everywhere(tmp_path: Path, chat_folder: Path) -> None:
+    """What its card says, `generate` on a chat and a pipeline given messages answer as we do; no flag is needed."""
+    folder = from_chat(tmp_path / "made", chat_folder, chat=True)
+    prompts, answers, envs = our_answers(folder)
+    assert isinstance(envs.task, PromptedTask)
+    assert envs.task.chat
+    messages = [[{"role": "user", "content": envs.task.message(envs.task.parse_prompt(text))}] for text in prompts]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+
+    def read(conversations: Any, **options: Any) -> Any:
+        return tokenizer.apply_chat_template(conversations, add_generation_prompt=True, return_dict=True, **options)
+
+    assert generated(model, read, messages) == answers
+    written: Any = pipeline("text-generation", str(folder))(messages[:20], return_full_text=False)
+    texts = envs.tokenizer.decode_batch(answers)
+    for text, each in zip(texts, written, strict=False):
+        assert each[0]["generated_text"] == text or "\ufffd" in text
+
+
+@pytest.mark.parametrize("prompting", [{"chat": True}, {"template": "Say {prompt}\nSaid:"}])
+def test_the_snippet_knows_how_prompts_are_put(
+    tmp_path: Path, chat_folder: Path, prompting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card's lines put a prompt as the environment does: they print our answers."""
+    folder = from_chat(tmp_path / "made", chat_folder, **prompting)
+    prompts, answers, envs = our_answers(folder)
+    (snippet,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(folder)
+    asked = re.sub(r"for prompt in \[.*\]\]", lambda _: f"for prompt in {prompts!r}]", snippet)
+    assert run_snippet(asked) == repr(envs.tokenizer.decode_batch(answers))
 
 
 def test_what_is_not_written_is_not_written_elsewhere(tmp_path: Path) -> None:

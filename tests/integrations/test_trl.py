@@ -336,3 +336,31 @@ def test_example_runs(example: Callable[[str], Any], tmp_path: Path, monkeypatch
     pytest.importorskip("trl", reason="needs the extra trl")
     monkeypatch.chdir(tmp_path)
     assert 0.0 <= example("trl_grpo.py").main(updates=10, prompts=2, group_size=8) <= 1.0
+
+
+# --- chats ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_chat_is_a_conversation(chat_folder: Path) -> None:
+    """Its tokens are the environment's, references are the assistant's, and answers are judged where they stand."""
+    pytest.importorskip("datasets", reason="needs the extra trl")
+    chat: dict[str, Any] = {"vocabulary": str(chat_folder), "chat": True, "answer": "Answer: {answer}"}
+    rows = prompt_dataset("rlfl/Copy-v0", num_prompts=8, **chat)
+    task = load_task("rlfl/Copy-v0", **chat)
+    tokenizer: Any = task_tokenizer("rlfl/Copy-v0", **chat)
+    for messages, text in zip(rows["prompt"], rows["task_prompt"], strict=True):
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+        columns = task.encode_prompt(task.parse_prompt(text))
+        assert columns[columns != task.tokenizer.pad_id].tolist() == ids
+    (completion,) = reference_dataset("rlfl/Copy-v0", num_prompts=1, **chat)["completion"][0]
+    assert completion == {"role": "assistant", "content": f"Answer: {rows['task_prompt'][0]}"}
+    reward = reward_function("rlfl/Copy-v0", **chat)
+    said = [[{"role": "assistant", "content": text}] for text in ("So. Answer: abcd", "abcd")]
+    assert reward(prompts=rows["prompt"][:1] * 2, completions=said, task_prompt=["abcd"] * 2) == [1.0, 0.0]
+
+
+def test_a_template_stands_in_the_prompts() -> None:
+    """They are texts then, the prompt of the task within."""
+    pytest.importorskip("datasets", reason="needs the extra trl")
+    rows = prompt_dataset("rlfl/Brackets-v0", num_prompts=4, template="({prompt}")
+    assert rows["prompt"][:] == [f"({text}" for text in rows["task_prompt"][:]]

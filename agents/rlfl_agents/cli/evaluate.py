@@ -8,7 +8,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from rlfl_agents.cli.words import NONE, EnvKwargs, find, need_agent
+from rlfl_agents.cli.words import AS_THEY_ARE, NONE, EnvKwargs, Prompting, find, need_agent
 from rlfl_envs import check_value
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def evaluate(
     model: Positional[str],
     env_id: Annotated[str | None, Positional, tyro.conf.arg(metavar="ID")] = None,
     env_kwargs: EnvKwargs = NONE,
+    prompting: Prompting = AS_THEY_ARE,
     prompts: int = 1000,
     worst: int = 8,
     seed: int = 1,
@@ -34,6 +35,7 @@ def evaluate(
         env_id: The id; by default the one it was trained on. An id with a module has to be named: no folder makes a
             module be imported.
         env_kwargs: The environment's arguments, on top of those it was trained with.
+        prompting: How prompts are put to it; by default as in its training.
         prompts: How many held-out prompts.
         worst: How many of the worst misses to show, 0 or more.
         seed: Of prompts and samples; 0 are those by which training chose its best policy.
@@ -48,7 +50,7 @@ def evaluate(
     policy, envs, temperature, seen, reference = load_policy(
         model,
         find(env_id) if env_id else None,
-        env_kwargs,
+        env_kwargs | prompting.arguments(),
         num_envs=max(1, min(256, prompts)),
         device=device,
         trust_folder=trust_folder,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import rlfl_envs
-from rlfl_agents.cli.words import NONE, EnvKwargs, find, need_agent
+from rlfl_agents.cli.words import AS_THEY_ARE, NONE, EnvKwargs, Prompting, find, need_agent
 from rlfl_agents.config import EnvId
 from rlfl_envs import Outcome, RLFLError, Task, printable
 
@@ -18,6 +18,7 @@ def play(
     env_id: EnvId,
     model: Path | None = None,
     env_kwargs: EnvKwargs = NONE,
+    prompting: Prompting = AS_THEY_ARE,
     seed: int | None = None,
     trust_folder: bool = False,
 ) -> None:
@@ -27,10 +28,12 @@ def play(
         env_id: Which environment; "package.module:namespace/Name-v0" imports the module that registers it.
         model: A model or run directory (needs the agent extra): then you type prompts and it answers.
         env_kwargs: The environment's arguments, on top of those a model was trained with.
+        prompting: How prompts are put to you or the model.
         seed: Of the prompts; another one each time by default.
         trust_folder: Let the model's folder say which code, files and downloads are loaded.
     """
     rng = np.random.default_rng(seed)
+    env_kwargs = env_kwargs | prompting.arguments()
     if model is None:
         _answer_prompts(rlfl_envs.load_task(find(env_id), **env_kwargs), rng)
     else:
@@ -42,7 +45,7 @@ def _answer_prompts(task: Task, rng: np.random.Generator) -> None:
     while True:
         prompt = task.sample_prompts(rng, 1)[0]
         try:
-            completion = input(printable(prompt.text))
+            completion = input(printable(task.text_for_model(prompt)))
         except EOFError:
             print()
             return

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
+import textwrap
 from pathlib import Path
 
 import numpy as np
 
 import rlfl_envs
-from rlfl_agents.cli.words import NONE, EnvKwargs, find
+from rlfl_agents.cli.words import AS_THEY_ARE, NONE, EnvKwargs, Prompting, find
 from rlfl_agents.config import EnvId
-from rlfl_envs import ConfigError, IllustratedTask, Task
+from rlfl_envs import ConfigError, IllustratedTask, PromptedTask, Task
 
 __all__ = ["show"]
 
@@ -18,6 +18,7 @@ __all__ = ["show"]
 def show(
     env_id: EnvId,
     env_kwargs: EnvKwargs = NONE,
+    prompting: Prompting = AS_THEY_ARE,
     prompts: int = 5,
     baseline_prompts: int | None = None,
     picture: Path | None = None,
@@ -29,6 +30,7 @@ def show(
     Args:
         env_id: Which environment; "package.module:namespace/Name-v0" imports the module that registers it.
         env_kwargs: Its arguments.
+        prompting: How prompts are put to a model.
         prompts: How many sample prompts.
         baseline_prompts: How many prompts each baseline is averaged over; by default 500, or fewer where judging is
             slow.
@@ -36,14 +38,14 @@ def show(
         text: A file with the game to be drawn; one of the task's own by default.
         seed: Of prompts, baselines and pictures.
     """
-    task = rlfl_envs.load_task(find(env_id), **env_kwargs)
+    task = rlfl_envs.load_task(find(env_id), **(env_kwargs | prompting.arguments()))
     if picture is not None:
         if not isinstance(task, IllustratedTask):
-            raise ConfigError(f"picture={str(picture)!r} is not allowed; {type(task).__name__} has no pictures.")
+            raise ConfigError(f"picture={str(picture)!r} is not allowed; {task.name} has no pictures.")
         said = task.illustrate(picture, text.read_text(encoding="utf-8") if text else None, seed)
         print(rlfl_envs.printable(said))
         return
-    print(f"{env_id}\n{'=' * len(env_id)}\n{inspect.cleandoc(type(task).__doc__ or '')}\n")
+    print(f"{env_id}\n{'=' * len(env_id)}\n{task.card}\n")
     _print_spaces(task)
     _print_baselines(task, baseline_prompts, seed)
     _print_prompts(task, prompts, seed)
@@ -68,6 +70,8 @@ def _print_prompts(task: Task, count: int, seed: int) -> None:
     print("\nSample prompts, with reference completions and their rewards:")
     rng = np.random.default_rng(seed)
     for prompt in task.sample_prompts(rng, count):
+        if isinstance(task, PromptedTask):
+            print(textwrap.indent(rlfl_envs.printable(task.text_for_model(prompt)), "    | ", lambda _: True))
         reference = task.reference_completion(prompt, rng)
         if reference is None:
             print(f"    {prompt.text!r}")

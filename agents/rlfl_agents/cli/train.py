@@ -11,7 +11,15 @@ from typing import Literal
 
 import tyro
 
-from rlfl_agents.cli.words import ARGUMENT_RULES, EnvKwargs, leading_id, named_folder, need_agent
+from rlfl_agents.cli.words import (
+    ARGUMENT_RULES,
+    AS_THEY_ARE,
+    EnvKwargs,
+    Prompting,
+    leading_id,
+    named_folder,
+    need_agent,
+)
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.presets import AFTER_WARM_START, preset
 from rlfl_agents.trust import check_files, check_run_settings
@@ -71,6 +79,7 @@ def training_settings(words: Sequence[str]) -> PPOConfig:
 
 def train(
     config: PPOConfig,
+    prompting: Prompting = AS_THEY_ARE,
     recipe: Recipe = "ours",
     run_dir: Path | None = None,
     resume: bool = False,
@@ -81,6 +90,7 @@ def train(
 
     Args:
         config: The settings. The defaults shown are the id's preset.
+        prompting: How prompts are put to the model.
         recipe: Which preset the settings begin from: ours, or the paper's where it has such a task.
         run_dir: Where the run is written; by default runs/<id>-seed<seed>, or the next such name that is free.
         resume: Go on with the run in run_dir, by default the last one of that name, from its newest checkpoint and
@@ -93,9 +103,10 @@ def train(
 
     import rlfl_agents
 
-    start = _Start(recipe, run_dir, resume, config.seed, config.model, trust_folder, config.env_kwargs)
+    asked = config.env_kwargs | prompting.arguments()
+    start = _Start(recipe, run_dir, resume, config.seed, config.model, trust_folder, asked)
     folder = start.folder(config)
-    config = dataclasses.replace(config, env_kwargs=start.settings(config.env_id).env_kwargs | config.env_kwargs)
+    config = dataclasses.replace(config, env_kwargs=start.settings(config.env_id).env_kwargs | asked)
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
     if not quiet:
         print(f"{config.env_id} -> {folder}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from rlfl_agents.cli.words import leading_id, named_folder, need_agent
+from rlfl_agents.cli.words import AS_THEY_ARE, Prompting, leading_id, named_folder, need_agent
 from rlfl_agents.config import PretrainConfig, SFTConfig
 from rlfl_agents.trust import check_files
 
@@ -54,11 +55,18 @@ def imitation_settings(words: Sequence[str]) -> SFTConfig:
     return SFTConfig(env_id=leading_id(words, SFTConfig.env_id))
 
 
-def sft(config: SFTConfig, output: Path | None = None, quiet: bool = False, trust_folder: bool = False) -> None:
+def sft(
+    config: SFTConfig,
+    prompting: Prompting = AS_THEY_ARE,
+    output: Path | None = None,
+    quiet: bool = False,
+    trust_folder: bool = False,
+) -> None:
     """Warm a model up on reference completions; `rlfl train ID --model FOLDER` goes on from it.
 
     Args:
         config: The settings.
+        prompting: How prompts are put to the model.
         output: The folder to write; by default runs/<id>-sft, or the next such name that is free.
         quiet: Print nothing.
         trust_folder: Let the model's folder have links to other places.
@@ -68,4 +76,5 @@ def sft(config: SFTConfig, output: Path | None = None, quiet: bool = False, trus
         check_files(Path(config.model))
     from rlfl_agents import warm_start
 
+    config = dataclasses.replace(config, env_kwargs=config.env_kwargs | prompting.arguments())
     warm_start(config, output or named_folder(f"{config.short_id}-sft"), quiet=quiet)

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,40 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 import rlfl_envs
 from rlfl_envs import ConfigError, MissingDependencyError, how_to_install
 
-__all__ = ["ARGUMENT_RULES", "NONE", "EnvKwargs", "find", "leading_id", "named_folder", "need_agent"]
+__all__ = [
+    "ARGUMENT_RULES",
+    "AS_THEY_ARE",
+    "NONE",
+    "EnvKwargs",
+    "Prompting",
+    "find",
+    "leading_id",
+    "named_folder",
+    "need_agent",
+]
 
 EnvKwargs = dict[str, Any]
 NONE: EnvKwargs = {}
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How prompts are put to a model: short for three of the environment's arguments."""
+
+    chat: bool = False
+    """Put the id's instruction and the prompt into the chat template of the model's vocabulary."""
+    template: str | None = None
+    """Put prompts as this text says, with {prompt} where the prompt stands, and {instruction} where the id's
+    instruction does."""
+    answer: str | None = None
+    """Let the model talk, and judge what stands where this says, such as "Answer: {answer}"."""
+
+    def arguments(self) -> EnvKwargs:
+        """The environment's arguments that were given."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+
+
+AS_THEY_ARE = Prompting()
 
 ARGUMENT_RULES = ConstructorRegistry()
 

@@ -51,6 +51,7 @@ def from_gguf(source: str | Path | None = None, folder: str | Path | None = None
         config = AutoConfig.from_pretrained(**where)
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise ConfigError(f"source={str(file)!r} is no model that Transformers can read: {error}") from error
+    _name_special_tokens(tokenizer, config)
     # A copy that does not remember having been quantized: Transformers would refuse to save the other.
     model = AutoModelForCausalLM.from_config(config)
     model.load_state_dict(quantized.state_dict())
@@ -61,6 +62,14 @@ def from_gguf(source: str | Path | None = None, folder: str | Path | None = None
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
     return target
+
+
+def _name_special_tokens(tokenizer: Any, config: Any) -> None:
+    """Names those tokens that the file says: some versions of Transformers take the beginning of a text for its end."""
+    for role in ("bos", "eos", "pad", "unk"):
+        token_id = getattr(config, f"{role}_token_id", None)
+        if isinstance(token_id, int) and 0 <= token_id < len(tokenizer):
+            setattr(tokenizer, f"{role}_token", tokenizer.convert_ids_to_tokens(token_id))
 
 
 def _packaged_smollm2() -> Path:

@@ -15,7 +15,7 @@ from rlfl_agents.config import Settings
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import no_progress_bar
 from rlfl_agents.model.policy import Policy
-from rlfl_envs import StoppingTask, Tokenizer, TokenVectorEnv
+from rlfl_envs import CHAT_DATE, PromptedTask, StoppingTask, Task, Tokenizer, TokenVectorEnv
 
 __all__ = ["export"]
 
@@ -72,6 +72,7 @@ def _save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         padding_side="left",
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
+        chat_template=tokenizer.chat_template,
         **{role: name for role, name in names.items() if name is not None},
     )
     fast.save_pretrained(folder)
@@ -112,14 +113,24 @@ Held-out success, greedy: {success}.
 folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
-prompts = [{prompt!r}]
-inputs = tokenizer(prompts, {padding}, return_tensors="pt")
+{inputs}
 written = model.generate(**inputs{positions})
 print(tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 ```
 
 It answers greedily in up to {completion_length} tokens, as `rlfl eval` measures it. {notes}
 """
+
+_PLAIN = """prompts = [{prompt!r}]
+inputs = tokenizer(prompts, {padding}, return_tensors="pt")"""
+_TEMPLATE = """template = {template!r}
+prompts = [template.replace("{{prompt}}", prompt) for prompt in [{prompt!r}]]
+inputs = tokenizer(prompts, {padding}, return_tensors="pt")"""
+_CHAT = """question = {template!r}
+prompts = [question.replace("{{prompt}}", prompt).strip() for prompt in [{prompt!r}]]
+messages = [[{{"role": "user", "content": prompt}}] for prompt in prompts]
+options = {{"add_generation_prompt": True, "return_dict": True, "date_string": {date!r}}}
+inputs = tokenizer.apply_chat_template(messages, {padding}, return_tensors="pt", **options)"""
 
 _BY_TEXT = """`pipeline("text-generation", folder)` gives the same answers."""
 _BY_COLUMN = """It counts positions by columns: every prompt fills {prompt_length} of them, and its last token
@@ -128,6 +139,8 @@ answers other things, and mostly wrong ones. A policy that is trained with `--po
 _MASKED = """
 It was trained and measured under the environment's mask (`mask="syntax"`), which `generate` does not know: where the
 mask would have forbidden its first choice, it answers something else here."""
+_ANSWERED = """
+It may talk first: judged is what stands where `{answer}` says, at the last such place."""
 _STOPPED = """
 The environment also ends a completion where the task's own rule says that it is complete; `generate` writes on."""
 
@@ -142,14 +155,25 @@ def _card(policy: Policy, envs: TokenVectorEnv, facts: dict[str, Any], row: Mapp
     notes = _BY_COLUMN.format(**facts) if by_column else _BY_TEXT
     notes += _MASKED if envs.task.config.mask != "none" else ""
     notes += _STOPPED if isinstance(envs.task, StoppingTask) else ""
+    if isinstance(envs.task, PromptedTask) and envs.task.answer is not None:
+        notes += _ANSWERED.replace("{answer}", envs.task.answer)
+    padding = f'padding="max_length", max_length={width}' if by_column else "padding=True"
     return _CARD.format(
         **facts,
         success=success,
         notes=notes,
-        prompt=envs.task.prompts_from_keys(np.zeros(1, dtype=np.uint64))[0].text,
         imports="import torch\n" if by_column else "",
-        padding=f'padding="max_length", max_length={width}' if by_column else "padding=True",
+        inputs=_inputs(envs.task, padding),
         positions=f", position_ids=torch.arange({first}, {first + width}).expand(len(prompts), -1)"
         if by_column
         else "",
     )
+
+
+def _inputs(task: Task, padding: str) -> str:
+    """The lines of the card in which a prompt becomes tokens."""
+    prompt = task.prompts_from_keys(np.zeros(1, dtype=np.uint64))[0]
+    if not isinstance(task, PromptedTask):
+        return _PLAIN.format(prompt=prompt.text, padding=padding)
+    lines = _CHAT if task.chat else _TEMPLATE
+    return lines.format(template=task.template_for(prompt), prompt=prompt.text, padding=padding, date=CHAT_DATE)

@@ -11,9 +11,17 @@ from rlfl_envs.errors import ConfigError
 from rlfl_envs.task import TaskConfig
 from rlfl_envs.tasks.arithmetic.expressions import SYMBOLS
 
-__all__ = ["LARGEST_TOKEN", "ArithmeticConfig"]
+__all__ = ["INSTRUCTIONS", "LARGEST_TOKEN", "ArithmeticConfig"]
 
 LARGEST_TOKEN = 99  # of the number vocabulary
+
+INSTRUCTIONS = {  # by `work`
+    "given": "The line works out an expression step by step. Write the integer that comes last, its value, and nothing "
+    "else.",
+    "required": "Work out the expression one operation at a time, products before sums, and write each step after an "
+    "equals sign until one integer is left: 2+3+4= goes on with 5+4=9. Write nothing else.",
+    "skipped": "Work out the expression. Write its value as one integer and nothing else.",
+}
 
 
 @dataclass(frozen=True)

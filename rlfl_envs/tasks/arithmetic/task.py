@@ -23,7 +23,7 @@ from rlfl_envs.errors import PromptError, RLFLError
 from rlfl_envs.keys import Keys
 from rlfl_envs.task import Task
 from rlfl_envs.tasks.arithmetic.automaton import ArithmeticAutomaton
-from rlfl_envs.tasks.arithmetic.config import LARGEST_TOKEN, ArithmeticConfig
+from rlfl_envs.tasks.arithmetic.config import INSTRUCTIONS, LARGEST_TOKEN, ArithmeticConfig
 from rlfl_envs.tasks.arithmetic.expressions import SYMBOLS, Expressions, Statements, read_expression
 from rlfl_envs.tasks.arithmetic.statements import (
     MAX_TEXT,
@@ -121,7 +121,7 @@ class Arithmetic(Task):
         """Takes the fields of ArithmeticConfig by name; raises ConfigError."""
         super().__init__(**kwargs)
         config = self.config
-        self.is_signed = "-" in config.operators
+        self.instruction, self.is_signed = INSTRUCTIONS[config.work], "-" in config.operators
         self._symbols = "+*=-" if self.is_signed else "+*="
         self._by_number = config.vocabulary == "number"
         # Reward by integer error: one table, so that the text path and the array path agree to the last bit.

@@ -126,6 +126,11 @@ class Countdown(Task):
         config = self.config
         self._by_number = config.vocabulary == "number"
         self.syntax = CountdownAutomaton(config.use_all, counts_numbers=self._by_number)
+        self.instruction = (
+            "Make the target, the number before the colon, of the numbers before the equals sign, with +, -, *, / and "
+            f"brackets. Use each number {'exactly' if config.use_all else 'at most'} once. Write one expression, such "
+            "as (3+5)*4, and nothing else."
+        )
         numbers = ("numbers", np.int64, (config.max_numbers,))
         self._words = [text.strip() for text in self.tokenizer.token_texts] if self._by_number else []
         self._data_type = np.dtype([numbers, ("count", np.int64), ("target", np.int64)])

@@ -41,6 +41,13 @@ _FLOORS = {"unplayable": 0.05, "timeout": 0.01, "crash": 0.01}  # the paper's; 0
 _SUCCESS = 0.5
 _MAX_TRIES = 1000
 
+_INSTRUCTIONS = {
+    "infill": "This is a game in the language {language} with one form left out: PRE is what stands before it, SUF "
+    "what stands after it. Write only that form, in its brackets, so that the whole is a good game.",
+    "write": "Write a good game for two players in the language {language}, with the name and board given if there are "
+    "any. Write the game alone, without Markdown.",
+}
+
 
 @dataclass(frozen=True)
 class GameConfig(TaskConfig):
@@ -110,12 +117,14 @@ class GameSynthesis(Task):
     baseline_prompts = 10  # each reference is another game, and takes seconds
     backend: ClassVar[str]
     extra: ClassVar[str]
+    language: ClassVar[str]
     config: GameConfig
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of the config by name; raises ConfigError and MissingDependencyError."""
         super().__init__(**kwargs)
         config = self.config
+        self.instruction = _INSTRUCTIONS[config.mode].format(language=self.language)
         missing = [package for package in self.packages if importlib.util.find_spec(package) is None]
         if missing:
             raise MissingDependencyError(

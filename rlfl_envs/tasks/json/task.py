@@ -130,6 +130,9 @@ class Json(AnswerTask):
     max_answer_characters: ClassVar[int] = 2048
     syntax = DocumentAutomaton()
     config: JsonConfig
+    instruction = (
+        "Write a JSON object that fits the schema and says all of the facts. Write the JSON alone, without Markdown."
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of JsonConfig by name; raises ConfigError, or MissingDependencyError."""

@@ -44,6 +44,13 @@ _CONSTANTS = (
     *("a", "a[0]", "a[::-1]", "sorted(a)", "a + a", "len(a)", "len(s)", "sum(a)", "max(a)", "0", "1", "''", "[]"),
 )
 
+_INSTRUCTIONS = {
+    "expression": "The lines show what a Python function gives in some cases. Write the expression that it returns, on "
+    "one line, and nothing else.",
+    "function": "The lines show what a Python function gives in some cases. Write its body, the first line without "
+    "indentation and the others with four spaces or more. Write Python alone, without Markdown.",
+}
+
 
 class Program(Task):
     """Write the function that some examples show.
@@ -140,6 +147,7 @@ class Program(Task):
         super().__init__(**kwargs)
         self._form = FORMS[self.config.form]
         self._families = self._form.families if self.config.family == "all" else (self.config.family,)
+        self.instruction = _INSTRUCTIONS[self.config.form]
         self._sandbox = Sandbox(limits=_LIMITS, workers=self.config.workers)
         self.syntax = ProgramAutomaton(self.config.form)
 

@@ -128,6 +128,10 @@ class Regex(AnswerTask):
     part_names: ClassVar[tuple[str, ...]] = ("well_formed", "balanced_accuracy", "hidden", "shown", "extra_characters")
     packages: ClassVar[tuple[str, ...]] = ("re2",)
     max_answer_characters: ClassVar[int] = 256
+    instruction = (
+        "Write the shortest regular expression that matches every word after a + as a whole and no word after a -. It "
+        "may have a, b, the dot, brackets, |, *, + and ?. Write nothing else."
+    )
     syntax = PatternAutomaton()
     config: RegexConfig
 

@@ -109,6 +109,10 @@ class Sat(Task):
     part_names: ClassVar[tuple[str, ...]] = ("satisfied", "well_formed")
     config: SatConfig
     syntax: SatAutomaton
+    instruction = (
+        "Give each variable a truth value so that every clause has a true literal. Write the variables' numbers in a "
+        "row, each after a space and with a minus where it is false, such as: 1 -2 3 -4. Write nothing else."
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of SatConfig by name; raises ConfigError."""

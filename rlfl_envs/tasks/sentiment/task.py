@@ -140,6 +140,10 @@ class Sentiment(Task):
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of SentimentConfig by name; raises ConfigError and MissingDependencyError."""
         super().__init__(**kwargs)
+        self.instruction = (
+            f"Go on with this beginning of a film review, so that all of it sounds {self.config.target}. Write only "
+            "what comes next."
+        )
         vader.analyzer()  # what is missing should be missed now
         if self.config.reward == "classifier":
             load_classifier(self.config.classifier)

@@ -107,6 +107,10 @@ class Sql(AnswerTask):
     part_names: ClassVar[tuple[str, ...]] = ("well_formed", "executes", "f1", "ordered")
     max_answer_characters: ClassVar[int] = 512
     config: SqlConfig
+    instruction = (
+        "Answer the question by one SELECT statement for SQLite; the first line names the tables and their columns. "
+        "Write the SQL alone, without Markdown."
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         """Takes the fields of SqlConfig by name; raises ConfigError."""

@@ -122,6 +122,7 @@ class LudaxGame(GameSynthesis):
     packages: ClassVar[tuple[str, ...]] = ("ludax", "pebble", "rapidfuzz")
     backend: ClassVar[str] = "rlfl_envs.tasks.games.ludax.judge"
     extra: ClassVar[str] = "ludax"
+    language: ClassVar[str] = "Ludax"
     config: LudaxGameConfig
 
     @cached_property

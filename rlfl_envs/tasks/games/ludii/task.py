@@ -73,6 +73,7 @@ class LudiiGame(GameSynthesis):
     packages: ClassVar[tuple[str, ...]] = ("jpype", "pebble", "rapidfuzz")
     backend: ClassVar[str] = "rlfl_envs.tasks.games.ludii.judge"
     extra: ClassVar[str] = "ludii"
+    language: ClassVar[str] = "Ludii"
     config: LudiiGameConfig
 
     @cached_property
