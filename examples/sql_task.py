@@ -41,9 +41,9 @@ class Sql(AnswerTask):
             raise PromptError(f"prompt={text!r} is not allowed; allowed: such as 'name of people over 30? '.")
         return Prompt(text, f"SELECT {match[1]} FROM people WHERE age {'>' if match[2] == 'over' else '<'} {match[3]}")
 
-    def read_answer(self, completion: str) -> str:
-        """Any text may be a query; running it shows what it is worth."""
-        return completion
+    def read_answer(self, completion: str) -> str | None:
+        """Any short text may be a query. In a long one queries within queries multiply, and SQLite sets no limit."""
+        return completion if len(completion) <= 200 else None
 
     def grade(self, prompt: Prompt, answer: str) -> float:
         """Compares the rows with the right query's in a table that the prompt does not show."""

@@ -8,9 +8,11 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from rlfl_envs.errors import ConfigError
 
-__all__ = ["check_type", "check_value"]
+__all__ = ["check_type", "check_value", "is_integer"]
 
 
 def check_value(name: str, value: object, is_allowed: bool, allowed: str) -> None:
@@ -24,6 +26,11 @@ def check_type(name: str, value: object, hint: Any) -> None:
     if not _fits(value, hint):
         words = " or ".join(_words(option) for option in _options(hint)).replace("NoneType", "None")
         raise ConfigError(f"{name}={value!r} is not allowed; allowed: {words}.")
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is Python's integer or NumPy's; a bool is none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.episode import Outcome
 from rlfl_envs.protocols import SlowTask
 from rlfl_envs.task import Task
@@ -53,10 +53,14 @@ def baselines(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> l
         The baselines that the task has: the last two only where it gives candidates and references.
 
     Raises:
-        ConfigError: `task` is something else, such as an id.
+        ConfigError: `task` is something else, such as an id, or there are no prompts.
     """
     check_value("task", task, isinstance(task, Task), "a Task, as load_task makes it")
-    num_prompts = num_prompts or (task.baseline_prompts if isinstance(task, SlowTask) else _PROMPTS)
+    if num_prompts is None:
+        num_prompts = task.baseline_prompts if isinstance(task, SlowTask) else _PROMPTS
+    check_value(
+        "num_prompts", num_prompts, is_integer(num_prompts) and num_prompts >= 1, "an integer, 1 or more, or None"
+    )
     rng = np.random.default_rng(seed)
     found = [
         _play_random(task, "random tokens", num_prompts, seed),

@@ -9,16 +9,21 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import RLFLError
 from rlfl_envs.masks import make_mask
-from rlfl_envs.protocols import ArrayTask
+from rlfl_envs.protocols import ArrayStarts, ArrayTask, KindTask, StoppingTask, ViableTask
 from rlfl_envs.task import Task
-from rlfl_envs.token_env import stops
+from rlfl_envs.token_env import TokenEnv, stops
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["check_task"]
 
+_PROTOCOLS = {  # some of a protocol's members alone would be ignored
+    ArrayTask: ("arrays_from_keys", "arrays_from_prompts", "evaluate_arrays"),
+    StoppingTask: ("stops", "stop_characters"),
+}
 _GARBAGE = [
     "",
     " ",
@@ -45,7 +50,9 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0, vocabularies
     task's too, in the same columns, and earn the same. References fit the budget, are legal under the mask and, unless
     the task says that they need not, succeed and earn the upper end of `reward_range`. Prompts and references, and the
     one after the other, can be read back from their tokens. Any completion, garbage included, gets an outcome: reward
-    in range, the declared parts, the same twice. An array path gives what the text path gives. The task can be pickled.
+    in range, the declared parts, the same twice. An array path gives what the text path gives. No token of a reference
+    is wrong where the task can tell. Kinds of prompts, where the task tells them apart, are those that it names. An
+    optional protocol is there as a whole or not at all. The task can be pickled.
 
     Args:
         task: The task to check.
@@ -55,7 +62,9 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0, vocabularies
 
     Raises:
         AssertionError: The contract is broken; the message says what and where.
+        ConfigError: `task` is something else, such as an id.
     """
+    check_value("task", task, isinstance(task, Task), "a Task, as load_task makes it")
     _check_in_one_vocabulary(task, num_prompts, seed)
     for vocabulary in vocabularies:
         with _no_error(f"the task cannot be made with vocabulary={vocabulary!r}"):
@@ -82,8 +91,17 @@ def _check_in_one_vocabulary(task: Task, num_prompts: int, seed: int) -> None:
     noise = [task.tokenizer.decode(rng.integers(task.tokenizer.vocab_size, size=8).tolist()) for _ in prompts]
     for completions in (noise, *([text] * min(4, num_prompts) for text in _GARBAGE)):
         _check_outcomes(task, prompts[: len(completions)], completions)
+    for protocol, members in _PROTOCOLS.items():
+        missing = [member for member in members if getattr(task, member, None) is None]
+        assert len(missing) in (0, len(members)), f"the task has no {missing[0]}, so that it is no {protocol.__name__}."
     if isinstance(task, ArrayTask):
         _check_arrays(task, seed, num_prompts)
+    if isinstance(task, ViableTask) and task.references_succeed:
+        _check_successes(task, prompts, seed)
+    if isinstance(task, KindTask):
+        kinds = task.kinds_of(prompts).tolist()
+        is_named = len(kinds) == len(prompts) and set(kinds) <= set(range(len(task.kinds)))
+        assert is_named, f"kinds_of gives {kinds} for {len(prompts)} prompts; there are {len(task.kinds)} kinds."
     illegal = task.illegal_outcome()
     expected = Outcome(low, False, illegal.parts, illegal.status)
     assert illegal == expected, f"illegal_outcome() is {illegal}; its reward should be {low}, and no success."
@@ -242,11 +260,30 @@ def _check_arrays(task: Task, seed: int, num_prompts: int) -> None:
         tokens = tokenizer.encode(task.reference_completion(prompts[row], rng) or "")[:budget]
         completions[row, : len(tokens)] = tokens
         lengths[row] = len(tokens) if row % 4 else min(lengths[row], len(tokens))
+    if isinstance(task, ArrayStarts) and task.syntax is not None:
+        starts = [task.syntax.start(prompt) for prompt in prompts]
+        assert list(task.start_states(data)) == starts, "start_states gives other states than syntax.start."
     texts = [tokenizer.decode(completions[row, : lengths[row]].tolist()) for row in range(num_prompts)]
     arrays = task.evaluate_arrays(data, completions, lengths)
     for row, outcome in enumerate(task.evaluate(prompts, texts)):
         found = arrays.row(row)
         assert found == outcome, f"evaluate_arrays gives {found} for {texts[row]!r}, evaluate gives {outcome}."
+
+
+def _check_successes(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
+    """References are right token by token, so far as they fit the budget."""
+    rng, env = np.random.default_rng(seed), TokenEnv(task)
+    for prompt in prompts:
+        reference = task.reference_completion(prompt, rng)
+        tokens = [] if reference is None else task.tokenizer.encode(reference)
+        if not task.config.min_completion_tokens <= len(tokens) <= task.max_completion_tokens:
+            continue
+        env.reset(options={"prompt": prompt.text})
+        for place, token in enumerate(tokens):
+            assert env.judge_tokens(np.array([token]))[0], (
+                f"the reference {reference!r} of prompt {prompt.text!r} goes wrong at token {place}, say its successes."
+            )
+            env.step(token)
 
 
 @contextlib.contextmanager

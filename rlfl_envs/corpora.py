@@ -18,7 +18,7 @@ from rlfl_envs.errors import ConfigError, MissingDependencyError
 from rlfl_envs.keys import text_in_split
 from rlfl_envs.tokenization import Tokenizer, load_tokenizer, train_tokenizer
 
-__all__ = ["Corpus", "corpus_of", "corpus_tokenizer", "load_corpus"]
+__all__ = ["Corpus", "corpus_of", "corpus_tokenizer", "load_corpus", "read_lines"]
 
 _TEXT_COLUMNS = ("text", "review", "content", "sentence")
 
@@ -61,8 +61,26 @@ def load_corpus(name: str, min_characters: int = 0, others: tuple[str, ...] = ()
         ConfigError: Nothing can be loaded under this name, or no text is long enough.
         MissingDependencyError: A package is needed for it.
     """
-    found = _lines(Path(name)) if os.path.isfile(name) else _dataset(name, others)  # noqa: PTH113 (a long name is no path)
-    return corpus_of(name, found, min_characters)
+    if os.path.isfile(name):  # noqa: PTH113 (a long name is no path)
+        return corpus_of(name, ((line, None) for line in read_lines(Path(name), "corpus")), min_characters)
+    return corpus_of(name, _dataset(name, others), min_characters)
+
+
+def read_lines(path: Path, argument: str) -> list[str]:
+    r"""Reads a text file's lines. Newlines, or "\r\n", end them, and nothing else: neither "\x85" nor "\u2028".
+
+    Args:
+        path: The file.
+        argument: What the user calls it, for the message.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{argument}={str(path)!r} cannot be read as UTF-8 text: {error}") from error
+    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def corpus_of(name: str, found: Iterable[tuple[str, int | None]], min_characters: int) -> Corpus:
@@ -93,15 +111,6 @@ def corpus_tokenizer(corpus: Corpus, size: int) -> Tokenizer:
 # --- sources -------------------------------------------------------------------------------------------------------
 
 _Found = Iterator[tuple[str, int | None]]
-
-
-def _lines(path: Path) -> _Found:
-    try:
-        # Neither splitlines nor read_text: a carriage return alone, "\x85" or "\u2028" ends no line.
-        for line in path.read_bytes().decode("utf-8").split("\n"):
-            yield line, None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"corpus={str(path)!r} cannot be read as UTF-8 text: {error}") from error
 
 
 def _dataset(name: str, others: tuple[str, ...]) -> _Found:

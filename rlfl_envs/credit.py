@@ -69,13 +69,16 @@ def make_credit(rewards: Any, task: Task, num_envs: int) -> Credit | None:
     """Makes what `rewards` asks for; None for "end".
 
     Raises:
-        ConfigError: It is none of `REWARDS`, or the task cannot judge single tokens.
+        ConfigError: It is none of `REWARDS`, or the task cannot judge single tokens or pays them nothing.
     """
-    check_value("rewards", rewards, rewards in REWARDS, ", ".join(map(repr, REWARDS)))
+    is_known = isinstance(rewards, str) and rewards in REWARDS
+    check_value("rewards", rewards, is_known, ", ".join(map(repr, REWARDS)))
     if rewards == "end":
         return None
     if not isinstance(task, ViableTask):
         raise ConfigError(
             f"rewards={rewards!r} is not allowed; allowed for {task.name}, which cannot judge single tokens: 'end'."
         )
+    high = task.reward_range[1]
+    check_value("rewards", rewards, high > 0, f"'end' where the largest reward, {high}, leaves tokens nothing to earn")
     return Credit(rewards, task, num_envs)

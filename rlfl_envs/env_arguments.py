@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.errors import ActionError, ArgumentError, ConfigError, suggest
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "check_actions",
     "check_autoreset_mode",
     "check_candidates",
+    "check_group_size",
     "check_options",
     "check_prompts",
     "check_render_mode",
@@ -33,7 +34,7 @@ def check_render_mode(render_mode: Any) -> None:
 
     An ArgumentError, because Stable-Baselines3 asks for "rgb_array" first, and goes without at a TypeError.
     """
-    if render_mode not in (None, *RENDER_MODES):
+    if not (render_mode is None or (isinstance(render_mode, str) and render_mode in RENDER_MODES)):
         raise ArgumentError(f"render_mode={render_mode!r} is not allowed; allowed: None, 'ansi' or 'human'.")
 
 
@@ -93,8 +94,7 @@ def check_seed(seed: Any, allowed: str = "None, or an integer, 0 or more") -> in
     """
     if seed is None:
         return None
-    is_integer = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    check_value("seed", seed, is_integer and int(seed) >= 0, allowed)
+    check_value("seed", seed, is_integer(seed) and int(seed) >= 0, allowed)
     return int(seed)
 
 
@@ -116,6 +116,17 @@ def check_seeds(seed: Any, num_envs: int) -> list[int | None]:
         return [check_seed(each, allowed) for each in seed]
     first = check_seed(seed, allowed)
     return [None if first is None else first + i for i in range(num_envs)]
+
+
+def check_group_size(size: Any, num_envs: int) -> int:
+    """Returns how many environments share their prompts.
+
+    Raises:
+        ConfigError: It is no integer that divides N.
+    """
+    is_divisor = is_integer(size) and size >= 1 and num_envs % size == 0
+    check_value("group_size", size, bool(is_divisor), f"a divisor of num_envs={num_envs}")
+    return int(size)
 
 
 def check_reset_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:
@@ -154,16 +165,20 @@ def check_actions(actions: Any, num_envs: int, vocab_size: int) -> NDArray[np.in
     return array.astype(np.int64, copy=False)
 
 
-def check_candidates(candidates: Any, num_envs: int, vocab_size: int) -> NDArray[np.int64]:
-    """Returns tokens to be judged as int64 [N, k].
+def check_candidates(candidates: Any, shape: tuple[int, ...], vocab_size: int) -> NDArray[np.int64]:
+    """Returns tokens to be judged as int64 [*shape, k].
 
     Raises:
         ActionError: They are no integers of this shape, or one is no token.
     """
-    array = np.asarray(candidates)
-    if array.ndim != 2 or len(array) != num_envs or array.dtype.kind not in "iu":
+    allowed = f"integers of shape ({', '.join([*map(str, shape), 'k'])})"
+    try:
+        array = np.asarray(candidates)
+    except ValueError as error:  # rows of different lengths
+        raise ActionError(f"candidates={candidates!r} is not allowed; allowed: {allowed}.") from error
+    if array.ndim != len(shape) + 1 or array.shape[:-1] != shape or array.dtype.kind not in "iu":
         what = f"candidates of shape {array.shape} and type {array.dtype} are not allowed"
-        raise ActionError(f"{what}; allowed: integers of shape ({num_envs}, k).")
+        raise ActionError(f"{what}; allowed: {allowed}.")
     if array.size and not 0 <= array.min() <= array.max() < vocab_size:
         raise ActionError(f"candidates has {array.min()}..{array.max()}; allowed: integers 0..{vocab_size - 1}.")
     return array.astype(np.int64, copy=False)

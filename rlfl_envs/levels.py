@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.episode import Prompt
 from rlfl_envs.keys import Keys, weighted_integers
 from rlfl_envs.task import Task
@@ -16,7 +17,7 @@ from rlfl_envs.task import Task
 __all__ = ["WHOLE", "Levels"]
 
 WHOLE = -1  # the whole task, whatever its levels
-_SALT = np.uint64(0x1E7E15)  # so that a key's level is not what else is drawn from it
+_SALT = np.uint64(0x1E7E15)  # so that a key's level says nothing about what else is drawn from it
 
 
 class Levels:
@@ -25,6 +26,7 @@ class Levels:
     def __init__(self, task: Task) -> None:
         """Begins with the whole task."""
         self._task = task
+        self._given = np.zeros(0, dtype=np.int64)  # a level for each environment, of which its leader's counts
         self._of_environment: NDArray[np.int64] | None = None
         self._weights: NDArray[np.float64] | None = None
 
@@ -50,16 +52,23 @@ class Levels:
             return not were_whole
         count = len(self._task.levels)
         num_envs = len(leaders)
-        levels = [level] * num_envs if level is None or _is_integer(level) else level
-        is_list = isinstance(levels, (Sequence, np.ndarray)) and len(levels) == num_envs
-        is_known = is_list and all(each is None or (_is_integer(each) and 0 <= each < count) for each in levels)
-        allowed = f"None, 0..{count - 1}, or {num_envs} of them" if count else "None: this task has no levels"
-        check_value("level", level, is_known, allowed)
+        levels = level.tolist() if isinstance(level, np.ndarray) else level
+        levels = [levels] * num_envs if levels is None or is_integer(levels) else levels
+        is_list = isinstance(levels, Sequence) and len(levels) == num_envs
+        is_known = is_list and all(each is None or (is_integer(each) and 0 <= each < count) for each in levels)
+        some = f"None, 0..{count - 1}, or a list of {num_envs} of these"
+        check_value("level", level, is_known, some if count else "None: this task has no levels")
         check_value("level_weights", weights, weights is None or level is None, "None where a level is given")
-        chosen = np.array([WHOLE if each is None else each for each in levels], dtype=np.int64)
-        self._of_environment = chosen[leaders]
         self._weights = None if weights is None else _weights(weights, count)
+        self._given = np.array([WHOLE if each is None else each for each in levels], dtype=np.int64)
+        self._of_environment = self._given[leaders]
         return True
+
+    def follow(self, leaders: NDArray[np.int64]) -> bool:
+        """Keeps the levels for other leaders, int64 [N]; returns whether prompts drawn ahead may now be others."""
+        if self._of_environment is not None:
+            self._of_environment = self._given[leaders]
+        return not self.are_whole
 
     def of(self, keys: Keys, environments: NDArray[np.int64]) -> NDArray[np.int64]:
         """The level of each key's prompt, int64 [n], WHOLE for the whole task.
@@ -88,16 +97,12 @@ class Levels:
         return prompts
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
 def _weights(weights: Any, count: int) -> NDArray[np.float64]:
     try:
         array = np.asarray(weights, dtype=np.float64)
     except (TypeError, ValueError):
         array = np.zeros(0)
-    is_allowed = array.shape == (count,) and bool(np.isfinite(array).all() and (array >= 0).all() and array.sum() > 0)
+    is_allowed = array.shape == (count,) and bool((array >= 0).all()) and 0 < sum(array.tolist()) < math.inf
     allowed = f"{count} numbers of 0 or more, not all 0" if count else "None: this task has no levels"
     check_value("level_weights", weights, is_allowed, allowed)
     return array

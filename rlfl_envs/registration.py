@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.errors import ConfigError, UnknownIdError, suggest
 from rlfl_envs.prompting import PROMPTING, make_prompted_task
 from rlfl_envs.task import Task, task_class
@@ -64,14 +65,16 @@ def register_all() -> None:
     register_task("rlfl/LudiiGame-v0", "rlfl_envs.tasks.games:LudiiGame")
     register_task("rlfl/Mixture-v0", "rlfl_envs.tasks.mixture:Mixture")
     register_task("rlfl/Program-v0", "rlfl_envs.tasks.program:Program")
+    register_task("rlfl/Proof-v0", "rlfl_envs.tasks.proof:Proof")
     register_task("rlfl/Regex-v0", "rlfl_envs.tasks.regex:Regex")
     register_task("rlfl/Sat-v0", "rlfl_envs.tasks.sat:Sat")
     register_task("rlfl/Sentiment-v0", "rlfl_envs.tasks.sentiment:Sentiment")
     register_task("rlfl/Sql-v0", "rlfl_envs.tasks.sql:Sql")
+    register_task("rlfl/Symbolic-v0", "rlfl_envs.tasks.symbolic:Symbolic")
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             entry.load()
-        except Exception as error:  # noqa: BLE001 (a broken package must not take the suite along)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a broken package must not take the suite along)
             warnings.warn(f"The tasks of {entry.value!r} cannot be loaded: {error!r}", stacklevel=2)
 
 
@@ -89,7 +92,10 @@ def find_id(id: str) -> str:
     Raises:
         UnknownIdError: No such module or id; the message suggests the nearest.
     """
+    check_value("id", id, isinstance(id, str), "a text such as 'rlfl/Copy-v0'")
     module, _, name = id.rpartition(":")
+    if module.startswith("."):
+        raise UnknownIdError(f"id={id!r} is not registered: {module!r} is a path, where a module's name is due.")
     if module:
         try:
             importlib.import_module(module)

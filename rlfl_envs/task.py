@@ -47,14 +47,14 @@ class TaskConfig:
         vocabulary: A built-in vocabulary's name, or a Hugging Face tokenizer by name or path.
         mask: "none" leaves every ordinary token legal; "syntax" only those that keep the completion a prefix of
             something well-formed.
-        max_completion_tokens: The budget C, EOS included; by default the longest reference completion.
+        max_completion_tokens: The budget C, EOS included; by default what the longest reference completion takes.
         min_completion_tokens: EOS is masked until the completion has this many tokens.
         level: Where the task has levels, plays one of them alone, 0 the easiest; vocabulary, P and C are the whole
             task's.
     """
 
-    # Of each argument that may name code, a file or a download, the texts besides its default that name none. What a
-    # folder from elsewhere says of these arguments is not believed without the user's word.
+    # The arguments that may name code, a file or a download, each with the texts besides its default that name none. A
+    # run folder from elsewhere may set them to another text only with the user's consent.
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"vocabulary": ("characters",)}
 
     split: Split = "train"
@@ -206,7 +206,7 @@ class Task(ABC):
 
     @cached_property
     def default_budget(self) -> int:
-        """The longest reference completion in tokens."""
+        """How many tokens a reference completion takes at most."""
         return self._budgets[1]
 
     @property
@@ -390,10 +390,11 @@ def task_class(task: str) -> type[Task]:
     Raises:
         ConfigError: The reference leads to no task.
     """
+    check_value("task", task, isinstance(task, str), "a Task, or 'package.module:Class'")
     module_name, _, class_name = task.partition(":")
     try:
         cls = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # a TypeError for "..module"
         raise ConfigError(f"task={task!r} cannot be loaded ({error}); allowed: 'package.module:Class'.") from error
     if not (isinstance(cls, type) and issubclass(cls, Task)):
         raise ConfigError(f"task={task!r} is not a subclass of rlfl_envs.Task.")

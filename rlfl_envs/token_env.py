@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -26,10 +27,7 @@ from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["TokenEnv", "describe_episode", "end_info", "new_stream", "number_info", "stop_tokens", "stops"]
 
-_ALONE = np.zeros(1, dtype=np.int64)  # one environment, which leads itself
-
-
-_ALONE = np.zeros(1, dtype=np.intp)  # the one row of what counts in rows
+_ALONE = np.zeros(1, dtype=np.intp)  # the only row of what counts in rows; it leads itself
 
 
 class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
@@ -111,7 +109,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self._episode = 0  # prompts taken from the stream so far
         # A task that draws with NumPy draws many prompts for little more than the price of one.
         self._lookahead = 16 if isinstance(self.task, ArrayTask) else 1
-        self._drawn: list[Prompt] = []  # the next ones, the last first
+        self._drawn: deque[Prompt] = deque()  # prompts drawn ahead
         self._columns = np.full(self.prompt_length + self.completion_length, self.tokenizer.pad_id, dtype=np.int64)
         self._completion: list[int] = []
         self._state = 0
@@ -140,23 +138,19 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """
         seed = check_seed(seed)
         options = check_options(options, ("prompt", "level", "level_weights"))
-        super().reset(seed=seed)
-        if seed is not None or self._stream is None:
-            self._stream, self._episode, self._drawn = new_stream(self.np_random), 0, []
-        if self._levels.choose(options.get("level"), options.get("level_weights"), _ALONE):
-            self._drawn = []
+        given = None
         if "prompt" in options:
             check_value("prompt", options["prompt"], isinstance(options["prompt"], str), "a string")
-            prompt = self.task.parse_prompt(options["prompt"])
-        else:
-            if not self._drawn:
-                episodes = np.arange(self._episode, self._episode + self._lookahead)
-                keys = key_at(self._stream, episodes)
-                self._drawn = self._levels.prompts(keys, np.zeros_like(episodes))[::-1]
-            prompt = self._drawn.pop()
-            self._episode += 1
+            given = self.task.parse_prompt(options["prompt"])
+            self.task.encode_prompt(given)  # what does not fit is found out while nothing has changed
+        if self._levels.choose(options.get("level"), options.get("level_weights"), _ALONE):
+            self._drawn.clear()
+        super().reset(seed=seed)
+        if seed is not None or self._stream is None:
+            self._stream, self._episode = new_stream(self.np_random), 0
+            self._drawn.clear()
+        self.prompt = prompt = self._next_prompt() if given is None else given
         self._columns[: self.prompt_length] = self.task.encode_prompt(prompt)
-        self.prompt = prompt
         self._columns[self.prompt_length :] = self.tokenizer.pad_id
         self._completion = []
         self._mask.keep(np.zeros(0, dtype=np.int64))
@@ -169,6 +163,16 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         self._print_if_human()
         return self._columns.copy(), self._info()
 
+    def _next_prompt(self) -> Prompt:
+        """The stream's next."""
+        if not self._drawn:
+            assert self._stream is not None
+            # Levels may change with every reset.
+            episodes = self._episode + np.arange(self._lookahead if self._levels.are_whole else 1)
+            self._drawn.extend(self._levels.prompts(key_at(self._stream, episodes), np.zeros_like(episodes)))
+        self._episode += 1
+        return self._drawn.popleft()
+
     def step(self, action: int) -> tuple[NDArray[np.int64], float, bool, bool, dict[str, Any]]:
         """Appends one token.
 
@@ -180,7 +184,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
             ActionError: The action is no token id at all.
             gymnasium.error.ResetNeeded: There is no episode under way.
         """
-        if self.prompt is None or self._outcome is not None:
+        if self.prompt is None or self._finish_reason:
             raise ResetNeeded("The episode is over, or none was begun: call reset() before step().")
         if not self._is_token(action):
             raise ActionError(
@@ -247,7 +251,13 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         return self.tokenizer.decode(self._completion)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, bool [V] (the name and type that sb3-contrib's MaskablePPO looks for)."""
+        """Which tokens may come next, bool [V] (the name and type that sb3-contrib's MaskablePPO looks for).
+
+        Raises:
+            gymnasium.error.ResetNeeded: There was no reset yet.
+        """
+        if self.prompt is None:
+            raise ResetNeeded("No episode was begun: call reset() before action_masks().")
         mask: NDArray[np.bool_] = self._mask.row(self._state).astype(np.bool_)
         return mask
 
@@ -267,7 +277,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         """
         if self.prompt is None:
             raise ResetNeeded("No episode was begun: call reset() before judge_tokens().")
-        tokens = check_candidates(np.asarray(candidates)[None], 1, self.tokenizer.vocab_size)
+        tokens = check_candidates(candidates, (), self.tokenizer.vocab_size)[None]
         if self._verdicts is None:
             self._verdicts = Verdicts(self.task, 1)
         prompt = self.prompt

@@ -84,6 +84,16 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"vocabulary": "characters", "mask": "syntax", "use_all": False},
         {"vocabulary": "gpt2", "reward": "strict"},
     ],
+    "rlfl/Proof-v0": [
+        {},
+        {"split": "test", "mask": "syntax", "axioms": ""},
+        {"min_steps": 7, "max_steps": 8, "reward": "strict", "split": "all"},
+    ],
+    "rlfl/Symbolic-v0": [
+        {},
+        {"split": "test", "mask": "syntax", "kind": "solve"},
+        {"min_terms": 4, "max_terms": 4, "reward": "strict", "split": "all"},
+    ],
     "rlfl/Sat-v0": [
         {},
         {"split": "test", "mask": "syntax", "max_variables": 5},

@@ -55,6 +55,8 @@ STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, PROGRAM, SAT, JSON,
     "rlfl/LudaxGame-v0",
     "rlfl/LudiiGame-v0",
 )
+PROOF = "rlfl/Proof-v0"
+SYMBOLIC = "rlfl/Symbolic-v0"
 SMALL_GAMES: dict[str, Any] = {
     "corpus": str(Path(__file__).parent / "data" / "games"),
     "num_playouts": 10,
@@ -66,7 +68,9 @@ QUICK: dict[str, dict[str, Any]] = {
     LUDII: {"max_game_tokens": 128, "num_playouts": 10, "max_turns": 20, "max_completion_tokens": 12},
 }
 # Where many episodes are played: cut short, so that they end within a test's steps.
-SHORT: dict[str, dict[str, Any]] = {id: {"max_completion_tokens": 8} for id in (HUMAN_EVAL, JSON, PROGRAM, SQL)}
+SHORT: dict[str, dict[str, Any]] = {
+    id: {"max_completion_tokens": 8} for id in (HUMAN_EVAL, JSON, PROGRAM, PROOF, SQL, SYMBOLIC)
+}
 LONG: dict[str, dict[str, Any]] = {
     LUDII: QUICK[LUDII],  # as it is, a clock would end the test
     PROGRAM: {"family": "arithmetic"},  # of all families 10,000 prompts take half a minute to draw
@@ -98,6 +102,10 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (SAT, {"mask": "syntax", "max_variables": 5}),
     (SAT, {"mask": "syntax", "vocabulary": "characters", "max_variables": 5, "reward": "strict"}),
     (PROGRAM, {"family": "arithmetic", "mask": "syntax", "reward": "plain", "split": "test", "hidden": 8}),
+    (PROOF, {"mask": "syntax", "axioms": "", "max_steps": 3}),
+    (PROOF, {"split": "test", "axioms": "KN", "reward": "strict", "max_completion_tokens": 20}),
+    (SYMBOLIC, {"mask": "syntax", "max_terms": 1, "max_completion_tokens": 12}),
+    (SYMBOLIC, {"split": "test", "kind": "solve", "reward": "strict"}),
     (JSON, {"mask": "syntax", "most": 2, "max_completion_tokens": 80}),
     (JSON, {"split": "test", "fewest": 3}),
     (REGEX, {"mask": "syntax", "longest": 5, "max_completion_tokens": 9}),

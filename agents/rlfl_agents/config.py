@@ -232,7 +232,7 @@ class PPOConfig(PolicySettings):
     """Keeps only the layers' inputs for the gradient and runs them again: less memory for a third more time."""
 
     total_samples: _Count = 131_072
-    """Completions sampled over the whole run; schedules end with it."""
+    """Completions learned from over the whole run; schedules end with it."""
     minutes: _Weight | None = None
     """Stops after so many minutes of wall-clock training, if that comes first. Schedules do not look at it."""
     prompts: _Count = 128
@@ -241,6 +241,9 @@ class PPOConfig(PolicySettings):
     group_size: _Count = 1
     """Completions per prompt. A group is read once, so that a group of one-token answers costs about as much as one
     answer."""
+    refill: _NotNegative = 0
+    """How often an update may sample once more for groups in place of those whose completions all earn the same, which
+    teach nothing (DAPO's dynamic sampling). For advantages within groups, without a KL penalty."""
     epochs: _Count = 4
     """Passes over each rollout."""
     sampler: Literal["uniform", "target", "progress", "kinds"] = "uniform"
@@ -385,6 +388,11 @@ class PPOConfig(PolicySettings):
         if self.advantage in ("rloo", "group_norm") and self.group_size < 2:
             raise ConfigError(
                 f"advantage={self.advantage!r} compares the completions of a group: group_size must be 2 or more."
+            )
+        if self.refill and (self.advantage not in ("rloo", "group_norm") or self.kl != "off"):
+            raise ConfigError(
+                f"refill={self.refill} replaces groups: advantage={self.advantage!r} must be 'rloo' or 'group_norm', "
+                f"and kl={self.kl!r} 'off'."
             )
         if self.stop_at_success is not None and not self.eval_every:
             raise ConfigError(

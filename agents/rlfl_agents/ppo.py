@@ -39,6 +39,7 @@ from rlfl_agents.model.recorded import RecordedSteps
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
 from rlfl_agents.rollout.processes import gathered, gathered_columns, is_on_cpu, largest
+from rlfl_agents.rollout.refill import refilled
 from rlfl_agents.rollout.rollout import Rollout
 from rlfl_agents.rollout.sampler import Sampler
 from rlfl_agents.run import checkpoint, plot
@@ -98,8 +99,8 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
             now = time.perf_counter()
             row = {
                 "update": update,
-                "samples": update * config.rows,
-                "prompts": update * config.prompts,
+                "samples": update * config.rows + state.refilled,
+                "prompts": update * config.prompts + state.refilled // config.group_size,
                 **batch_metrics(batch),
                 **state.sampler.metrics,
                 **learned,
@@ -331,7 +332,21 @@ def _updates_left(config: PPOConfig, state: TrainState) -> range:
 
 
 def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
-    """Returns what all processes sampled, its log-probabilities under the reference, and this process's own part."""
+    """Returns what all processes sampled, its log-probabilities under the reference, and this process's latest part."""
+    config, state = run.config, run.state
+    rollout, ref_log_probs, local = _play(run, is_first=state.update == 0)
+    for _ in range(config.refill):
+        if not bool(rollout.is_flat.any()):
+            break
+        more, _, local = _play(run)
+        rollout = refilled(rollout, more)
+        ref_log_probs = rollout.log_probs  # with a reference nothing is refilled
+        state.refilled += config.rows
+    return rollout, ref_log_probs, local
+
+
+def _play(run: _Run, is_first: bool = False) -> tuple[Rollout, Tensor, Rollout]:
+    """Plays one batch of prompts; the first of a run seeds the environments. Returns what `_sample` does."""
     config, state, accelerator = run.config, run.state, run.state.accelerator
     rank, processes = accelerator.process_index, accelerator.num_processes
     prompts = state.sampler.choose(state.generator)
@@ -349,7 +364,7 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
             temperature=config.temperature,
             tries=config.tries if config.advantage == "tries" else None,
             random_tries=config.random_tries,
-            seed=first_seed if state.update == 0 else None,
+            seed=first_seed if is_first else None,
             process=(rank, processes),
             prompts=prompts,
         )

@@ -23,6 +23,7 @@ import arithmetic  # noqa: E402 - found by the line above
 import bench_algorithms  # noqa: E402
 import bench_games  # noqa: E402
 import bench_smollm2  # noqa: E402
+import countdown  # noqa: E402
 from rlfl_agents.run.results import read_results  # noqa: E402
 from rlfl_envs import ConfigError  # noqa: E402
 
@@ -38,7 +39,7 @@ def pages() -> list[Path]:
 
 def tables() -> dict[str, str]:
     """Every table by its marks."""
-    scripts = (arithmetic, bench_algorithms, bench_games, bench_smollm2)
+    scripts = (arithmetic, bench_algorithms, bench_games, bench_smollm2, countdown)
     return {name: table for script in scripts for name, table in script.tables().items()}
 
 

@@ -200,14 +200,27 @@ DIGITS = dataclasses.replace(
     NOTHING_SAMPLED,
     env_id="rlfl/ArithmeticAnswer-v0",
     env_kwargs={**_THREE_DIGITS, "expression_length": 7, "rewards": "tokens"},
+    sampler="uniform",
     tries=16,
     random_tries=8,
     width=128,
     learning_rate=1.5e-3,
     batch_entropy_coef=0.02,
-    total_samples=1500 * 256,
+    total_samples=2000 * 256,
+    eval_every=500,
 )
-_GIVEN: dict[str, Any] = {"env_id": "rlfl/Arithmetic-v0"}
+# The prompts of `carry`, twice as long: the last value of a derivation that is given.
+_GIVEN: dict[str, Any] = {"env_id": "rlfl/Arithmetic-v0", "total_samples": 1000 * 256, "eval_every": 250}
+# Copy and Brackets at ten times their length.
+LONG = dataclasses.replace(
+    NOTHING_SAMPLED,
+    env_id="rlfl/Copy-v0",
+    env_kwargs={"length": 40, "rewards": "tokens"},
+    sampler="uniform",
+    prompts=128,
+    total_samples=100 * 128,
+    eval_every=25,
+)
 _NO_BATCH_ENTROPY = {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": None}
 IMITATION = SFTConfig("rlfl/ArithmeticSteps-v0", examples=256, epochs=120, layers=2, width=64, heads=4)
 PAPER = preset("rlfl/Arithmetic-v0", recipe="paper", eval_every=64, eval_prompts=1000, save_every=10**6)
@@ -338,8 +351,8 @@ EXPERIMENTS: dict[str, Experiment] = {
                 learning_rate=1e-3,
                 entropy_coef=0.02,
                 entropy_coef_final=0.0,
-                total_samples=2000 * 256,
-                eval_every=400,
+                total_samples=800 * 256,
+                eval_every=100,
             ),
             {
                 rewards: {"env_kwargs": {"reward": "worked_out", "rewards": rewards}}
@@ -347,6 +360,21 @@ EXPERIMENTS: dict[str, Experiment] = {
             },
         ),
         table=("exact", "sampled", "reward", "entropy", "batch entropy", "minutes"),
+    ),
+    "long": Experiment(
+        around(
+            LONG,
+            {
+                "Copy, 40 characters": {},
+                "Brackets, 80 of them": {
+                    "env_id": "rlfl/Brackets-v0",
+                    "env_kwargs": {"length": 80, "rewards": "tokens"},
+                    "total_samples": 2000 * 128,
+                    "eval_every": 400,
+                },
+            },
+        ),
+        table=("exact", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
     ),
     "digits": Experiment(
         around(
@@ -412,6 +440,7 @@ HEAT_MAPS = {
     "nothing-without": (),
     "nothing-dense": (),
     "digits": (),
+    "long": (),
     "paper-gpt2": ("PPO", "token entropy 0.3", "batch entropy 0.3"),
     "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),
 }

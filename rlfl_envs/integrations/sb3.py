@@ -12,14 +12,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_value
 from rlfl_envs.cache import digest
-from rlfl_envs.env_arguments import check_options
-from rlfl_envs.episode import Prompt
+from rlfl_envs.env_arguments import check_options, check_seed
 from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
 from rlfl_envs.printing import printable
 from rlfl_envs.registration import find_id, load_task
@@ -61,8 +59,7 @@ def make_sb3(
     """
     if "n_envs" in arguments:
         raise ConfigError(f"n_envs={arguments['n_envs']!r} is not allowed; allowed: num_envs, as Gymnasium calls it.")
-    is_seed = seed is None or (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0)
-    check_value("seed", seed, is_seed, "an integer, 0 or more, or None")
+    seed = check_seed(seed)
     mode = arguments.pop("autoreset_mode", "SameStep")  # no choice, but refused by name rather than ignored
     text_infos = arguments.pop("text_infos", True)  # likewise
     check_value("text_infos", text_infos, text_infos is True, "True, as SB3 takes infos as they are")
@@ -193,28 +190,18 @@ class TokenVecEnv(VecEnv):
             ConfigError: It is another method.
         """
         check_value("method_name", method_name, method_name in _METHODS, " or ".join(map(repr, _METHODS)))
-        answers = getattr(self.envs, method_name)(*method_args, **method_kwargs)
-        return [None if answers is None else answers[i] for i in self._rows(indices)]
+        answers = self.envs.call(method_name, *method_args, **method_kwargs)
+        return [answers[i] for i in self._rows(indices)]
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Returns an attribute once for each environment: its own `prompt` and spaces, or what all of them share.
+        """Returns an attribute of each environment: its own, such as `prompt`, or what all of them share.
 
         Raises:
             AttributeError: There is no such attribute.
         """
-        rows = self._rows(indices)
-        if attr_name == "prompt":
-            return [self._prompt(i) for i in rows]
-        owner = self if attr_name in ("observation_space", "action_space") else self.envs
-        value = getattr(owner, attr_name)
-        return [value for _ in rows]
-
-    def _prompt(self, row: int) -> Prompt | None:
-        """The prompt in play, None before the first reset, as `TokenEnv.prompt` is."""
-        try:
-            return self.envs.prompt(row)
-        except ResetNeeded:
-            return None
+        is_space = attr_name in ("observation_space", "action_space")  # where SB3's differ from Gymnasium's
+        values = (getattr(self, attr_name),) * self.num_envs if is_space else self.envs.get_attr(attr_name)
+        return [values[i] for i in self._rows(indices)]
 
     def _rows(self, indices: VecEnvIndices) -> list[int]:
         """Which environments are meant. An index out of range is an IndexError, as elsewhere in SB3."""

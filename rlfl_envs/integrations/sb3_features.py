@@ -14,7 +14,7 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.errors import ConfigError
 
 __all__ = ["GRUFeatures", "MeanFeatures", "TokenFeatures", "TransformerFeatures"]
@@ -37,7 +37,7 @@ class TokenFeatures(BaseFeaturesExtractor):
         Raises:
             ConfigError: The space is another one, or the width not allowed.
         """
-        is_width = type(features_dim) is int and features_dim >= 1
+        is_width = is_integer(features_dim) and features_dim >= 1
         check_value("features_dim", features_dim, is_width, "an integer, 1 or more")
         is_ours = isinstance(observation_space, TokenSpace)
         check_value("observation_space", observation_space, is_ours, "the TokenSpace of a TokenVecEnv")
@@ -124,8 +124,8 @@ class TransformerFeatures(TokenFeatures):
             ConfigError: An argument has a value that is not allowed.
         """
         super().__init__(observation_space, features_dim)
-        check_value("layers", layers, type(layers) is int and layers >= 1, "an integer, 1 or more")
-        is_divisor = type(heads) is int and heads >= 1 and features_dim % heads == 0
+        check_value("layers", layers, is_integer(layers) and layers >= 1, "an integer, 1 or more")
+        is_divisor = is_integer(heads) and heads >= 1 and features_dim % heads == 0
         check_value("heads", heads, is_divisor, f"an integer that divides {features_dim}")
         self.blocks = nn.Sequential(*[_Block(features_dim, heads) for _ in range(layers)])
         self.norm = nn.LayerNorm(features_dim)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, how_to_install
 from rlfl_envs.prompting import PromptedTask
@@ -165,8 +165,8 @@ def _load(id: str, kwargs: dict[str, Any]) -> Task:
 
 def _draw(task: Task, num_prompts: int, seed: int) -> list[Prompt]:
     """Draws prompts of the task's split; the same arguments always give the same."""
-    check_value("num_prompts", num_prompts, type(num_prompts) is int and num_prompts >= 1, "an integer, 1 or more")
-    check_value("seed", seed, type(seed) is int and seed >= 0, "an integer, 0 or more")
+    check_value("num_prompts", num_prompts, is_integer(num_prompts) and num_prompts >= 1, "an integer, 1 or more")
+    check_value("seed", seed, is_integer(seed) and seed >= 0, "an integer, 0 or more")
     return task.sample_prompts(np.random.default_rng(seed), num_prompts)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Protocol
 
+from rlfl_envs.arguments import check_value
 from rlfl_envs.errors import ConfigError
 
 __all__ = ["FAILURES", "Judge", "Judgement", "Request", "Settings", "load_judge"]
@@ -105,9 +106,12 @@ def load_judge(name: str) -> Judge:
         name: A module's path, such as "rlfl_envs.tasks.games.ludax.judge".
 
     Raises:
-        ConfigError: The module has no function `judge`.
+        ConfigError: There is no such module, or it has no function `judge`.
+        MissingDependencyError: The module says that it needs a package.
     """
-    module = importlib.import_module(name)
-    if not hasattr(module, "judge"):
-        raise ConfigError(f"judge={name!r} is not allowed; allowed: a module with a function `judge`.")
+    try:
+        module = importlib.import_module(name)
+    except (ModuleNotFoundError, ValueError, TypeError) as error:  # the last two for "" and "..module"
+        raise ConfigError(f"judge={name!r} cannot be loaded ({error}); allowed: 'package.module'.") from error
+    check_value("judge", name, hasattr(module, "judge"), "a module with a function `judge`")
     return _Module(module)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.errors import RLFLError
 from rlfl_envs.judging.judge import FAILURES, Judgement, Request, load_judge
 from rlfl_envs.judging.kept import Folder
@@ -66,10 +66,11 @@ class Pool:
         Raises:
             ConfigError: An argument is not allowed.
         """
-        check_value("workers", workers, workers >= 0, "0 or more")
-        check_value("timeout", timeout, 0 < timeout < math.inf, "more than 0")
-        check_value("memory_mb", memory_mb, memory_mb >= 64, "64 or more")
-        check_value("max_tasks", max_tasks, max_tasks >= 1, "1 or more")
+        check_value("workers", workers, is_integer(workers) and workers >= 0, "an integer, 0 or more")
+        is_number = is_integer(timeout) or isinstance(timeout, float)
+        check_value("timeout", timeout, is_number and 0 < timeout < math.inf, "a number above 0")
+        check_value("memory_mb", memory_mb, is_integer(memory_mb) and memory_mb >= 64, "an integer, 64 or more")
+        check_value("max_tasks", max_tasks, is_integer(max_tasks) and max_tasks >= 1, "an integer, 1 or more")
         check_value("pool", pool, pool in ("processes", "ray"), "'processes' or 'ray'")
         self._settings: dict[str, Any] = {
             "workers": workers,

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_type, check_value, is_integer
 from rlfl_envs.errors import ConfigError, MissingDependencyError, how_to_install
 from rlfl_envs.judging.judge import Judgement, Request
 from rlfl_envs.judging.plain import decode, encode
@@ -66,7 +66,8 @@ class Limits:
         }
         for name, (least, most) in allowed.items():
             value = getattr(self, name)
-            check_value(name, value, least <= value <= most, f"{least}..{most}")
+            is_number = is_integer(value) or (isinstance(value, float) and isinstance(least, float))
+            check_value(name, value, is_number and least <= value <= most, f"{least}..{most}")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class Program:
         Raises:
             ConfigError: The function has no name that Python allows, or a case is not plain.
         """
+        check_type("source", self.source, str)
+        check_type("function", self.function, str)
         is_name = self.function.isidentifier() and not keyword.iskeyword(self.function)
         check_value("function", self.function, is_name, "an identifier")
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +66,17 @@ class MaskTable:
         self.rows = self._storage[: len(self._numbers)]
         self.rows.flags.writeable = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the view of the storage out."""
+        return {name: value for name, value in self.__dict__.items() if name != "rows"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Shows the copy's own storage."""
+        self.__dict__.update(state)
+        self._show()
+
     def is_large(self, states: int) -> bool:
-        """Whether it takes more than 8 MiB, and at least half of its rows are none of so many states."""
+        """Whether it takes more than 8 MiB, and so many states can have no more than half of its rows."""
         return self.rows.nbytes > self._LARGE and len(self.rows) > 2 * states
 
 

@@ -18,7 +18,7 @@ NO_ROW = -1
 
 _SMALL = 2**20  # bytes; less is made anew in no time
 _MOST_BUFFERS = 3
-_SCATTER = 64  # as long as a byte takes within a scatter, so many take in a row
+_SCATTER = 64  # writing a byte here and there takes as long as writing so many in a row
 
 
 @dataclass(slots=True)

@@ -107,7 +107,7 @@ class GrammarMask(TokenMask):
             if not self._matchers[place].is_stopped():
                 self._matchers[place].unsafe_compute_mask_ptr(address + i * stride, stride)
         bits = words.view(np.uint8)[:, : len(self._ordinary)] & self._ordinary
-        may_end = ~bits.any(axis=1)
+        may_end: NDArray[np.bool_] = (bits == 0).all(axis=1)
         for i, place in enumerate(places):
             if len(self._histories[place][1]) >= self._min_tokens and self._matchers[place].is_accepting():
                 may_end[i] = True

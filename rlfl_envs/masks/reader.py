@@ -27,11 +27,11 @@ class _Node:
 
     Attributes:
         columns: Those that have no more bytes, by their index in `TokenReader.tokens`.
-        following: The others, by their next byte.
+        following: For the others, by their next byte, the number of the node that goes on.
     """
 
     columns: list[int] = field(default_factory=list)
-    following: dict[int, _Node] = field(default_factory=dict)
+    following: dict[int, int] = field(default_factory=dict)
 
 
 class TokenReader:
@@ -56,11 +56,14 @@ class TokenReader:
         likely = [token for token in np.flatnonzero(ordinary).tolist() if letters.issuperset(self._bytes[token])]
         readable = self._readable({self._bytes[token] for token in likely})
         self.tokens = np.array([token for token in likely if self._bytes[token] in readable], dtype=np.int64)
-        self._root = _Node()
+        self._nodes = [_Node()]  # one list, for nodes within nodes would be too deep to copy
         for column, token in enumerate(self.tokens.tolist()):
-            node = self._root
+            node = self._nodes[0]
             for byte in self._bytes[token]:
-                node = node.following.setdefault(byte, _Node())
+                number = node.following.setdefault(byte, len(self._nodes))
+                if number == len(self._nodes):
+                    self._nodes.append(_Node())
+                node = self._nodes[number]
             node.columns.append(column)
         self._costs = {whole: _fewest(whole, readable) for whole in self._characters}
         self._per_character = max([costs[0] for costs in self._costs.values() if costs[0] < NEVER], default=1)
@@ -129,9 +132,10 @@ class TokenReader:
     def needed(self, place: Place) -> NDArray[np.int32]:
         """How many tokens are still needed after each of `tokens`, int32 [L]; NEVER for those that cannot be read."""
         found = np.full(len(self.tokens), NEVER, dtype=np.int32)
-        waiting = [(self._root, place)]
+        waiting = [(0, place)]
         while waiting:
-            node, reached = waiting.pop()
+            number, reached = waiting.pop()
+            node = self._nodes[number]
             if node.columns:
                 found[node.columns] = self._tokens_left(reached)
             for byte, following in node.following.items():

@@ -114,7 +114,9 @@ class Copy(Task):
         lengths = [level["length"] for level in self.levels] or [self.config.length]
         if len(text) not in lengths or not set(self.config.alphabet).issuperset(text):
             count = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else lengths[0]
-            raise PromptError(f"prompt={text!r} is not allowed; allowed: {count} of {self.config.alphabet!r}.")
+            raise PromptError(
+                f"prompt={text!r} is not allowed; allowed: {count} characters of {self.config.alphabet!r}."
+            )
         return Prompt(text)
 
     def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from rlfl_envs.arguments import check_value
-from rlfl_envs.corpora import load_corpus
+from rlfl_envs.corpora import read_lines
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, PromptError, TokenizationError
 from rlfl_envs.keys import text_in_split
@@ -23,15 +23,17 @@ __all__ = ["FunctionTask", "FunctionTaskConfig", "Reward", "name_of"]
 
 Reward = Callable[[str, str], float]
 _NO_REFERENCES = 64  # C where there is nothing to go by
+_NUMBERS = (int, float, np.integer, np.floating, np.bool_)  # True, which is an int, is 1
 _HERE: dict[str, Reward] = {}  # functions that no module has under a name: this process's alone
 
 
 def name_of(reward: Reward) -> str:
     """What a spec calls a function: "module:name" where it can be found so, else a name that this process remembers."""
-    name = f"{reward.__module__}:{reward.__qualname__}"
-    if getattr(sys.modules.get(reward.__module__), reward.__qualname__, None) is not reward:
-        name = f"this process:{reward.__qualname__}-{id(reward):x}"
-        _HERE[name] = reward
+    called = getattr(reward, "__qualname__", type(reward).__qualname__)  # an object with __call__ has none of its own
+    if getattr(sys.modules.get(reward.__module__), called, None) is reward:
+        return f"{reward.__module__}:{called}"
+    name = f"this process:{called}-{id(reward):x}"
+    _HERE[name] = reward
     return name
 
 
@@ -41,7 +43,7 @@ def _function(name: str) -> Reward:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # a TypeError for "..module"
         raise ConfigError(
             f"reward={name!r} cannot be found ({error}); allowed: 'package.module:function'. A function that is not at "
             "the top of a module is known in the process that registered it alone."
@@ -56,7 +58,7 @@ class FunctionTaskConfig(TaskConfig):
 
     Attributes:
         reward: The function `reward(prompt, completion) -> float`, as "package.module:function".
-        prompts: The prompts' texts, none twice; or a text file with one a line.
+        prompts: The prompts' texts, none twice; or a text file with one a line, spaces at its ends included.
         references: A good completion for each prompt, in their order; none by default.
         instruction: What chat=True tells a model to write, in one or two sentences.
         reward_range: The least and the largest reward.
@@ -81,15 +83,17 @@ class FunctionTaskConfig(TaskConfig):
         low, high = self.reward_range
         check_value("reward_range", self.reward_range, low < high, "two numbers, the lower one first")
         check_value("reward", self.reward, bool(self.reward), "'package.module:function'")
+        solves = self.success is None or low <= self.success <= high
+        check_value("success", self.success, solves, f"None, or a number within reward_range={self.reward_range}")
 
 
 class FunctionTask(Task):
     """Whatever a function of prompt and completion rewards.
 
     Description:
-        For a reward that exists already as a function, and prompts that exist as texts. The function is trusted as far
-        as it goes: what it raises is raised, and a reward that is no finite number or outside `reward_range` is an
-        error. It should take bounded time and must not execute what it is given.
+        For a reward that exists already as a function, and prompts that exist as texts. The function is trusted: what
+        it raises is raised. It should take bounded time and must not execute what it is given. A reward that is no
+        number, or outside `reward_range`, is an error; True counts as 1.
 
     Prompt:
         Uniform over the prompts of the split.
@@ -110,7 +114,10 @@ class FunctionTask(Task):
         super().__init__(**kwargs)
         config = self.config
         given = config.prompts
-        self._prompts = list(load_corpus(given).texts) if isinstance(given, str) else list(given)
+        if isinstance(given, str):
+            self._prompts = [line for line in read_lines(Path(given), "prompts") if line]
+        else:
+            self._prompts = list(given)
         counts = len(self._prompts), len(set(self._prompts)), len(config.references)
         check_value("prompts", given, counts[0] >= 1, "one text or more, or a file of them")
         check_value("prompts", f"{counts[0]} texts", counts[0] == counts[1], "texts of which none is there twice")
@@ -129,6 +136,11 @@ class FunctionTask(Task):
     def __getstate__(self) -> dict[str, Any]:
         """Leaves the function out: it is found again by its name."""
         return {name: value for name, value in self.__dict__.items() if name != "_reward"}
+
+    @property
+    def characters(self) -> str:
+        """Printable ASCII, the newline, and what else the prompts and references are written in."""
+        return "".join(dict.fromkeys("".join([super().characters, *self._prompts, *self.config.references])))
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """Draws any prompt."""
@@ -165,7 +177,7 @@ class FunctionTask(Task):
     def _judge(self, prompt: str, completion: str) -> Outcome:
         low, high = self.reward_range
         reward = self._reward(prompt, completion)
-        if not _is_finite(reward) or not low <= reward <= high:
+        if not isinstance(reward, _NUMBERS) or not low <= reward <= high:
             raise ConfigError(
                 f"reward={self.config.reward!r} gave {reward!r} for prompt={prompt!r} and completion={completion!r}; "
                 f"allowed: a number within reward_range={self.reward_range}."
@@ -176,8 +188,3 @@ class FunctionTask(Task):
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str | None:
         """The user's."""
         return self._references.get(prompt.text)
-
-
-def _is_finite(value: object) -> bool:
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)  # type: ignore[arg-type]

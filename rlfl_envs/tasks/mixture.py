@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -26,7 +27,7 @@ class MixtureConfig(TaskConfig):
 
     Attributes:
         tasks: The parts: an id each, or a dictionary of "id" and arguments, such as `{"id": "rlfl/Copy-v0", "length":
-            3}`.
+            3}`. The mixture has one split, vocabulary, mask and least length, which a part cannot have.
         weights: How often each is drawn, 0 or more and not all 0; alike by default.
     """
 
@@ -38,11 +39,11 @@ class MixtureConfig(TaskConfig):
         super().__post_init__()
         check_value("tasks", self.tasks, len(self.tasks) >= 1, "one id or more")
         shares = self.weights if self.weights is not None else (1.0,) * len(self.tasks)
-        is_allowed = len(shares) == len(self.tasks) and min(shares) >= 0 and max(shares) > 0
+        is_allowed = len(shares) == len(self.tasks) and min(shares) >= 0 and 0 < sum(shares) < math.inf
         check_value("weights", self.weights, is_allowed, f"{len(self.tasks)} numbers of 0 or more, not all 0")
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """One part alone, each in turn: their order is from easy to hard if that is how they are named."""
+        """Each part alone, in the order of `tasks`: name the easiest first."""
         return [{"weights": tuple(float(i == part) for i in range(len(self.tasks)))} for part in range(len(self.tasks))]
 
 
@@ -59,7 +60,7 @@ class Mixture(Task):
     Description:
         For a policy that should learn several languages at once, and for curricula: the parts are the mixture's levels,
         so that `reset(options={"level_weights": ...})` changes how often each is drawn. P and C are the largest of the
-        parts'.
+        parts', their own `max_completion_tokens` included.
 
     Prompt:
         A part is drawn by `weights`, then a prompt of it. The text does not say which: parts whose prompts look alike
@@ -111,12 +112,13 @@ class Mixture(Task):
         id = given.pop("id", None)
         try:
             arguments = {**gymnasium.spec(str(id)).kwargs, **given}
-        except gymnasium.error.Error as error:
+            task = arguments.pop("task")
+        except (gymnasium.error.Error, KeyError) as error:  # no such id, or not one of a task
             raise ConfigError(f"tasks: {entry!r} is not allowed; allowed: an id, or {{'id': ..., ...}}.") from error
         shared = {"vocabulary": self.config.vocabulary, "split": self.config.split}
-        clash = sorted({*shared, "mask", "level", "task"} & set(given))
+        clash = sorted({*shared, "mask", "min_completion_tokens", "level", "task"} & set(given))
         check_value("tasks", entry, not clash, f"arguments but {', '.join(clash)}, which a part cannot have")
-        return make_task(arguments.pop("task"), {**arguments, **shared})
+        return make_task(task, {**arguments, **shared})
 
     @property
     def characters(self) -> str:
@@ -125,8 +127,11 @@ class Mixture(Task):
 
     def budgets(self) -> tuple[int, int]:
         """The largest of the parts'."""
-        prompts, completions = zip(*(part.budgets() for part in self.parts), strict=True)
-        return max(prompts), max(completions)
+        begins = self.parts[0].tokenizer.bos_id is not None
+        return (
+            max(part.max_prompt_tokens for part in self.parts) - begins,
+            max(part.max_completion_tokens for part in self.parts),
+        )
 
     # --- prompts ---------------------------------------------------------------------------------------------------
 
@@ -157,6 +162,10 @@ class Mixture(Task):
     def in_split(self, prompts: Sequence[Prompt]) -> NDArray[np.bool_]:
         """As the parts say; bool [n]."""
         return np.array([self._own(prompt).in_split([prompt.data.prompt])[0] for prompt in prompts], dtype=np.bool_)
+
+    def _fits(self, prompt: Prompt) -> bool:
+        """Whether the part's budgets hold it, where they were measured."""
+        return self._own(prompt)._fits(prompt.data.prompt)
 
     def novelty_key(self, prompt: Prompt) -> str:
         """The part's, after its number."""

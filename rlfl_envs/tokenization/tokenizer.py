@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -130,7 +131,7 @@ class Tokenizer:
 
     def id_to_token(self, token_id: int) -> str:
         """The token's own string, such as "<eos>" or "42"."""
-        token = self.backend.id_to_token(token_id)
+        token = self.backend.id_to_token(token_id) if 0 <= token_id < self.vocab_size else None
         if token is None:
             raise TokenizationError(f"token_id={token_id} is not allowed; allowed: 0..{self.vocab_size - 1}.")
         return token
@@ -146,7 +147,8 @@ class Tokenizer:
         try:
             ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
         except Exception as error:  # the backend raises plain Exception for a word outside a closed vocabulary
-            raise TokenizationError(f"text={text!r} cannot be written in {self._called} ({error}).") from error
+            reason = self._missing_from(text) or error
+            raise TokenizationError(f"text={text!r} cannot be written in {self._called} ({reason}).") from error
         if not self.closed and b"".join([self.token_bytes[i] for i in ids]) != text.encode():
             found = self.decode(ids)
             differing = (i for i, pair in enumerate(zip(text, found, strict=False)) if pair[0] != pair[1])
@@ -179,6 +181,17 @@ class Tokenizer:
     def _spelled_special(self) -> re.Pattern[str]:
         names = sorted((self.id_to_token(i) for i in self._marked_special), key=len, reverse=True)
         return re.compile(f"({'|'.join(map(re.escape, names))})")
+
+    def _missing_from(self, text: Any) -> str | None:
+        """What keeps a text from being written in a closed vocabulary: its first word without a token."""
+        if not self.closed or not isinstance(text, str):
+            return None
+        with contextlib.suppress(UnicodeEncodeError, TypeError):  # of lone surrogates
+            pieces = self.backend.pre_tokenizer.pre_tokenize_str(text)
+            return next(
+                (f"it has no {piece!r}" for piece, _ in pieces if self.backend.token_to_id(piece) is None), None
+            )
+        return None
 
     def as_published(self) -> Backend:
         """A copy of the backend that puts BOS before a text, as `encode_prompt` does, and reads special tokens in it.

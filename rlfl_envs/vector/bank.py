@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rlfl_envs.episode import OutcomeArrays, Prompt
 from rlfl_envs.keys import Keys, key_at
-from rlfl_envs.levels import WHOLE, Levels
+from rlfl_envs.levels import Levels
 from rlfl_envs.protocols import ArrayTask
 from rlfl_envs.task import Task
 
@@ -53,14 +53,18 @@ class PromptBank:
         return self._columns[rows, slots], self.data[rows, slots]
 
     def _fill(self, rows: NDArray[np.intp], streams: Keys, episodes: NDArray[np.int64]) -> None:
-        keys = key_at(streams[rows, None], episodes[rows, None] + np.arange(self._lookahead))
-        unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)  # a group shares its prompts
-        environments = rows[first // self._lookahead]
-        if (self._levels.of(unique, environments) == WHOLE).all():
+        shape = len(rows), self._lookahead
+        keys = key_at(streams[rows, None], episodes[rows, None] + np.arange(self._lookahead)).reshape(-1)
+        if self._levels.are_whole:
+            unique, inverse = np.unique(keys, return_inverse=True)  # a group shares its prompts
             columns, data = self._batch.arrays_from_keys(unique)
         else:
-            columns, data = self._batch.arrays_from_prompts(self._levels.prompts(unique, environments))
-        inverse = inverse.reshape(keys.shape)
+            environments = np.repeat(rows, self._lookahead)
+            wanted = np.rec.fromarrays([keys, self._levels.of(keys, environments)])
+            _, first, inverse = np.unique(wanted, return_index=True, return_inverse=True)
+            prompts = self._levels.prompts(keys[first], environments[first])
+            columns, data = self._batch.arrays_from_prompts(prompts)
+        inverse = inverse.reshape(shape)
         ahead = np.s_[rows, : self._lookahead]
         self._columns[ahead], self.data[ahead] = columns[inverse], data[inverse]
         self._streams[rows], self._first[rows] = streams[rows], episodes[rows]

@@ -17,11 +17,12 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_type, check_value
+from rlfl_envs.arguments import check_type, check_value, is_integer
 from rlfl_envs.credit import make_credit
 from rlfl_envs.env_arguments import (
     check_actions,
     check_autoreset_mode,
+    check_group_size,
     check_options,
     check_prompts,
     check_render_mode,
@@ -35,12 +36,7 @@ from rlfl_envs.printing import printable
 from rlfl_envs.prompting import make_prompted_task
 from rlfl_envs.protocols import ArrayStarts, ArrayTask, StoppingTask
 from rlfl_envs.task import Task
-from rlfl_envs.token_env import (
-    TokenEnv,
-    describe_episode,
-    new_stream,
-    stop_tokens,
-)
+from rlfl_envs.token_env import TokenEnv, describe_episode, new_stream, stop_tokens
 from rlfl_envs.vector.bank import PromptBank, TextBatch
 from rlfl_envs.vector.infos import number_infos, text_infos
 from rlfl_envs.vector.next_tokens import NextTokens
@@ -107,8 +103,7 @@ class TokenVectorEnv(NextTokens):
         """
         check_render_mode(render_mode)
         check_type("text_infos", text_infos, bool)
-        is_count = isinstance(num_envs, (int, np.integer)) and not isinstance(num_envs, bool) and num_envs >= 1
-        check_value("num_envs", num_envs, is_count, "an integer, 1 or more")
+        check_value("num_envs", num_envs, is_integer(num_envs) and num_envs >= 1, "an integer, 1 or more")
         super().__init__(int(num_envs))
         self.render_mode = render_mode
         self._text_infos = text_infos
@@ -137,7 +132,7 @@ class TokenVectorEnv(NextTokens):
         self._is_seeded = np.zeros(n, dtype=np.bool_)
         self._episodes = np.zeros(n, dtype=np.int64)  # prompts drawn from each stream so far
         self._leaders = np.arange(n)  # whose stream each environment reads
-        self._ahead = np.zeros(n, dtype=np.int64)  # by how many prompts its leader's stream was ahead at that reset
+        self._ahead = np.zeros(n, dtype=np.int64)  # where it is in its leader's stream, less its own `_episodes`
         self._levels = Levels(self.task)
         self._bank = PromptBank(self._batch, self._levels, n, 1 if isinstance(self._batch, TextBatch) else 8)
         self._columns = np.full((n, columns), self.tokenizer.pad_id, dtype=np.int64)
@@ -147,7 +142,7 @@ class TokenVectorEnv(NextTokens):
         self._finished = np.ones(n, dtype=np.bool_)
         self._has_begun = np.zeros(n, dtype=np.bool_)
         self._judges_together = False
-        self._unjudged = np.zeros(n, dtype=np.int64)  # why episodes ended that wait for the others, 0 for none
+        self._unjudged = np.zeros(n, dtype=np.int64)  # why an episode ended that waits to be judged; 0 where none does
         self._endings: list[tuple[Outcome | None, str]] = [(None, "")] * n  # kept where there is a render mode
         self._always = np.ones(n, dtype=np.bool_)
         self._always.flags.writeable = False
@@ -174,7 +169,7 @@ class TokenVectorEnv(NextTokens):
                 * `prompt`: a prompt's text, or a list of N, to play instead; the streams stay where they are.
                 * `judge_together`: whether to judge all episodes of this reset at once, under "Disabled": the step in
                   which the last one ends returns the rewards and infos of all, and the steps before it return none.
-                  For rewards that are computed in parallel.
+                  For rewards that are computed in parallel. Episodes that a later reset of some begins are waited for.
                 * `action_mask`: False leaves masks out of infos until the next reset of all environments, for code that
                   reads `mask_table` and `mask_rows`; True by default.
 
@@ -187,45 +182,56 @@ class TokenVectorEnv(NextTokens):
         """
         options = check_options(options, _OPTIONS)
         chosen = check_reset_mask(options.get("reset_mask"), self.num_envs)
-        rows = np.flatnonzero(chosen)
+        rows, of_all = np.flatnonzero(chosen), "reset_mask" not in options
         together = options.get("judge_together", False)
-        can_wait = self.autoreset_mode is AutoresetMode.DISABLED and bool(chosen.all())
+        begins_anew = bool(chosen.all())
+        can_wait = self.autoreset_mode is AutoresetMode.DISABLED and begins_anew
         is_allowed = together is False or (together is True and can_wait)
         check_value("judge_together", together, is_allowed, "a bool; True under 'Disabled', without a reset_mask")
-        shows_masks = options.get("action_mask", self._shows_masks if "reset_mask" in options else True)
+        shows_masks = options.get("action_mask", True if of_all else self._shows_masks)
         check_value("action_mask", shows_masks, isinstance(shows_masks, bool), "a bool")
-        self._shows_masks = shows_masks
         seeds = check_seeds(seed, self.num_envs)
-        self._judges_together = together
-        self._unjudged[:] = 0
-        self._seed(seeds, rows)
-        if "reset_mask" not in options or "group_size" in options:
-            group_size = options.get("group_size", 1)
-            is_integer = isinstance(group_size, (int, np.integer)) and not isinstance(group_size, bool)
-            is_divisor = is_integer and group_size >= 1 and self.num_envs % group_size == 0
-            check_value("group_size", group_size, bool(is_divisor), f"a divisor of num_envs={self.num_envs}")
-            self._leaders = np.arange(self.num_envs) // group_size * group_size
-            self._ahead = self._episodes[self._leaders] - self._episodes
-        chooses = "reset_mask" not in options or {"level", "level_weights"} & set(options)
-        if chooses and self._levels.choose(options.get("level"), options.get("level_weights"), self._leaders):
-            self._bank.forget()
+        regroups = of_all or "group_size" in options
+        group_size = check_group_size(options.get("group_size", 1), self.num_envs)
+        leaders = np.arange(self.num_envs) // group_size * group_size if regroups else self._leaders
+        given = None
         if "prompt" in options:
             texts = check_prompts(options["prompt"], self.num_envs)
             asked = [texts[row] for row in rows.tolist()]
             read = {text: self.task.parse_prompt(text) for text in dict.fromkeys(asked)}  # a group's is read once
-            self._begin(rows, *self._batch.arrays_from_prompts([read[text] for text in asked]))
+            given = self._batch.arrays_from_prompts([read[text] for text in asked])
+        if of_all or {"level", "level_weights"} & set(options):
+            are_others = self._levels.choose(options.get("level"), options.get("level_weights"), leaders)
         else:
+            are_others = regroups and self._levels.follow(leaders)
+        if are_others:
+            self._bank.forget()
+        # Nothing is wrong with what was asked; until here nothing has changed.
+        self._judges_together = together if begins_anew else self._judges_together
+        self._unjudged[rows] = 0
+        self._shows_masks, self._leaders = shows_masks, leaders
+        renewed = self._seed(seeds, rows)
+        moved = regroups | renewed | renewed[leaders]
+        self._ahead[moved] = (self._episodes[leaders] - self._episodes)[moved]
+        if given is None:
             self._begin_next(rows)
+        else:
+            self._begin(rows, *given)
         self._print_if_human()
         return self._columns.copy(), self._with_numbers({}, chosen) | self._mask_info(chosen)
 
-    def _seed(self, seeds: Sequence[int | None], rows: NDArray[np.intp]) -> None:
-        for row in rows.tolist():
-            if seeds[row] is not None or not self._is_seeded[row]:
-                if seeds[row] is not None:
-                    self._seed_generator(row, seeds[row])
-                self._streams[row] = new_stream(self._generator(row)[0])[0]
-                self._episodes[row], self._is_seeded[row] = 0, True
+    def _seed(self, seeds: Sequence[int | None], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Begins the streams of rows that have a seed, and those that they read and nobody seeded; says which, [N]."""
+        renewed = np.zeros(self.num_envs, dtype=np.bool_)
+        renewed[self._leaders[rows]] = renewed[rows] = True
+        renewed &= ~self._is_seeded
+        renewed[[row for row in rows.tolist() if seeds[row] is not None]] = True
+        for row in np.flatnonzero(renewed).tolist():
+            if seeds[row] is not None:
+                self._seed_generator(row, seeds[row])
+            self._streams[row] = new_stream(self._generator(row)[0])[0]
+        self._episodes[renewed], self._is_seeded[renewed] = 0, True
+        return renewed
 
     def _begin_next(self, rows: NDArray[np.intp]) -> None:
         """Starts the next episode of each row's stream."""
@@ -418,8 +424,9 @@ class TokenVectorEnv(NextTokens):
 
     @rng_state.setter
     def rng_state(self, state: dict[str, NDArray[Any]]) -> None:
-        fits = set(state) == set(self.rng_state) and all(len(values) == self.num_envs for values in state.values())
-        check_value("rng_state", sorted(state), fits, f"{sorted(self.rng_state)}, arrays of length {self.num_envs}")
+        fits = isinstance(state, dict) and set(state) == set(self.rng_state)
+        fits = fits and all(np.shape(values) == (self.num_envs,) for values in state.values())
+        check_value("rng_state", state, fits, f"{sorted(self.rng_state)}, arrays of length {self.num_envs}")
         self._streams[:], self._episodes[:] = state["streams"], state["episodes"]
         self._is_seeded[:] = state["is_seeded"]
 

@@ -58,7 +58,13 @@ class NextTokens(EachEnv):
         return self._masks.table.epoch
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, bool [N, V]."""
+        """Which tokens may come next, bool [N, V].
+
+        Raises:
+            gymnasium.error.ResetNeeded: An environment was never reset.
+        """
+        if not self._has_begun.all():
+            raise ResetNeeded("An environment has no episode yet: call reset() before action_masks().")
         return self.mask_table[self._masks.rows].astype(np.bool_)
 
     def judge_tokens(self, candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -79,7 +85,7 @@ class NextTokens(EachEnv):
         """
         if not self._has_begun.all():
             raise ResetNeeded("An environment has no episode yet: call reset() before judge_tokens().")
-        candidates = check_candidates(candidates, self.num_envs, self.tokenizer.vocab_size)
+        candidates = check_candidates(candidates, (self.num_envs,), self.tokenizer.vocab_size)
         if self._verdicts is None:
             self._verdicts = Verdicts(self.task, self.num_envs)
         written = self._columns[:, self.prompt_length :]

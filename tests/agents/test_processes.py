@@ -50,6 +50,7 @@ CASES = {
         "env_kwargs": {},
         "accumulation": 2,
         "batch_entropy_positions": "last",
+        "refill": 1,
     },
     "tries": {
         "advantage": "tries",

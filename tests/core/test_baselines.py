@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rlfl_envs import ConfigError, baselines, load_task
@@ -31,6 +33,13 @@ def test_takes_a_task() -> None:
     """An id is none yet."""
     with pytest.raises(ConfigError, match=r"^task='rlfl/Copy-v0' is not allowed; allowed: a Task, as load_task"):
         baselines("rlfl/Copy-v0")
+
+
+@pytest.mark.parametrize("num_prompts", [0, -1, 2.0, True])
+def test_takes_a_number_of_prompts(num_prompts: Any) -> None:
+    """None for the default, else 1 or more."""
+    with pytest.raises(ConfigError, match=rf"^num_prompts={num_prompts} is not allowed; allowed: an integer, 1"):
+        baselines(load_task("rlfl/Copy-v0"), num_prompts=num_prompts)
 
 
 def test_the_best_constant_answer() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlfl_envs import Outcome, Prompt, PromptError, Task, check_task, load_task
+from rlfl_envs import ConfigError, Outcome, Prompt, PromptError, Task, check_task, load_task
 from rlfl_envs.tasks.arithmetic import Arithmetic
 from rlfl_envs.tasks.copy import Copy, CopyAutomaton
 from tests.settings import Parentheses
@@ -269,7 +269,45 @@ class JudgesArraysOtherwise(Arithmetic):
         return outcomes
 
 
+class StopsUnheard(Copy):
+    """Would stop, but does not say after which characters."""
+
+    def stops(self, prompt: Prompt, completion: str) -> bool:
+        """At once."""
+        return True
+
+
+class StartsElsewhere(Arithmetic):
+    """Its arrays start masks where no text begins."""
+
+    def start_states(self, data: Any) -> Any:
+        """Nowhere."""
+        return ["nowhere"] * len(data)
+
+
+class ReferencesAreWrong(Copy):
+    """Takes a success for none: that of a prompt written backwards."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Spoils the automaton of successes."""
+        super().__init__(**kwargs)
+        self.successes.start = lambda prompt: prompt.text[::-1]  # type: ignore[method-assign]
+
+
+class NamelessKinds(Copy):
+    """It tells more kinds of prompts apart than it names."""
+
+    kinds = ("one",)
+
+    def kinds_of(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """Each is of a kind of its own."""
+        return np.arange(len(prompts))
+
+
 BROKEN = {
+    StopsUnheard: "the task has no stop_characters, so that it is no StoppingTask",
+    StartsElsewhere: "start_states gives other states than syntax.start",
+    ReferencesAreWrong: "goes wrong at token 0, say its successes",
     NoRange: "is no range",
     EndlessRange: "is no range",
     OtherPromptsEachTime: "gives other prompts for the same seed",
@@ -296,6 +334,7 @@ BROKEN = {
     CannotBePickled: "the task cannot be pickled",
     DrawsOtherArrays: "arrays_from_keys gives other columns",
     JudgesArraysOtherwise: "evaluate_arrays gives",
+    NamelessKinds: "for 64 prompts; there are 1 kinds",
 }
 
 
@@ -311,6 +350,12 @@ def test_each_break_is_found(broken: type[Task]) -> None:
 def test_sound_tasks_pass(task: Task) -> None:
     """A stopping rule, or too few problems for two splits, is no fault."""
     check_task(task)
+
+
+def test_takes_a_task() -> None:
+    """An id is none yet, which is no fault of the task's."""
+    with pytest.raises(ConfigError, match=r"^task='rlfl/Copy-v0' is not allowed; allowed: a Task, as load_task"):
+        check_task("rlfl/Copy-v0")
 
 
 def test_other_seeds_and_sizes() -> None:

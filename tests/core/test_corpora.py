@@ -12,7 +12,7 @@ import pytest
 
 from rlfl_envs import ConfigError, MissingDependencyError, cache_folder, load_task
 from rlfl_envs.cache import keep
-from rlfl_envs.corpora import corpus_tokenizer, load_corpus
+from rlfl_envs.corpora import corpus_tokenizer, load_corpus, read_lines
 from rlfl_envs.tasks.sentiment.reviews import load_reviews
 from tests.settings import SENTIMENT, missing
 
@@ -39,6 +39,15 @@ def test_a_task_on_a_text_file(tmp_path: Path) -> None:
     path.write_text("\n".join(f"my dog number {i} is good" for i in range(300)), encoding="utf-8")
     task = load_task(SENTIMENT, corpus=str(path), min_characters=10, vocabulary_size=300)
     assert task.sample_prompts(np.random.default_rng(0), 1)[0].text.startswith("my")
+
+
+def test_lines_as_they_are(tmp_path: Path) -> None:
+    """Nothing but their ends is taken away, and what cannot be read is called what the user calls it."""
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b" 1 + 1 = \r\n\n\tx\r<br />")
+    assert read_lines(path, "prompts") == [" 1 + 1 = ", "", "\tx\r<br />"]
+    with pytest.raises(ConfigError, match=r"^prompts='.*nowhere\.txt' cannot be read as UTF-8 text"):
+        read_lines(tmp_path / "nowhere.txt", "prompts")
 
 
 def test_files_that_are_no_corpus(tmp_path: Path) -> None:

@@ -135,3 +135,13 @@ def test_what_is_refused(env_id: str, rewards: Any, words: str) -> None:
     for make in (gymnasium.make, gymnasium.make_vec):
         with pytest.raises(ConfigError, match=words):
             make(env_id, rewards=rewards)
+
+
+@pytest.mark.parametrize("rewards", ["tokens", "shaped"])
+def test_a_largest_reward_below_0(rewards: str) -> None:
+    """A right token would be punished."""
+    task = load_task("rlfl/Copy-v0")
+    task.reward_range = (-2.0, -1.0)
+    for make in (TokenEnv, TokenVectorEnv):
+        with pytest.raises(ConfigError, match=r"allowed: 'end' where the largest reward, -1\.0, leaves tokens nothing"):
+            make(task, rewards=rewards)

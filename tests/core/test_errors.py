@@ -111,6 +111,20 @@ def test_unknown_ids(id: str, message: str) -> None:
     assert all(known in str(error.value) for known in IDS)
 
 
+@pytest.mark.parametrize("id", [None, 5, b"rlfl/Copy-v0"])
+def test_ids_that_are_no_texts(id: Any) -> None:
+    """What is no text is no id."""
+    with pytest.raises(ConfigError, match=r"^id=.* is not allowed; allowed: a text such as 'rlfl/Copy-v0'\.$"):
+        load_task(id)
+
+
+@pytest.mark.parametrize("id", ["./my_tasks:me/Mine-v0", "../my_tasks.py:me/Mine-v0", ".mine:me/Mine-v0"])
+def test_paths_are_no_modules(id: str) -> None:
+    """A module is imported by its name; the message says so."""
+    with pytest.raises(UnknownIdError, match="is a path, where a module's name is due"):
+        load_task(id)
+
+
 def test_environment_arguments_are_no_task_arguments() -> None:
     """load_task takes what make takes: render_mode and autoreset_mode are the environment's business."""
     assert load_task(COPY, render_mode="ansi", autoreset_mode="Disabled", length=3).config.length == 3
@@ -125,11 +139,13 @@ def test_environment_arguments_are_no_task_arguments() -> None:
         ("rlfl_envs.tasks.copy:Paste", "task='rlfl_envs.tasks.copy:Paste' cannot be loaded (module "),
         ("rlfl_envs.tasks.copy", "task='rlfl_envs.tasks.copy' cannot be loaded ("),
         ("", "task='' cannot be loaded (Empty module name); allowed: 'package.module:Class'."),
+        ("..tasks:Copy", "task='..tasks:Copy' cannot be loaded ("),
+        (5, "task=5 is not allowed; allowed: a Task, or 'package.module:Class'."),
         ("rlfl_envs:Prompt", "task='rlfl_envs:Prompt' is not a subclass of rlfl_envs.Task."),
         ("rlfl_envs:load_task", "task='rlfl_envs:load_task' is not a subclass of rlfl_envs.Task."),
     ],
 )
-def test_wrong_tasks(task: str, message: str) -> None:
+def test_wrong_tasks(task: Any, message: str) -> None:
     """A reference that leads to no task."""
     with pytest.raises(ConfigError) as error:
         TokenEnv(task)
@@ -222,9 +238,9 @@ def test_wrong_vector_options() -> None:
             {"options": {"prompt": 7}},
             "prompt=7 is not allowed; allowed: a string, or a list of num_envs=4 of them.",
         ),
-        ({"options": {"prompt": "abx"}}, "prompt='abx' is not allowed; allowed: 1 to 4 of 'abcdefgh'."),
-        ({"options": {"level": 4}}, "level=4 is not allowed; allowed: None, 0..3, or 4 of them."),
-        ({"options": {"level": [0, 1]}}, "level=[0, 1] is not allowed; allowed: None, 0..3, or 4 of them."),
+        ({"options": {"prompt": "abx"}}, "prompt='abx' is not allowed; allowed: 1 to 4 characters of 'abcdefgh'."),
+        ({"options": {"level": 4}}, "level=4 is not allowed; allowed: None, 0..3, or a list of 4 of these."),
+        ({"options": {"level": [0, 1]}}, "level=[0, 1] is not allowed; allowed: None, 0..3, or a list of 4 of these."),
         (
             {"options": {"level_weights": [0, 0, 0, 0]}},
             "level_weights=[0, 0, 0, 0] is not allowed; allowed: 4 numbers of 0 or more, not all 0.",

@@ -68,6 +68,36 @@ def test_a_level_is_the_leaders() -> None:
     assert [len(text) for text in texts] == [1, 1, 1, 4, 4, 4]
 
 
+def test_levels_follow_new_leaders() -> None:
+    """Where a reset of some groups environments anew, levels that hold are those of the new leaders."""
+    envs = gymnasium.make_vec(COPY, num_envs=2, autoreset_mode="Disabled").unwrapped
+    envs.reset(seed=0, options={"level": [0, 3]})
+    for group_size, lengths in ((2, [1, 1]), (1, [1, 4])):
+        for member in ([True, False], [False, True]):
+            envs.reset(options={"reset_mask": np.array(member), "group_size": group_size})
+        assert [len(prompt.text) for prompt in envs.prompts] == lengths
+
+
+@pytest.mark.parametrize("id", [COPY, BRACKETS])
+def test_equal_seeds_at_different_levels(id: str) -> None:
+    """The same stream at two levels is two prompts, each its scalar environment's."""
+    envs = gymnasium.make_vec(id, num_envs=3).unwrapped
+    levels = [0, 3, None]
+    envs.reset(seed=[7, 7, 7], options={"level": levels})
+    env = gymnasium.make(id).unwrapped
+    for prompt, level in zip(envs.prompts, levels, strict=True):
+        env.reset(seed=7, options={"level": level})
+        assert prompt == env.prompt
+
+
+def test_numpys_levels() -> None:
+    """NumPy's integers and arrays, one without dimensions among them, are levels as Python's are."""
+    envs = gymnasium.make_vec(COPY, num_envs=2).unwrapped
+    for level in (np.int64(1), np.array(1), np.array([1, 1]), [np.uint8(1), 1]):
+        envs.reset(seed=0, options={"level": level})
+        assert [len(prompt.text) for prompt in envs.prompts] == [2, 2]
+
+
 def test_weights_choose_levels_by_key() -> None:
     """Levels come about as often as their weights say, never where the weight is 0, and the same again by the seed."""
     envs = gymnasium.make_vec(COPY, num_envs=400).unwrapped

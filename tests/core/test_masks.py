@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -393,6 +395,24 @@ def test_the_mask_depends_on_the_completion_alone() -> None:
             *_, other = fresh.step(token)
             if terminated:
                 break
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_copies_in_the_middle_of_an_episode(copied: Callable[[TokenEnv], TokenEnv], tmp_path: Path) -> None:
+    """However long a token is (Llama 3 has one of 128 spaces): a copy goes on alike, and its table is read-only."""
+    path = save_vocabulary(tmp_path, [*"ab", "aa", "a" * 400])
+    env = TokenEnv(load_task(COPY, alphabet="ab", length=3, vocabulary=path, mask="syntax"))
+    env.reset(seed=0)
+    env.step(3)
+    twin = copied(env)
+    assert not twin._mask.table.rows.flags.writeable
+    for token in (5, 3):
+        ours, theirs = env.step(token), twin.step(token)
+        np.testing.assert_array_equal(ours[4]["action_mask"], theirs[4]["action_mask"])
+        assert ours[1:4] == theirs[1:4]
+        if ours[2]:
+            break
+    assert ours[2]
 
 
 def test_infos_own_their_masks() -> None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 
-from rlfl_envs import ActionError, ArgumentError, ConfigError, RLFLError, TokenEnv, TokenVectorEnv, load_task
-from tests.settings import COPY, IDS
+from rlfl_envs import (
+    ActionError,
+    ArgumentError,
+    ConfigError,
+    Outcome,
+    Prompt,
+    RLFLError,
+    TokenEnv,
+    TokenVectorEnv,
+    load_task,
+)
+from tests.settings import COPY, IDS, Parentheses
 
 NUM_ENVS = 3
 
@@ -95,7 +107,36 @@ def test_actions_of_the_wrong_shape(actions: Any) -> None:
         envs.step(actions)
 
 
-@pytest.mark.parametrize("render_mode", ["rgb_array", "ANSI", 5, True, b"ansi", ["ansi"], {}])
+@pytest.mark.parametrize("candidates", [[[3], [3, 4], [3]], [[3.0]] * 3, [[True]] * 3, None, 3, "333"])
+def test_candidates_that_are_no_tokens(candidates: Any) -> None:
+    """Ragged ones, floats, truth values, and what is no array; each environment says the shape that it takes."""
+    for env, shape in zip(make_both(), (r"\(k\)", r"\(3, k\)"), strict=True):
+        env.reset(seed=0)
+        with pytest.raises(ActionError, match=rf"not allowed; allowed: integers of shape {shape}\.$"):
+            env.judge_tokens(candidates)
+
+
+@pytest.mark.parametrize("mask", ["none", "syntax"])
+def test_before_the_first_reset(mask: str) -> None:
+    """Nothing may come next yet."""
+    env, envs = TokenEnv(load_task(COPY, mask=mask)), TokenVectorEnv(load_task(COPY, mask=mask), NUM_ENVS)
+    one, many = np.array([3]), np.full((NUM_ENVS, 1), 3)
+    for ask in (env.action_masks, envs.action_masks, lambda: env.judge_tokens(one), lambda: envs.judge_tokens(many)):
+        with pytest.raises(ResetNeeded):
+            ask()
+
+
+@pytest.mark.parametrize("state", [None, {}, {"streams": 5, "episodes": [1] * 3, "is_seeded": [True] * 3}])
+def test_states_that_are_none(state: Any) -> None:
+    """What `rng_state` was never."""
+    _, envs = make_both()
+    with pytest.raises(
+        ConfigError, match=r"^rng_state=.* is not allowed; allowed: \['episodes', 'is_seeded', 'streams'\]"
+    ):
+        envs.rng_state = state
+
+
+@pytest.mark.parametrize("render_mode", ["rgb_array", "ANSI", 5, True, b"ansi", ["ansi"], {}, np.array(["ansi", ""])])
 def test_render_modes(render_mode: Any) -> None:
     """None of ours, and of no known kind: the same error (in `make` Gymnasium's own check may come first)."""
     for make in (TokenEnv, TokenVectorEnv):
@@ -109,6 +150,14 @@ def test_autoreset_modes(autoreset_mode: Any) -> None:
     """Whatever is no mode."""
     with pytest.raises(ConfigError, match=r"autoreset_mode=.* is not allowed; allowed: 'NextStep', 'SameStep', "):
         TokenVectorEnv(load_task(COPY), 2, autoreset_mode=autoreset_mode)
+
+
+@pytest.mark.parametrize("rewards", [None, 5, "End", ["end"], np.array(["end", "tokens"])])
+def test_rewards(rewards: Any) -> None:
+    """Whatever is no way to pay."""
+    for make in (TokenEnv, TokenVectorEnv):
+        with pytest.raises(ConfigError, match=r"rewards=.* is not allowed; allowed: 'end', 'tokens', 'shaped'\."):
+            make(load_task(COPY), rewards=rewards)
 
 
 @pytest.mark.parametrize("text_infos", [None, 0, "no"])
@@ -142,6 +191,52 @@ def test_values_of_options(options: dict[str, Any]) -> None:
     _, envs = make_both()
     with pytest.raises(RLFLError, match=next(iter(options))):
         envs.reset(options=options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prompt": "zz"},
+        {"prompt": 5},
+        {"level": 9},
+        {"level": [0, 0]},
+        {"level_weights": [0, 0, 0, 0]},
+        {"level_weights": [1e308] * 4},
+        {"group_size": 2},
+        {"judge_together": True},
+        {"action_mask": 1},
+    ],
+)
+def test_a_refused_reset_changes_nothing(options: dict[str, Any]) -> None:
+    """Neither streams nor levels, groups or the episodes in play, although the seed with it was right."""
+    for env, twin in zip(make_both(), make_both(), strict=True):
+        for each in (env, twin):
+            each.reset(seed=7, options={"level": 1})
+        with pytest.raises(RLFLError):
+            env.reset(seed=5, options=options)
+        token = 3 if isinstance(env, TokenEnv) else np.full(NUM_ENVS, 3)
+        for _ in range(7):  # through the end and, of many, an autoreset
+            np.testing.assert_array_equal(env.step(token)[0], twin.step(token)[0])
+            if isinstance(env, TokenEnv) and env.completion == "aaaa":
+                break
+        np.testing.assert_array_equal(env.reset()[0], twin.reset()[0])
+
+
+def test_after_an_error_of_the_task() -> None:
+    """An episode whose judging raised is over: the next step asks for a reset, and a reset brings the next one."""
+
+    class Failing(Parentheses):
+        def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+            raise RLFLError("no judge")
+
+    env = TokenEnv(Failing())
+    env.reset(seed=0)
+    with pytest.raises(RLFLError, match="no judge"):
+        env.step(env.tokenizer.eos_id)
+    with pytest.raises(ResetNeeded):
+        env.step(env.tokenizer.eos_id)
+    env.reset()
+    assert env.completion == ""
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400)])

@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from rlfl_envs import (
     load_task,
     load_tokenizer,
     number_tokenizer,
+    train_tokenizer,
 )
 from rlfl_envs.tokenization import loading
 from tests.settings import ANSWER, COPY, GIVEN, STEPS, save_vocabulary
@@ -70,12 +72,47 @@ def test_number_ids() -> None:
     assert (tokenizer.token_texts[3], tokenizer.token_texts[103], tokenizer.token_texts[2]) == ("0 ", "+", "")
 
 
-@pytest.mark.parametrize("text", ["100", "007", "1-2", "x", "1.5", "٣", "\n"])
-def test_numbers_refuse_what_they_cannot_write(text: str) -> None:
-    """A TokenizationError that shows the text."""
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [("100", "100"), ("1+007", "007"), ("1-2", "-"), ("x", "x"), ("1.5", "."), ("٣", "٣"), ("\n", "\n")],
+)
+def test_numbers_refuse_what_they_cannot_write(text: str, missing: str) -> None:
+    """A TokenizationError that shows the text, and what of it has no token."""
     with pytest.raises(TokenizationError) as error:
         NUMBERS["unsigned"].encode(text)
-    assert str(error.value).startswith(f"text={text!r} cannot be written in this vocabulary (")
+    assert str(error.value) == f"text={text!r} cannot be written in this vocabulary (it has no {missing!r})."
+
+
+@pytest.mark.parametrize("text", [None, 5, b"1", "\ud800"])
+def test_what_is_no_text_cannot_be_written(text: Any) -> None:
+    """In no vocabulary."""
+    for tokenizer in (NUMBERS["unsigned"], character_tokenizer("ab"), train_tokenizer(["ab"], 300)):
+        with pytest.raises(TokenizationError, match="cannot be written in this vocabulary"):
+            tokenizer.encode(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"symbols": "++"}, "symbols='[+][+]' is not allowed; allowed: characters that are neither digits nor spaces"),
+        ({"symbols": ["plus"]}, "symbols="),
+        ({"symbols": ["1"]}, "symbols="),
+        ({"symbols": " "}, "symbols="),
+        ({"largest": -1}, "largest=-1 is not allowed; allowed: an integer, 0 or more"),
+        ({"largest": 9.0}, "largest="),
+    ],
+)
+def test_wrong_number_vocabularies(arguments: dict[str, Any], message: str) -> None:
+    """What would make ids with holes, or texts that are read back as others."""
+    with pytest.raises(ConfigError, match=message):
+        number_tokenizer(**arguments)
+
+
+def test_ids_without_a_token() -> None:
+    """Below 0 and from V on."""
+    for token_id in (-1, 106):
+        with pytest.raises(TokenizationError, match=rf"token_id={token_id} is not allowed; allowed: 0\.\.105"):
+            number_tokenizer().id_to_token(token_id)
 
 
 # --- characters ----------------------------------------------------------------------------------------------------
@@ -93,16 +130,20 @@ def test_characters_round_trip(alphabet: str, data: st.DataObject) -> None:
     assert "".join(tokenizer.token_texts[i] for i in ids) == text
 
 
-@pytest.mark.parametrize("alphabet", ["", "aa", "abca"])
+@pytest.mark.parametrize("alphabet", ["", "aa", "abca", "a\ud800"])
 def test_wrong_alphabets(alphabet: str) -> None:
-    """Empty, or a character twice."""
-    with pytest.raises(ConfigError, match=f"^alphabet={alphabet!r} must name at least one character, and none twice.$"):
+    """Empty, a character twice, or half a character."""
+    with pytest.raises(ConfigError) as error:
         character_tokenizer(alphabet)
+    allowed = "one character or more, none twice, and no lone surrogates"
+    assert str(error.value) == f"alphabet={alphabet!r} is not allowed; allowed: {allowed}."
+    with pytest.raises(ConfigError, match="alphabet="):
+        load_task(COPY, alphabet=alphabet)
 
 
 def test_characters_refuse_others() -> None:
     """A character outside the alphabet is an error, not a token for the unknown."""
-    with pytest.raises(TokenizationError, match=r"^text='abz' cannot be written"):
+    with pytest.raises(TokenizationError, match=r"^text='abz' cannot be written in .* \(it has no 'z'\)\.$"):
         character_tokenizer("ab").encode("abz")
 
 
@@ -187,6 +228,46 @@ def test_wrong_vocabularies(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path / "t.json"))
     with pytest.raises(ConfigError, match=r"^eos='<end>' is not a token of this vocabulary.$"):
         Tokenizer(number_tokenizer().backend, pad="<pad>", eos="<end>", bos=None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", r"tokenizer_config\.json' holds '\[\]'; allowed: a JSON object"),
+        ("5", r"tokenizer_config\.json' holds '5'; allowed: a JSON object"),
+        ('{"bos_token": 5}', r"tokenizer_config\.json: bos_token=5 is not allowed; allowed: str or None"),
+        ('{"eos_token": {"content": ["</s>"]}}', r"tokenizer_config\.json: eos_token=\['</s>'\] is not allowed"),
+    ],
+)
+def test_damaged_settings_of_a_tokenizer(content: str, message: str, tmp_path: Path) -> None:
+    """The message names the file."""
+    save_vocabulary(tmp_path, "ab")
+    (tmp_path / "tokenizer_config.json").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("ends", ["2", {"a": 1}, [[2]], [None], 1.5, True, -1, 10**9])
+def test_damaged_ends_of_a_model(ends: Any, tmp_path: Path) -> None:
+    """What is no special token's id ends no completion; EOS still does."""
+    save_vocabulary(tmp_path, "ab")
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": ends}))
+    assert load_tokenizer(str(tmp_path)).eos_ids == (2,)
+
+
+def test_the_same_files_are_read_once(tmp_path: Path) -> None:
+    """Environments and levels share a vocabulary; files that have changed since are another one."""
+    path = save_vocabulary(tmp_path, "abcd")
+    first = load_task(COPY, vocabulary=path, alphabet="abcd")
+    assert first.at_level(0).tokenizer is first.tokenizer is load_tokenizer(path)
+    (tmp_path / "config.json").write_text('{"eos_token_id": [2, 1]}')
+    assert load_tokenizer(path) is not first.tokenizer
+    save_vocabulary(tmp_path, "abcdef")
+    assert load_tokenizer(path).vocab_size == first.tokenizer.vocab_size + 2
+    (tmp_path / "tokenizer.json").write_text("{")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"holds no tokenizer\.json that can be read"):
+            load_tokenizer(path)
 
 
 @pytest.mark.parametrize("folder", ["spaced_folder", "metaspace_folder"])

@@ -301,6 +301,42 @@ def test_groups_hold_under_reset_masks() -> None:
     assert texts[0] == texts[1] != texts[2] == texts[3]
 
 
+def test_a_leader_that_was_never_reset() -> None:
+    """Its stream begins with the first that read it: prompts follow the seed, and the leader plays them later."""
+    others, leader = np.array([False, True, True, True]), np.array([True, False, False, False])
+    played = []
+    for seed in (0, 1):
+        envs = TokenVectorEnv(load_task(COPY), 4, autoreset_mode="Disabled")
+        envs.reset(seed=seed, options={"group_size": 4, "reset_mask": others})
+        envs.reset(options={"reset_mask": leader})
+        assert len({prompt.text for prompt in envs.prompts}) == 1
+        alone = TokenEnv(load_task(COPY))
+        alone.reset(seed=seed)
+        assert envs.prompt(0) == alone.prompt
+        played.append(envs.prompt(0).text)
+    assert played[0] != played[1]
+
+
+def test_a_new_seed_within_a_group() -> None:
+    """A member that is seeded anew plays its leader's next prompt; after a new seed of the leader all play that one's.
+
+    It had played more episodes than its leader, whose stream has no prompts before the first.
+    """
+    envs, leader = TokenVectorEnv(load_task(COPY), 2, autoreset_mode="Disabled"), TokenEnv(load_task(COPY))
+    member, first = np.array([False, True]), np.array([True, False])
+    envs.reset(seed=0)
+    for _ in range(4):
+        envs.reset(options={"reset_mask": member})
+    envs.reset(options={"group_size": 2})
+    envs.reset(seed=[None, 7], options={"reset_mask": member})
+    leader.reset(seed=0), leader.reset(), leader.reset()
+    assert envs.prompt(1) == leader.prompt
+    envs.reset(seed=[3, None], options={"reset_mask": first})
+    envs.reset(options={"reset_mask": member})
+    leader.reset(seed=3)
+    assert envs.prompts == [leader.prompt] * 2
+
+
 # --- prompts and streams -------------------------------------------------------------------------------------------
 
 
@@ -331,6 +367,22 @@ def test_judged_together_as_apart(id: str) -> None:
     np.testing.assert_array_equal(infos["completion"], completions)
     assert infos["_is_success"].all()
     assert together.step(actions)[1].sum() == 0
+
+
+def test_judged_together_after_a_reset_of_some() -> None:
+    """An episode that ended goes on waiting while others begin anew, and is judged with them."""
+    envs = gymnasium.make_vec(COPY, num_envs=2, autoreset_mode="Disabled")
+    envs.reset(options={"judge_together": True, "prompt": "abba"})
+    a, b = envs.unwrapped.tokenizer.encode("ab")
+    eos = envs.unwrapped.tokenizer.eos_id
+    envs.step(np.array([a, a]))
+    _, rewards, _, _, infos = envs.step(np.array([eos, b]))
+    assert "is_success" not in infos
+    envs.reset(options={"reset_mask": np.array([False, True]), "prompt": "bbbb"})
+    envs.step(np.array([a, b]))
+    _, rewards, terminated, _, infos = envs.step(np.array([a, eos]))
+    assert (rewards.tolist(), terminated.tolist()) == ([0.25, 0.25], [True, True])
+    assert infos["completion"].tolist() == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rlfl_envs import ActionError, ConfigError, TokenEnv, TokenVectorEnv, Viable
 
 STEPS = "rlfl/ArithmeticSteps-v0"
 WORKED = {"reward": "worked_out", "expression_length": 5}
+_CNF = "p cnf 4 4\n 1 2 3 0\n -1 2 4 0\n -1 -2 4 0\n 1 -3 -4 0\nv"
 _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("rlfl/Copy-v0", {"alphabet": "ab", "length": 3, "max_completion_tokens": 5}, "aba", "a b"),
     ("rlfl/Copy-v0", {"alphabet": "ab", "length": 4, "max_completion_tokens": 3}, "abba", "a b"),
@@ -39,6 +40,21 @@ _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     (STEPS, {"operators": "+-", "expression_length": 5, "max_completion_tokens": 6}, "1-2-1=", "1 2 + - ="),
     (STEPS, {"operators": "+-", "expression_length": 5, "max_completion_tokens": 5}, "1-1+0=", "1 0 - ="),
     (STEPS, {"operators": "*", "expression_length": 5}, "1*2*1=", "1 2 * + ="),
+    ("rlfl/Countdown-v0", {"min_numbers": 2, "max_completion_tokens": 5}, "6 2=12:", "6 2 * + ( )"),
+    ("rlfl/Countdown-v0", {"min_numbers": 2, "max_completion_tokens": 5}, "5 5=10:", "5 + - ( )"),
+    ("rlfl/Countdown-v0", {"max_completion_tokens": 7}, "2 6 12=60:", "2 6 12 - * ( )"),
+    ("rlfl/Countdown-v0", {"max_completion_tokens": 5, "use_all": False}, "2 3 6=18:", "2 3 6 / * ( )"),
+    (
+        "rlfl/Countdown-v0",
+        {"min_numbers": 2, "vocabulary": "characters", "max_completion_tokens": 6},
+        "12 2=10:",
+        "1 2 - ( )",
+    ),
+    ("rlfl/Sat-v0", {"max_completion_tokens": 4}, _CNF, " 1; -1; 2; -2; 3; -3; 4; -4"),
+    ("rlfl/Sat-v0", {"max_completion_tokens": 2}, _CNF, " 1; -1; 2; -2; 3; -3; 4; -4; 5"),
+    ("rlfl/Sat-v0", {"max_completion_tokens": 6, "vocabulary": "characters"}, _CNF, " ;1;2;3;4;-"),
+    ("rlfl/Proof-v0", {"axioms": "", "max_completion_tokens": 7}, "p,Cpq,Cqr,CpCqNr|-Nr:", "C N p q r ,"),
+    ("rlfl/Proof-v0", {"axioms": "", "max_completion_tokens": 4}, "p,Cpq,Cqr,CrCqs|-Cqs:", "C q r s ,"),
 ]
 
 
@@ -47,7 +63,8 @@ def test_verdicts_are_what_a_search_finds(case: tuple[str, dict[str, Any], str, 
     """After every completion of these tokens: a token is right if and only if some success begins so."""
     env_id, arguments, prompt, words = case
     task = load_task(env_id, **arguments)
-    tokens = [*(task.tokenizer.encode(word)[0] for word in words.split()), task.tokenizer.eos_id]
+    chosen_words = words.split(";" if ";" in words else " ")
+    tokens = [*(task.tokenizer.encode(word)[0] for word in chosen_words), task.tokenizer.eos_id]
     ordinary, budget = tokens[:-1], task.max_completion_tokens
     written = [each for length in range(budget + 1) for each in product(ordinary, repeat=length)]
     texts = task.tokenizer.decode_batch([[*each] for each in written])
@@ -94,6 +111,11 @@ def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: li
         (STEPS, {"reward": "worked_out"}),
         (STEPS, {"reward": "worked_out", "vocabulary": "characters"}),
         (STEPS, {"reward": "strict", "operators": "+-*", "vocabulary": "characters"}),
+        ("rlfl/Countdown-v0", {}),
+        ("rlfl/Countdown-v0", {"vocabulary": "characters", "use_all": False}),
+        ("rlfl/Sat-v0", {}),
+        ("rlfl/Sat-v0", {"vocabulary": "characters", "min_variables": 10, "max_variables": 10}),
+        ("rlfl/Proof-v0", {"axioms": ""}),
     ],
 )
 @settings(max_examples=10)
@@ -163,6 +185,20 @@ def test_which_tasks_can_judge() -> None:
     envs.reset(seed=0)
     with pytest.raises(ConfigError, match="cannot judge single tokens"):
         envs.judge_tokens(np.zeros((1, 1), dtype=np.int64))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "small", "large"),
+    [
+        ("rlfl/Countdown-v0", {"max_numbers": 4}, {"max_numbers": 5}),
+        ("rlfl/Sat-v0", {"max_variables": 10}, {"max_variables": 11}),
+        ("rlfl/Proof-v0", {"axioms": ""}, {"axioms": "K"}),
+    ],
+)
+def test_what_is_too_large_is_not_judged(env_id: str, small: dict[str, Any], large: dict[str, Any]) -> None:
+    """Where verdicts would take too long, a task does not claim to have them."""
+    assert isinstance(load_task(env_id, **small), ViableTask)
+    assert not isinstance(load_task(env_id, **large), ViableTask)
 
 
 @pytest.mark.parametrize("candidates", [[[1.5]], [[1], [1]], [[99]], [[-1]], [3]])

@@ -15,7 +15,21 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from tests.settings import ALL_IDS, COPY, COUNTDOWN, HUMAN_EVAL, JSON, LUDAX, PROGRAM, REGEX, SAT, SENTIMENT, SQL
+from tests.settings import (
+    ALL_IDS,
+    COPY,
+    COUNTDOWN,
+    HUMAN_EVAL,
+    JSON,
+    LUDAX,
+    PROGRAM,
+    PROOF,
+    REGEX,
+    SAT,
+    SENTIMENT,
+    SQL,
+    SYMBOLIC,
+)
 
 __all__ = ["ZOO", "Animal"]
 
@@ -23,7 +37,7 @@ _PRINTABLE = [*string.ascii_letters, *string.digits, *string.punctuation]
 _TEXTS = ["the acting is good, the story is not", "2+3+4=5+4=9", "([{<>}])", "a b ab ba abcdefgh", "{7}"] * 20
 _SPECIALS = ["<unk>", "<pad>", "<s>", "</s>"]
 _LINED = frozenset({HUMAN_EVAL, JSON, PROGRAM, SQL})  # ids whose texts have several lines
-_SPACED = frozenset({COUNTDOWN, SAT, SENTIMENT, LUDAX, REGEX}) | _LINED  # ids whose texts have spaces
+_SPACED = frozenset({COUNTDOWN, SAT, SENTIMENT, SYMBOLIC, LUDAX, REGEX}) | _LINED  # ids whose texts have spaces
 _ALL_BUT_COPY = frozenset(ALL_IDS) - {COPY}  # ids whose texts have more than letters
 
 
@@ -271,7 +285,7 @@ ZOO: dict[str, Animal] = {
     "llama 2 (SentencePiece BPE, bytes)": _packaged("wordllama", "tokenizers/l2_supercat_tokenizer_config.json"),
     "mon (Unigram, Metaspace, bytes)": _packaged("mon_tokenizer", "data/mon_tokenizer.json"),
     "nepali (Unigram, Metaspace)": _packaged("nepalitokenizers", "models/SentencePiece.json", frozenset({HUMAN_EVAL})),
-    "nepali (WordPiece)": _packaged("nepalitokenizers", "models/WordPiece.json", _SPACED),
+    "nepali (WordPiece)": _packaged("nepalitokenizers", "models/WordPiece.json", _SPACED | {PROOF}),
     "oromo (WordPiece, no decoder)": _packaged("afaanoromo_tokenizer", "wordpiece_tokenizer.json", _ALL_BUT_COPY),
     "oromo (BPE of words, no decoder)": _packaged("afaanoromo_tokenizer", "bpe_tokenizer.json", _ALL_BUT_COPY),
     "oromo (Unigram of words, no decoder)": _packaged("afaanoromo_tokenizer", "unigram_tokenizer.json", _ALL_BUT_COPY),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -126,3 +127,59 @@ def test_every_variant_can_be_run(script: ModuleType) -> None:
             load_task(config.env_id, **config.env_kwargs)  # raises where an argument is wrong
         assert set(script.HEAT_MAPS[name]) <= set(experiment.variants)
     assert len(script.EXPERIMENTS["screen"].variants) == 1 + sum(map(len, script.SCREEN.values()))
+
+
+def test_what_is_asked_is_run_once_and_elsewhere(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Single variants come first where they are named first; what the repository has a result of is not run again."""
+    asked: list[Any] = []
+    monkeypatch.setattr(script, "run_missing", lambda jobs, processes: asked.extend([*jobs, processes]))
+    append_result(tmp_path / "digits.jsonl", {"variant": "sums", "seed": 1, "minutes": 1.0})
+    script.main(
+        ["digits:sums", "long", "digits:sums", "--seeds", "0", "1", "--jobs", "3", "--results", str(tmp_path / "o")]
+    )
+    *jobs, processes = asked
+    assert processes == 3
+    assert [job.name for job in jobs] == [
+        "sums, seed 0",
+        "Copy, 40 characters, seed 0",
+        "Brackets, 80 of them, seed 0",
+        "Copy, 40 characters, seed 1",
+        "Brackets, 80 of them, seed 1",
+    ]
+    assert {job.results for job in jobs} == {tmp_path / "o" / "digits.jsonl", tmp_path / "o" / "long.jsonl"}
+    with pytest.raises(SystemExit):
+        script.main(["digits:products"])
+    assert "no such experiment or variant: digits:products; there are: sums," in capsys.readouterr().err
+
+
+def test_a_limit_of_minutes_ends_all(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the midst of a run, without a failure: what has no result yet is run the next time."""
+    ended: list[int] = []
+    over = threading.Event()
+
+    def end(code: int) -> None:
+        ended.append(code)
+        over.set()
+
+    monkeypatch.setattr(script.os, "_exit", end)
+    monkeypatch.setattr(script, "run_missing", lambda *_: over.wait(10))
+    script.main(["long", "--minutes", "0.001"])
+    assert ended == [0]
+
+
+def test_countdown(example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every variant leaves a line with its curve, and the table has a row for each that was run."""
+    script = example("research/countdown.py")
+    monkeypatch.setattr(script, "RESULTS", tmp_path / "numbers.jsonl")
+    monkeypatch.setattr(script, "PICTURES", tmp_path)
+    shape = SMALL | {"prompts": 64, "eval_prompts": 8}
+    small = {name: dataclasses.replace(config, **shape) for name, config in script.VARIANTS.items()}
+    monkeypatch.setattr(script, "VARIANTS", small)
+    for job in script.jobs(["tries", "end"], [0]):
+        append_result(job.results, {**job.key, **job.work()})
+    script.main(["--plot-only"])
+    rows = script.tables()["research: countdown"].splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| tries", "| end"]
+    assert (tmp_path / "research-countdown.png").exists()

@@ -186,7 +186,7 @@ def test_wrong_arguments() -> None:
         make_sb3(COPY, n_envs=4)
     with pytest.raises(ConfigError, match=r"^envs='rlfl/Copy-v0' is not allowed; allowed: a TokenVectorEnv"):
         TokenVecEnv(COPY)
-    with pytest.raises(ConfigError, match=r"^seed=-1 is not allowed; allowed: an integer, 0 or more, or None.$"):
+    with pytest.raises(ConfigError, match=r"^seed=-1 is not allowed; allowed: None, or an integer, 0 or more.$"):
         make_sb3(COPY, seed=-1)
     envs = make_sb3(COPY, 2).unwrapped
     with pytest.raises(ConfigError, match=r"^indices=0 is not allowed; allowed: None, as the environments share"):

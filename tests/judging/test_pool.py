@@ -217,6 +217,9 @@ def test_a_module_with_a_judge_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(ConfigError) as error:
         Pool("empty")
     assert str(error.value) == "judge='empty' is not allowed; allowed: a module with a function `judge`."
+    for name in ("nowhere.judge", "", "..shortest"):
+        with pytest.raises(ConfigError, match=r"^judge='.*' cannot be loaded \(.*\); allowed: 'package\.module'\.$"):
+            Pool(name)
 
 
 # --- no request pays for what is not its fault -----------------------------------------------------------------------
@@ -329,10 +332,14 @@ def test_tasks_share_a_pool() -> None:
 @pytest.mark.parametrize(
     ("argument", "allowed"),
     [
-        ({"workers": -1}, "0 or more"),
-        ({"timeout": 0.0}, "more than 0"),
-        ({"memory_mb": 1}, "64 or more"),
-        ({"max_tasks": 0}, "1 or more"),
+        ({"workers": -1}, "an integer, 0 or more"),
+        ({"workers": 1.5}, "an integer, 0 or more"),
+        ({"workers": "2"}, "an integer, 0 or more"),
+        ({"timeout": 0.0}, "a number above 0"),
+        ({"timeout": float("nan")}, "a number above 0"),
+        ({"timeout": "1"}, "a number above 0"),
+        ({"memory_mb": 1}, "an integer, 64 or more"),
+        ({"max_tasks": 0}, "an integer, 1 or more"),
         ({"pool": "threads"}, "'processes' or 'ray'"),
     ],
     ids=str,

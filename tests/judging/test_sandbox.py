@@ -246,23 +246,40 @@ def test_results_are_kept_on_disk(tmp_path: Path) -> None:
     [
         ("f(", (1,), "function='f(' is not allowed; allowed: an identifier."),
         ("if", (1,), "function='if' is not allowed; allowed: an identifier."),
+        (5, (1,), "function=5 is not allowed; allowed: str."),
         ("f", (print,), "builtin_function_or_method is not plain"),
         ("f", (10**5000,), "allowed: plain data"),
     ],
 )
-def test_wrong_programs(sandbox: Sandbox, function: str, case: tuple[Any, ...], message: str) -> None:
+def test_wrong_programs(sandbox: Sandbox, function: Any, case: tuple[Any, ...], message: str) -> None:
     """Names that are none, and cases that are not plain, are the caller's fault."""
     with pytest.raises(ConfigError) as error:
         sandbox.run([Program("", function, (case,))])
     assert message in str(error.value)
 
 
-def test_wrong_limits() -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("seconds", float("inf"), "0.01..60"),
+        ("seconds", float("nan"), "0.01..60"),
+        ("seconds", "1", "0.01..60"),
+        ("memory_mb", 0, "1..1024"),
+        ("memory_mb", 1.5, "1..1024"),
+        ("recursion", True, "1..1000"),
+    ],
+)
+def test_wrong_limits(name: str, value: Any, allowed: str) -> None:
     """The message names the limit, its value and what is allowed; and there is no way to have none."""
-    with pytest.raises(ConfigError, match=r"^seconds=inf is not allowed; allowed: 0\.01\.\.60\.$"):
-        Limits(seconds=float("inf"))
-    with pytest.raises(ConfigError, match=r"^memory_mb=0 is not allowed; allowed: 1\.\.1024\.$"):
-        Limits(memory_mb=0)
+    with pytest.raises(ConfigError) as error:
+        Limits(**{name: value})
+    assert str(error.value) == f"{name}={value!r} is not allowed; allowed: {allowed}."
+
+
+def test_a_source_that_is_no_text(sandbox: Sandbox) -> None:
+    """Nor may it be bytes."""
+    with pytest.raises(ConfigError, match=r"^source=b'' is not allowed; allowed: str\.$"):
+        sandbox.run([Program(b"", "f", ((1,),))])
 
 
 def test_without_monty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 """Queries that want more than they may have, with the status that each should get."""
 
+from itertools import pairwise
+
 _LONG = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT"
 _EIGHT = ", ".join(f"pets AS p{i}" for i in range(8))
+_FOURFOLD = "".join(f",{new} AS(SELECT t+t+t+t t FROM {old})" for old, new in pairwise("abcdefghijkl"))
 
 QUERIES = [
     (f"{_LONG} i FROM n", "denied"),
@@ -14,6 +17,7 @@ QUERIES = [
     (f"SELECT MAX(p0.id) FROM {_EIGHT} WHERE p0.size + p7.size > 9999", "timeout"),
     ("SELECT name FROM teams WHERE (SELECT COUNT(*) FROM pets a, pets b, pets c, pets d) > 1", "timeout"),
     ("SELECT a.id FROM pets a, pets b", "too_much"),
+    (f"WITH a AS(SELECT 1 t){_FOURFOLD}SELECT t FROM l", "too_much"),
     ("SELECT printf('%.*c', 100000000, 'x')", "denied"),
     ("SELECT hex(zeroblob(100000000))", "denied"),
     ("SELECT randomblob(100000000)", "denied"),
@@ -62,7 +66,7 @@ QUERIES = [
     ("SELECT " + "-" * 300 + "1", "malformed"),
     ("SELECT " + "NOT " * 100 + "1", "error"),
     ("SELECT " + "+".join("1" * 200), "error"),
-    ("SELECT 1" + " UNION ALL SELECT 1" * 20, "error"),
+    ("SELECT 1" + " UNION ALL SELECT 1" * 20, "too_much"),
     ("SELECT " + ",".join("1" * 100), "error"),
     ("SELECT " + "name || " * 60 + "name FROM teams", "ok"),
     ("SELECT abs(-9223372036854775807 - 1)", "error"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -85,13 +87,67 @@ def test_prompts_of_a_file(id: str, tmp_path: Path) -> None:
     assert texts == {"one", "two"}
 
 
-@pytest.mark.parametrize("reward", [float("nan"), 1.5, -0.1, "1", None, True])
+def test_prompts_of_a_file_are_as_they_stand(id: str, tmp_path: Path) -> None:
+    """The spaces at a line's ends are the prompt's; a file that is not there is named."""
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(b"1 + 1 = \r\n  x  <br />\n\n")
+    task = load_task(id, prompts=str(path))
+    assert {p.text for p in task.sample_prompts(np.random.default_rng(0), 50)} == {"1 + 1 = ", "  x  <br />"}
+    with pytest.raises(ConfigError, match=r"^prompts='nowhere\.txt' cannot be read"):
+        load_task(id, prompts="nowhere.txt")
+
+
+def test_prompts_in_any_script(id: str) -> None:
+    """The vocabulary of characters has those of the prompts and references, after printable ASCII."""
+    task = load_task(id, prompts=["größe", "漢字"], references=["é", "🙂"])
+    check_task(task)
+    plain = load_task(id).tokenizer
+    assert task.tokenizer.token_texts[: plain.vocab_size] == plain.token_texts
+
+
+@pytest.mark.parametrize(
+    "reward", [float("nan"), float("inf"), 1.5, -0.1, "1", None, 1 + 0j, np.array(0.5), np.ones(2), 10**400]
+)
 def test_a_reward_that_is_none(reward: object, monkeypatch: pytest.MonkeyPatch, id: str) -> None:
     """What is no number within the range is the function's fault: the error shows what it was given, and gave."""
     task = load_task(id)
     monkeypatch.setattr(task, "_reward", lambda prompt, completion: reward)
-    with pytest.raises(ConfigError, match=rf"gave {reward!r} for prompt='abc' and completion='x'; allowed: a number"):
+    with pytest.raises(ConfigError) as error:
         task.evaluate([task.parse_prompt("abc")], ["x"])
+    assert f"gave {reward!r} for prompt='abc' and completion='x'; allowed: a number" in str(error.value)
+
+
+@pytest.mark.parametrize("reward", [1, 1.0, True, np.float32(1), np.int64(1), np.True_])
+def test_numbers_of_any_kind(reward: Any, monkeypatch: pytest.MonkeyPatch, id: str) -> None:
+    """NumPy's and Python's, True too: `return completion == answer` is a reward."""
+    task = load_task(id)
+    monkeypatch.setattr(task, "_reward", lambda prompt, completion: reward)
+    (outcome,) = task.evaluate([task.parse_prompt("abc")], ["x"])
+    assert (type(outcome.reward), outcome.reward, outcome.is_success) == (float, 1.0, True)
+
+
+class Echo:
+    """An object that is called as a function is."""
+
+    def __call__(self, prompt: str, completion: str) -> float:
+        """Whether they are the same."""
+        return float(prompt == completion)
+
+    def method(self, prompt: str, completion: str) -> float:
+        """The same."""
+        return self(prompt, completion)
+
+
+@pytest.mark.parametrize("reward", [Echo(), partial(Echo()), Echo().method], ids=["object", "partial", "method"])
+def test_whatever_can_be_called(reward: Callable[[str, str], float]) -> None:
+    """Functions in the wide sense, which have no name of their own, work in this process."""
+    register_task("test/Echo-v0", reward, prompts=["a", "b"])
+    try:
+        task = load_task("test/Echo-v0")
+        outcomes = task.evaluate([task.parse_prompt("a")] * 2, ["a", "b"])
+        assert [outcome.reward for outcome in outcomes] == [1.0, 0.0]
+    finally:
+        del gymnasium.registry["test/Echo-v0"]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +159,9 @@ def test_a_reward_that_is_none(reward: object, monkeypatch: pytest.MonkeyPatch, 
         ({"prompts": ["a", "a"]}, r"texts of which none is there twice"),
         ({"prompts": [1]}, r"prompts=\[1\] is not allowed"),
         ({"references": ["a"]}, r"references='1 texts' is not allowed; allowed: 4 texts, or none"),
+        ({"reward": "..math:pi"}, r"reward='..math:pi' cannot be found"),
+        ({"prompts": ["\ud800"]}, r"no lone surrogates"),
+        ({"success": 2.0}, r"success=2.0 is not allowed; allowed: None, or a number within reward_range="),
         ({"reward_range": [1, 0]}, r"reward_range=\[1, 0\] is not allowed; allowed: two numbers, the lower one first"),
     ],
 )

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 
-from rlfl_envs import ConfigError, PromptError, check_task, load_task
+from rlfl_envs import ConfigError, Prompt, PromptError, Task, check_task, load_task, register_task
+from rlfl_envs.tasks.copy import Copy
 from tests.settings import BRACKETS, COPY, STEPS
 
 MIXTURE = "rlfl/Mixture-v0"
+
+
+class RarelyLong(Copy):
+    """Measures its budgets, and seldom draws a long prompt."""
+
+    def budgets(self) -> tuple[int, int]:
+        """As of a task that says nothing about them."""
+        return Task.budgets(self)
+
+    def draw(self, rng: np.random.Generator) -> Prompt:
+        """Two letters, or once in 500 times 200."""
+        return Prompt("ab" * (1 if rng.integers(500) else 100))
+
+    def parse_prompt(self, text: str) -> Prompt:
+        """Any."""
+        return Prompt(text)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def rarely_long() -> Iterator[None]:
+    """An id that is gone after these tests."""
+    register_task("test/RarelyLong-v0", RarelyLong)
+    yield
+    del gymnasium.registry["test/RarelyLong-v0"]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +67,26 @@ def test_parts_judge_their_own() -> None:
         assert outcome.parts == dict.fromkeys(task.part_names, 0.0) | own.parts | {"part": float(number)}
 
 
+def test_budgets_that_were_measured() -> None:
+    """A prompt longer than a part's measured budgets is drawn again in the mixture, as it is alone."""
+    task = load_task(MIXTURE, tasks=[{"id": "test/RarelyLong-v0"}, COPY], split="all")
+    alone = load_task("test/RarelyLong-v0", split="all")
+    assert task.max_prompt_tokens == max(alone.max_prompt_tokens, load_task(COPY).max_prompt_tokens)
+    for prompt in task.sample_prompts(np.random.default_rng(0), 2000):
+        task.encode_prompt(prompt)
+    assert any(len(alone.draw(np.random.default_rng(seed)).text) > 100 for seed in range(2000))
+
+
+def test_a_parts_own_budget() -> None:
+    """Given with the part, or under its id, it counts for C."""
+    assert load_task(MIXTURE, tasks=[{"id": COPY, "max_completion_tokens": 9}, BRACKETS]).max_completion_tokens == 9
+    register_task("test/Long-v0", Copy, max_completion_tokens=12)
+    try:
+        assert load_task(MIXTURE, tasks=["test/Long-v0", BRACKETS]).max_completion_tokens == 12
+    finally:
+        del gymnasium.registry["test/Long-v0"]
+
+
 def test_weights() -> None:
     """Parts are drawn as often as their weights say, and a level is one part alone."""
     task = load_task(MIXTURE, weights=[1, 3])
@@ -66,6 +112,9 @@ def test_weights_change_between_resets() -> None:
         ({"tasks": []}, r"tasks=\[\] is not allowed"),
         ({"weights": [1]}, r"weights=\[1\] is not allowed; allowed: 2 numbers"),
         ({"weights": [0, 0]}, r"weights=\[0, 0\] is not allowed"),
+        ({"weights": [1e308, 1e308]}, r"weights=\[1e\+308, 1e\+308\] is not allowed"),
+        ({"tasks": ["CartPole-v1"]}, r"tasks: 'CartPole-v1' is not allowed; allowed: an id"),
+        ({"tasks": [{"id": COPY, "min_completion_tokens": 2}]}, r"arguments but min_completion_tokens, which a part"),
         ({"tasks": [{"id": COPY, "vocabulary": "gpt2"}]}, r"arguments but vocabulary, which a part cannot have"),
         ({"tasks": [COPY, "rlfl/Sentiment-v0"]}, r"vocabulary='characters' is not allowed"),
         ({"mask": "syntax", "tasks": [{"id": "rlfl/Sentiment-v0"}], "vocabulary": "gpt2"}, r"mask='syntax' is not"),

@@ -95,12 +95,13 @@ def collect(
             clock.env()
             if not running.any():
                 break
+    is_success = torch.as_tensor(infos["is_success"]).to(device)
     return Rollout(
         prompts=shared,
         **written.until(t + 1),
         active=torch.as_tensor(active[:, : t + 1]).to(device),
         rewards=torch.as_tensor(rewards[:, : t + 1]).to(device),
-        is_success=(is_success := torch.as_tensor(infos["is_success"]).to(device)),
+        is_success=is_success,
         is_first_try=is_success & written.is_first_try,
         mask_table=masks.table,
         mask_rows=masks.rows(),

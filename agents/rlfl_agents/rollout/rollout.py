@@ -86,12 +86,13 @@ class Rollout:
         return Masks(self.mask_table, self.mask_rows)
 
     def take(self, groups: Tensor) -> Rollout:
-        """The part that belongs to these prompts, int64 [m] of 0..B/k-1, without texts and reward parts."""
+        """The part that belongs to these prompts, int64 [m] of 0..B/k-1, without texts."""
         rows = rows_of(groups, self.group_size)
         per_row = {name: getattr(self, name)[rows] for name in (*PER_TOKEN, *PER_ROW)}
         mask_rows = self.mask_rows if len(self.mask_rows) == 1 else self.mask_rows[rows]
+        parts = {name: part[rows] for name, part in self.parts.items()}
         return replace(
-            self, prompts=self.prompts[groups], mask_rows=mask_rows, parts={}, completion_texts=[], **per_row
+            self, prompts=self.prompts[groups], mask_rows=mask_rows, parts=parts, completion_texts=[], **per_row
         )
 
 

@@ -48,6 +48,7 @@ class TrainState:
         batch_entropy_coef: The weight of batch entropy.
         seen: Novelty hashes of the prompts that training has met.
         update: Updates done.
+        refilled: Completions that were sampled to refill batches.
         minutes: Wall-clock minutes of training, evaluation and saving left out.
         best: Held-out success and reward of the best policy so far.
     """
@@ -63,6 +64,7 @@ class TrainState:
     batch_entropy_coef: Coefficient
     seen: SeenKeys = field(default_factory=SeenKeys)
     update: int = 0
+    refilled: int = 0
     minutes: float = 0.0
     best: tuple[float, float] = (-1.0, -math.inf)
 
@@ -110,6 +112,7 @@ class TrainState:
         streams = [_to_tensors(self.envs.rng_state)]
         return {
             "update": self.update,
+            "refilled": self.refilled,
             "model": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
@@ -148,6 +151,7 @@ class TrainState:
         self.envs.rng_state = _to_arrays(state["envs"][self.accelerator.process_index])
         if "sampler" in state:  # version 0.1 had none
             self.sampler.load_state_dict(state["sampler"])
+            self.refilled = state["refilled"]
         self.generator.set_state(state["generator"])
         _restore_random_state(state["random"])
 

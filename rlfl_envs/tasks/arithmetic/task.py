@@ -87,8 +87,8 @@ class Arithmetic(Task):
     Arguments:
         `work` (set by the id), `operators`, `max_operand`, `expression_length`, `max_value`, `reward_scale`, `reward`,
         `split_by`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`,
-        `level`. Level k has expressions of up to k + 1 operators. The split goes by the expression, whatever the id;
-        with `split_by="final_statement"` by the prompt's last statement.
+        `level`. Level k has expressions of up to k + 1 operators; kinds of prompts go by the number of operands. The
+        split goes by the expression, whatever the id; with `split_by="final_statement"` by the prompt's last statement.
 
     Example:
         >>> import rlfl_envs

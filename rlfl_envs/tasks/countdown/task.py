@@ -18,6 +18,8 @@ from rlfl_envs.tasks.countdown.config import CountdownConfig
 from rlfl_envs.tasks.countdown.drawing import Problems, draw_problems, problem_fingerprints
 from rlfl_envs.tasks.countdown.reading import lexemes_of, read_expression
 from rlfl_envs.tasks.countdown.solving import solve
+from rlfl_envs.tasks.countdown.trees import MOST_NUMBERS
+from rlfl_envs.tasks.countdown.viability import NumberTokens, SolutionAutomaton, Solutions
 from rlfl_envs.tokenization import Tokenizer, number_tokenizer
 
 __all__ = ["Countdown"]
@@ -63,7 +65,8 @@ class Countdown(Task):
     Action:
         `Discrete(V)`. Vocabulary "number": PAD, BOS, EOS, one token per integer 0..100 (or up to `largest` or
         `max_target`), and `+`, `-`, `*`, `/`, `(`, `)`, `=`, `:`. "characters": PAD, BOS, EOS, the ten digits, the same
-        symbols and the space. Otherwise a Hugging Face tokenizer's tokens.
+        symbols and the space. Otherwise a Hugging Face tokenizer's tokens. Up to four numbers, `judge_tokens` and
+        `rewards="tokens"` say which tokens a solution can follow.
 
     Reward:
         1 for a solution: an expression whose value is the target, with each number used exactly once (at most once
@@ -135,6 +138,12 @@ class Countdown(Task):
         self._words = [text.strip() for text in self.tokenizer.token_texts] if self._by_number else []
         self._data_type = np.dtype([numbers, ("count", np.int64), ("target", np.int64)])
         draw_problems(np.zeros(1, dtype=np.uint64), config)  # raises where the arguments leave no problem
+        if config.max_numbers <= MOST_NUMBERS:  # of more numbers there are too many trees
+            solutions = Solutions(config.min_numbers, config.max_numbers, config.use_all)
+            self.successes = SolutionAutomaton(solutions)
+            self.array_successes = (
+                NumberTokens(solutions, self.tokenizer, self.max_completion_tokens) if self._by_number else None
+            )
 
     # --- vocabulary and budgets ------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ from rlfl_envs.tasks.sat.automaton import SatAutomaton, State
 from rlfl_envs.tasks.sat.config import SatConfig
 from rlfl_envs.tasks.sat.formulas import Formulas, draw_formulas, formula_fingerprints
 from rlfl_envs.tasks.sat.solver import solve
+from rlfl_envs.tasks.sat.viability import MOST_VARIABLES as MOST_JUDGED
+from rlfl_envs.tasks.sat.viability import AssignmentAutomaton, LiteralTokens
 from rlfl_envs.tokenization import Tokenizer
 
 __all__ = ["Sat"]
@@ -63,7 +65,8 @@ class Sat(Task):
     Action:
         `Discrete(V)`. Vocabulary "literal": PAD, BOS, EOS, then `p cnf`, a newline, ` 0` with a newline, `v`, the
         positive integers and the negated variables, each with its space. "characters": PAD, BOS, EOS, and a token per
-        character. Otherwise a Hugging Face tokenizer's tokens.
+        character. Otherwise a Hugging Face tokenizer's tokens. Up to ten variables, `judge_tokens` and
+        `rewards="tokens"` say which tokens a satisfying assignment can follow.
 
     Reward:
         1 - 8 * unsatisfied / clauses, at least -1: a random assignment satisfies 7/8 of the clauses, so that it earns 0
@@ -129,6 +132,14 @@ class Sat(Task):
         self._token_of = np.zeros(2 * np.abs(self._literal_of).max(initial=0) + 1, dtype=np.int64)
         tokens = np.flatnonzero(self._literal_of)
         self._token_of[self._literal_of[tokens]] = tokens
+        most = self.config.max_variables
+        if most <= MOST_JUDGED:  # of more variables there are too many partial assignments
+            self.successes = AssignmentAutomaton()
+            self.array_successes = (
+                LiteralTokens(self.tokenizer, self._literal_of, most, self.max_completion_tokens)
+                if self._by_literal
+                else None
+            )
 
     # --- vocabulary and budgets ------------------------------------------------------------------------------------
 

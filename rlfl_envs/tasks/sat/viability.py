@@ -1,0 +1,186 @@
+"""The successes of Sat: which characters, and which tokens, a satisfying assignment can still follow.
+
+Each variable is left out, true or false, so that there are 3^V partial assignments. Of all of them at once it is worked
+out how much has to be added until every clause is satisfied: those that satisfy all need nothing, and any other one
+needs what the cheaper of its two extensions by a variable needs, and that variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlfl_envs.episode import Prompt
+from rlfl_envs.tokenization import Tokenizer
+
+__all__ = ["MOST_VARIABLES", "AssignmentAutomaton", "LiteralTokens", "missing_of"]
+
+MOST_VARIABLES = 10  # 59,049 partial assignments
+_NEVER = 2**12  # what is missing where no assignment satisfies all
+
+
+def missing_of(literals: NDArray[np.int64], clauses: NDArray[np.int64], costs: NDArray[np.int64]) -> NDArray[np.int16]:
+    """What has to be added to each partial assignment at least, 4096 and more where nothing helps: int16 [n, 3^V].
+
+    Args:
+        literals: int64 [n, M, 3], 0 where there are fewer clauses; M is at most 63.
+        clauses: int64 [n], how many there are.
+        costs: int64 [V, 2], of writing each variable's literal, and its negation.
+
+    Returns:
+        An assignment's place is a number in base 3. A variable's digit is 0 where it is left out, 1 where it is true,
+        2 where it is false; the first variable has the highest one.
+    """
+    n, variables = len(literals), len(costs)
+    bits = np.int64(1) << np.arange(literals.shape[1])
+    satisfied = np.zeros((n, 1), dtype=np.int64)
+    for variable in range(1, variables + 1):
+        by = np.zeros((n, 3), dtype=np.int64)  # the clauses that each value satisfies
+        for digit, literal in ((1, variable), (2, -variable)):
+            by[:, digit] = ((literals == literal).any(axis=2) * bits).sum(axis=1)
+        satisfied = (satisfied[:, :, None] | by[:, None]).reshape(n, -1)
+    every = (np.int64(1) << clauses) - 1
+    missing = np.where(satisfied == every[:, None], 0, _NEVER).astype(np.int16)
+    for place in range(variables):
+        view = missing.reshape(n, 3**place, 3, -1)
+        true, false = (view[:, :, digit] + costs[place, digit - 1].astype(np.int16) for digit in (1, 2))
+        view[:, :, 0] = np.minimum(view[:, :, 0], np.minimum(true, false))
+    return missing
+
+
+class State(NamedTuple):
+    """Where in an assignment.
+
+    Attributes:
+        formula: What is to be satisfied.
+        place: The literals that are complete, as `missing_of` numbers them.
+        begun: What is written of the next one, its space included; it may be complete already.
+    """
+
+    formula: _Formula
+    place: int = 0
+    begun: str = ""
+
+
+class _Formula:
+    """A formula, with what is missing of each partial assignment in characters."""
+
+    def __init__(self, variables: int, clauses: tuple[tuple[int, int, int], ...]) -> None:
+        literals = [sign * variable for variable in range(1, variables + 1) for sign in (1, -1)]
+        self._texts = {literal: f" {literal}" for literal in literals}
+        costs = np.array([*map(len, self._texts.values())], dtype=np.int64).reshape(-1, 2)
+        self._missing = missing_of(np.array([clauses]), np.array([len(clauses)]), costs)[0]
+        self._weights = {literal: (1 + (literal < 0)) * 3 ** (variables - abs(literal)) for literal in literals}
+
+    def missing(self, place: int) -> int:
+        """How many characters have to be added at least."""
+        return int(self._missing[place])
+
+    def following(self, place: int, begun: str) -> list[tuple[str, int]]:
+        """The literals that begin so and that a satisfying assignment can go on with: text and place after it."""
+        found = []
+        for literal, text in self._texts.items():
+            if text.startswith(begun):
+                weight = self._weights[literal]
+                is_free = place // (weight // (1 + (literal < 0))) % 3 == 0
+                if is_free and self._missing[place + weight] < _NEVER:
+                    found.append((text, place + weight))
+        return found
+
+
+@lru_cache(maxsize=4096)
+def _formula(variables: int, clauses: tuple[tuple[int, int, int], ...]) -> _Formula:
+    return _Formula(variables, clauses)
+
+
+class AssignmentAutomaton:
+    """The prefixes of all satisfying assignments: literals in any order, of all variables or fewer."""
+
+    alphabet = "0123456789- "
+
+    def start(self, prompt: Prompt) -> Hashable:
+        """Nothing is written."""
+        return State(_formula(*prompt.data))
+
+    def advance(self, state: Any, character: str) -> State | None:
+        """Reads one character; None where no satisfying assignment goes on so."""
+        formula, place, begun = state
+        if character == " " and begun:
+            done = [after for text, after in formula.following(place, begun) if text == begun]
+            if not done:
+                return None
+            place, begun = done[0], ""
+        begun += character
+        return State(formula, place, begun) if formula.following(place, begun) else None
+
+    def is_final(self, state: Any) -> bool:
+        """Whether every clause is satisfied."""
+        return bool(self.characters_left(state) == 0)
+
+    def characters_left(self, state: Any) -> int:
+        """The least number of characters to a satisfying assignment."""
+        formula, place, begun = state
+        ways = formula.following(place, begun)
+        return min(len(text) - len(begun) + formula.missing(after) for text, after in ways) if ways else _NEVER
+
+
+class LiteralTokens:
+    """The same where a literal is a token, for many episodes at once."""
+
+    def __init__(self, tokenizer: Tokenizer, literals: NDArray[np.int64], variables: int, budget: int) -> None:
+        """Takes the vocabulary and the task's arguments.
+
+        Args:
+            tokenizer: The vocabulary.
+            literals: int64 [V], the literal of each token, 0 where it is none.
+            variables: The most that a formula has.
+            budget: C.
+        """
+        self._eos_ids = list(tokenizer.eos_ids)
+        self._literals = literals
+        self._budget = budget
+        self._powers = 3 ** np.arange(variables - 1, -1, -1)  # of each variable's digit
+        missing = ("missing", np.int16, (3**variables,))
+        self._type = np.dtype([missing, ("variables", np.int64), ("place", np.int64), ("used", np.int64)])
+
+    def start(self, data: NDArray[np.void]) -> NDArray[Any]:
+        """Nothing is written."""
+        states = np.zeros(len(data), dtype=self._type)
+        costs = np.ones((len(self._powers), 2), dtype=np.int64)
+        states["missing"] = missing_of(data["literals"], data["clauses"], costs)
+        states["variables"] = data["variables"]
+        return states
+
+    def judge(self, states: NDArray[Any], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a satisfying assignment that fits the budget can follow each of k tokens: bool [n, k]."""
+        place, variable = states["place"][:, None], np.abs(self._literals[candidates])
+        is_literal = (variable > 0) & (variable <= states["variables"][:, None])
+        is_new = is_literal & (place // self._power(variable) % 3 == 0)
+        after = np.where(is_new, self._after(states, candidates), 0)
+        missing = np.take_along_axis(states["missing"], after, axis=1)
+        fits = is_new & (missing <= self._budget - states["used"][:, None] - 1)
+        is_end = np.take_along_axis(states["missing"], place, axis=1) == 0
+        right: NDArray[np.bool_] = fits | (np.isin(candidates, self._eos_ids) & is_end)
+        return right
+
+    def _after(self, states: NDArray[Any], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The places after some tokens, [n, k]; of no matter where they are no literals."""
+        literal = self._literals[tokens]
+        places: NDArray[np.int64] = states["place"][:, None] + self._power(np.abs(literal)) * (1 + (literal < 0))
+        return places
+
+    def _power(self, variable: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What the digit of a variable counts; that of another one where there is no such variable."""
+        power: NDArray[np.int64] = self._powers[np.clip(variable, 1, len(self._powers)) - 1]
+        return power
+
+    def advance(self, states: NDArray[Any], tokens: NDArray[np.int64]) -> NDArray[Any]:
+        """Reads one token that was judged right in each state."""
+        after = states.copy()
+        after["place"] = self._after(states, tokens[:, None])[:, 0]
+        after["used"] += 1
+        return after

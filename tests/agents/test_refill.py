@@ -1,0 +1,86 @@
+"""Refilling: flat groups are found, replaced by others as far as there are any, and counted; a run resumes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlfl_agents.environments import make_envs
+from rlfl_agents.learn.losses import gather_log_probs
+from rlfl_agents.ppo import train
+from rlfl_agents.rollout.collect import collect
+from rlfl_agents.rollout.refill import refilled
+from rlfl_agents.rollout.rollout import Rollout
+from rlfl_agents.run.checkpoint import latest, load
+from rlfl_agents.run.metrics import read_metrics
+from rlfl_envs import ConfigError
+
+from .conftest import small_config, small_policy
+
+
+def with_rewards(rollout: Rollout, rewards: list[list[float]]) -> Rollout:
+    """The rollout with these returns, a row for each group."""
+    last = torch.zeros_like(rollout.rewards)
+    last[:, 0] = torch.tensor(rewards).flatten()
+    return replace(rollout, rewards=last)
+
+
+def test_flat_groups_make_room_for_others() -> None:
+    """The first useful groups take the places of the flat ones; masks and log-probabilities are theirs."""
+    envs = make_envs("rlfl/ArithmeticSteps-v0", 8, mask="syntax")
+    policy = small_policy(envs, value="none")
+    first, second = (
+        collect(policy, envs, torch.Generator().manual_seed(seed), group_size=2, seed=seed) for seed in (0, 9)
+    )
+    first = with_rewards(first, [[0, 1], [1, 1], [0, 0], [0.5, 0.5]])
+    second = with_rewards(second, [[1, 1], [0, 1], [0, 0], [1, 0]])
+    assert first.is_flat.tolist() == [False, True, True, True]
+    found = refilled(first, second)
+    prompts = [first.prompts[0], second.prompts[1], second.prompts[3], first.prompts[3]]
+    assert found.prompts.equal(torch.stack(prompts))
+    assert found.is_flat.tolist() == [False, False, False, True]
+    assert found.episode_rewards.tolist() == [0, 1, 0, 1, 1, 0, 0.5, 0.5]
+    assert found.parts["error"].tolist() == [
+        *(first.parts["error"][:2].tolist() + second.parts["error"][2:4].tolist()),
+        *(second.parts["error"][6:].tolist() + first.parts["error"][6:].tolist()),
+    ]
+    with torch.no_grad():
+        dist, _ = policy(found.prompts, found.completions, found.masks)
+    again = gather_log_probs(dist, found.completions)
+    torch.testing.assert_close(again[found.active], found.log_probs[found.active], atol=2e-5, rtol=1e-4)
+
+
+def test_a_group_of_one_is_never_flat() -> None:
+    """There is nothing to compare it with."""
+    envs = make_envs("rlfl/Copy-v0", 4)
+    rollout = collect(small_policy(envs), envs, torch.Generator().manual_seed(0), seed=0)
+    assert rollout.is_flat.tolist() == [False] * 4
+
+
+def test_a_refilled_run_counts_what_it_sampled_and_goes_on(tmp_path: Path) -> None:
+    """Fewer groups are flat than without, more completions are sampled, and a resumed run ends like a whole one."""
+    settings: dict[str, Any] = {"env_kwargs": {"alphabet": "abc", "length": 2, "split": "all"}}
+    train(small_config(**settings, total_samples=32 * 4), tmp_path / "plain", quiet=True)
+    settings["refill"] = 2
+    train(small_config(**settings, total_samples=32 * 4), tmp_path / "whole", quiet=True)
+    train(small_config(**settings, total_samples=32 * 2), tmp_path / "broken", quiet=True)
+    train(small_config(**settings, total_samples=32 * 4), tmp_path / "broken", resume=True, quiet=True)
+    plain, whole, broken = (read_metrics(tmp_path / name) for name in ("plain", "whole", "broken"))
+    assert whole["flat_groups"][1] < plain["flat_groups"][1]
+    extra = [samples - 32 * update for samples, update in zip(whole["samples"], whole["update"], strict=True)]
+    assert 0 < extra[1] <= 64
+    assert extra[1] <= extra[-1] <= 64 * 4
+    assert whole["samples"] == broken["samples"]
+    one, two = (load(latest(tmp_path / name) or tmp_path) for name in ("whole", "broken"))
+    assert all(torch.equal(one["model"][name], two["model"][name]) for name in one["model"])
+
+
+@pytest.mark.parametrize("changes", [{"advantage": "gae"}, {"kl": "fixed"}])
+def test_what_cannot_be_refilled_is_refused(changes: dict[str, Any]) -> None:
+    """Where groups are not what is compared, and where a reference would have to be asked again."""
+    with pytest.raises(ConfigError, match="refill=1 replaces groups: advantage="):
+        small_config(**changes, refill=1)
