@@ -75,7 +75,7 @@ class Sizes(NamedTuple):
     head: tuple[int, int, int, int] = (512, 16, 768, 50_257)  # rows, positions, hidden numbers, tokens
     updates: int = 6
     rows_8b: int = 128
-    micro_batch_tokens: int = 4096  # of the 1.5B shape; half of it for the 8B
+    micro_batch_tokens: int = 8192  # of the 1.5B shape; half of it for the 8B
     toy: bool = False
 
     def shape(self, name: str) -> PretrainedConfig:

@@ -304,7 +304,9 @@ class Policy(nn.Module):
         """
         rows, length = completions.shape
         group_size = rows // len(prompts)
-        if length > 1 and (self.reader.is_recurrent or self.checkpoints_gradients):
+        # A device waits for its host, which has half as much to start where prompts and completions are one.
+        is_alone = group_size == 1 and prompts.device.type != "cpu"
+        if length > 1 and (self.reader.is_recurrent or self.checkpoints_gradients or is_alone):
             tokens = torch.cat([prompts.repeat_interleave(group_size, dim=0), completions[:, :-1]], dim=1)
             with self._checkpointing():
                 return self._read(self.start(prompts, rows, keep_cache=False), tokens, keep=length)
