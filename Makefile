@@ -6,12 +6,13 @@ JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-TASKS  := $(patsubst %,$(VENV)/.stamp-%,agent sentiment grammars json ludax machine programs puzzles regex schemastore)  # what all ids need
+# What all ids need.
+TASKS  := $(patsubst %,$(VENV)/.stamp-%,agent sentiment grammars json ludax machine programs puzzles regex schemastore)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align audit soak bench-hostile bench-memory test test-libraries lint types imports check-results docs docs-pages clean
-.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages bench-ids bench-reasoning-gym
+.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-gpu bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages bench-ids bench-reasoning-gym
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +79,9 @@ bench-sb3: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3  ## Measure token steps per s
 
 bench-agent: $(VENV)/.stamp-agent  ## Measure episodes per second, and where the agent's time goes.
 	$(BIN)/python examples/benchmarks/bench_agent.py
+
+bench-gpu: $(VENV)/.stamp-agent  ## Measure the agent on a GPU, from GPT-2 to 8B: at most eight minutes.
+	$(BIN)/python examples/benchmarks/bench_gpu.py
 
 bench-learning: $(VENV)/.stamp-agent  ## Train with three seeds: plain PPO against batch entropy.
 	$(BIN)/python examples/benchmarks/bench_learning.py

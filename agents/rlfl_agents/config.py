@@ -225,6 +225,11 @@ class PPOConfig(PolicySettings):
     """Trains LoRA adapters of this rank and leaves the model's own weights alone; 0 trains all weights."""
     lora_alpha: _Count = 16
     """The adapters' scale is lora_alpha / lora_rank."""
+    frozen_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision in which LoRA leaves the model's own weights: bfloat16 takes half the memory, and is a model slightly
+    different from the start."""
+    gradient_checkpointing: bool = False
+    """Keeps only the layers' inputs for the gradient and runs them again: less memory for a third more time."""
 
     total_samples: _Count = 131_072
     """Completions learned from over the whole run; schedules end with it."""
@@ -256,8 +261,11 @@ class PPOConfig(PolicySettings):
     """Parts a rollout is cut into, one optimiser step each. Batch entropy is a statistic of the whole minibatch:
     small ones blur it."""
     accumulation: _Count = 1
-    """Cuts a minibatch into so many micro-batches to save memory. All terms stay exact but batch entropy, which
-    sees a micro-batch."""
+    """Cuts a minibatch into so many micro-batches to save memory. All terms stay exact; for batch entropy, the
+    distributions of the whole minibatch are read once before."""
+    micro_batch_tokens: _NotNegative = 0
+    """Cuts a minibatch into micro-batches of about so many tokens instead, prompts included, whatever the lengths; 0
+    goes by `accumulation`."""
     temperature: _Positive = 1.0
     """Divides the logits, when sampling and when learning alike."""
 
@@ -340,7 +348,7 @@ class PPOConfig(PolicySettings):
     """How fast a steered weight moves: its logarithm changes by this times the distance from the target, per update."""
     batch_entropy_positions: Literal["all", "last"] = "all"
     """Which completion positions batch entropy reads: all, weighted by their active rows, or the last alone, as in
-    the paper: the last that any row of the micro-batch reaches, where shorter completions do not count."""
+    the paper: the last that any row of the minibatch reaches, where shorter completions do not count."""
 
     eval_every: _NotNegative = 25
     """Updates between evaluations on held-out prompts; 0 evaluates before and after only."""
@@ -352,6 +360,11 @@ class PPOConfig(PolicySettings):
     """How many checkpoints are kept. The best policy by held-out success is kept besides, in `best/`."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     """Precision of the matrix products; losses stay in float32."""
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    """Of products that are left in float32, as torch names it: "high" is TF32 on a GPU; on a CPU, "medium" lets oneDNN
+    choose."""
+    cuda_graphs: bool = True
+    """On a CUDA device, a decode step is recorded once and replayed for every token."""
     report_to: tuple[str, ...] = ()
     """Further trackers, through Accelerate, such as wandb or mlflow."""
 
@@ -366,6 +379,10 @@ class PPOConfig(PolicySettings):
             pieces = self.minibatches * self.accumulation
             raise ConfigError(f"prompts={self.prompts} must be a multiple of minibatches * accumulation = {pieces}.")
         self._check_tries()
+        if self.frozen_dtype != "float32" and not self.lora_rank:
+            raise ConfigError(
+                f"frozen_dtype={self.frozen_dtype!r} is for weights that LoRA leaves alone: set lora_rank."
+            )
         if self.level_weights and self.sampler in ("target", "progress"):
             raise ConfigError(f"sampler={self.sampler!r} finds weights itself: level_weights must be ().")
         if self.advantage in ("rloo", "group_norm") and self.group_size < 2:

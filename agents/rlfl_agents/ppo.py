@@ -35,6 +35,7 @@ from rlfl_agents.learn.schedules import Coefficient, KLController
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.names import resolve, seen_keys, with_own_vocabulary
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.recorded import RecordedSteps
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
 from rlfl_agents.rollout.processes import gathered, gathered_columns, is_on_cpu, largest
@@ -164,6 +165,7 @@ def _begun(config: PPOConfig, folder: Path, resume: bool, quiet: bool) -> Iterat
     """Makes everything that a run needs, or restores it from the newest whole checkpoint; closes it at the end."""
     if config.threads:
         torch.set_num_threads(config.threads)
+    torch.set_float32_matmul_precision(config.matmul_precision)
     config, model = _resolved(config, folder, resume)
     accelerator = _accelerator(config, folder)
     with _owned(folder, accelerator):
@@ -283,16 +285,21 @@ def _policy(config: PPOConfig, model: str | None, envs: TokenVectorEnv) -> Polic
         value=config.critic if config.advantage == "gae" else "none",
         lora_rank=config.lora_rank,
         lora_alpha=config.lora_alpha,
+        frozen_dtype=config.frozen_dtype,
+        gradient_checkpointing=config.gradient_checkpointing,
     )
 
 
 def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator: Accelerator) -> TrainState:
     """The state of a run that has not learned anything yet."""
+    on_cuda = accelerator.device.type == "cuda"
+    policy.recorded = RecordedSteps() if on_cuda and config.cuda_graphs else None
     optimizer = torch.optim.AdamW(
         [p for p in policy.parameters() if p.requires_grad],
         lr=config.learning_rate,
         eps=config.adam_eps,
         weight_decay=config.weight_decay,
+        fused=on_cuda or None,
     )
     model, optimizer = accelerator.prepare(policy, optimizer)
     return TrainState(

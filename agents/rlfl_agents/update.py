@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn import losses
+from rlfl_agents.learn.head import Summary
+from rlfl_agents.learn.losses import Share
 from rlfl_agents.rollout.batch import Batch
 from rlfl_agents.rollout.processes import sum_across
 from rlfl_agents.run.state import Rates, TrainState
@@ -56,13 +58,15 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
     means = _Means()
     steps, grad_norms = 0, 0.0
     for minibatch in _minibatches(config, len(tokens), state.generator):
-        micros = minibatch.chunk(config.accumulation)
+        micros = _micro_batches(config, minibatch, tokens, batch.rollout.prompts.shape[1])
+        whole = _whole(state, batch, config, rates, micros)
         learned, approx_kl = 0, 0.0
         for i, micro in enumerate(micros):
             part = batch.take(micro[rank::processes].to(accelerator.device))
             weight = float(tokens[micro].sum() / tokens[minibatch].sum())
             with contextlib.nullcontext() if i == len(micros) - 1 else accelerator.no_sync(model):
-                terms, nothing = _terms(model, part, config, rates, sum_across(accelerator))
+                share = None if whole is None else Share(whole, weight)
+                terms, nothing = _terms(model, part, config, rates, sum_across(accelerator), share)
                 numbers = dict(zip(terms, torch.stack([*terms.values()]).tolist(), strict=True))
                 is_wild = numbers["ratio_mean"] > config.ratio_threshold
                 if not is_wild and not abs(numbers["loss"]) < _LARGEST_LOSS:
@@ -91,21 +95,67 @@ def _minibatches(config: PPOConfig, prompts: int, generator: torch.Generator) ->
         yield from torch.randperm(prompts, generator=generator).chunk(config.minibatches)
 
 
+def _micro_batches(config: PPOConfig, minibatch: Tensor, tokens: Tensor, width: int) -> Sequence[Tensor]:
+    """The prompts of every micro-batch, int64 each.
+
+    Args:
+        config: How many, or of how many tokens.
+        minibatch: Int64, its prompts.
+        tokens: Float64 [G], the active tokens of each prompt's completions.
+        width: P.
+    """
+    if not config.micro_batch_tokens:
+        return minibatch.chunk(config.accumulation)
+    read = (tokens[minibatch] + width).cumsum(dim=0)
+    numbers = ((read - 1) // config.micro_batch_tokens).long()
+    micros: tuple[Tensor, ...] = minibatch.split(numbers.unique_consecutive(return_counts=True)[1].tolist())
+    return micros
+
+
+@torch.no_grad()
+def _whole(
+    state: TrainState, batch: Batch, config: PPOConfig, rates: Rates, micros: Sequence[Tensor]
+) -> Summary | None:
+    """The distributions of a minibatch added up before it is learned from, as its batch entropy needs them.
+
+    None where a micro-batch is the whole of it, or batch entropy has no weight.
+    """
+    if len(micros) == 1 or not rates.batch_entropy_coef or config.advantage == "tries":
+        return None
+    accelerator, total = state.accelerator, None
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    for micro in micros:
+        rollout = batch.take(micro[rank::processes].to(accelerator.device)).rollout
+        summary = state.policy(rollout.prompts, rollout.completions, rollout.masks, config.temperature, rollout.active)[
+            0
+        ]
+        total = summary if total is None else total.plus(summary)
+    return total
+
+
 def _terms(
-    model: torch.nn.Module, part: Batch, config: PPOConfig, rates: Rates, across: Callable[[Tensor], Tensor]
+    model: torch.nn.Module,
+    part: Batch,
+    config: PPOConfig,
+    rates: Rates,
+    across: Callable[[Tensor], Tensor],
+    share: Share | None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The loss, its terms and their diagnostics, scalars; and a loss of 0 in which every weight has a part."""
     rollout = part.rollout
-    log_dist, values = model(rollout.prompts, rollout.completions, rollout.masks, config.temperature)
-    values = values.repeat_interleave(len(rollout.completions) // len(values), dim=0)
-    log_probs = losses.gather_log_probs(log_dist, rollout.completions)
+    inputs = (rollout.prompts, rollout.completions, rollout.masks, config.temperature)
     if config.advantage == "tries":
+        log_dist, values = model(*inputs)
+        log_probs = losses.gather_log_probs(log_dist, rollout.completions)
         judged = losses.tries_loss(
             log_dist, rollout.completions, rollout.is_right, rollout.wrong, rollout.active, across
         )
         # What is judged is learned whoever drew it: there is no ratio to the policy that sampled.
         policy = losses.PolicyLoss(judged, *judged.new_tensor([1.0, 0.0, 0.0]))
+        entropy = losses.entropies(log_dist, rollout.active, config.batch_entropy_positions, across)
     else:
+        summary, values = model(*inputs, rollout.active)
+        log_probs = summary.log_probs
         policy = losses.clipped_policy_loss(
             log_probs,
             rollout.log_probs,
@@ -116,8 +166,13 @@ def _terms(
             clip_range_high=config.clip_range_high,
             dual_clip=config.dual_clip,
         )
-    entropy = losses.entropies(log_dist, rollout.active, config.batch_entropy_positions, across)
-    loss = policy.loss - rates.entropy_coef * entropy.token - rates.batch_entropy_coef * entropy.batch
+        entropy = losses.entropies_of_summary(summary, config.batch_entropy_positions, across, share)
+    values = values.repeat_interleave(len(rollout.completions) // len(values), dim=0)
+    loss = policy.loss
+    if rates.entropy_coef:  # a term without weight costs no gradient
+        loss = loss - rates.entropy_coef * entropy.token
+    if rates.batch_entropy_coef:
+        loss = loss - rates.batch_entropy_coef * entropy.batch
     if config.kl_cov:
         held = losses.kl_cov_penalty(log_probs, rollout.log_probs, part.leading, rollout.active, across)
         loss = loss + config.kl_cov_coef * held

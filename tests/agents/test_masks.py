@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from rlfl_agents.environments import make_envs
 from rlfl_agents.learn.losses import gather_log_probs
 from rlfl_agents.model import masks as module
 from rlfl_agents.model.masks import Masks, masked_log_dist
-from rlfl_agents.rollout.collect import alike, collect
+from rlfl_agents.rollout.collect import collect
+from rlfl_agents.rollout.link import alike
 from rlfl_envs import TokenVectorEnv
 
 from .conftest import small_policy
@@ -118,7 +120,15 @@ class AnyLegal:
         """One, which says on which device it is."""
         return iter([torch.zeros(1)])
 
-    def start(self, prompts: torch.Tensor, rows: int, keep_cache: bool = True) -> int:
+    def sampling(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to merge."""
+        return contextlib.nullcontext()
+
+    def keep(self, state: int, rows: torch.Tensor) -> bool:
+        """All rows stay."""
+        return False
+
+    def start(self, prompts: torch.Tensor, rows: int, keep_cache: bool = True, room: int = 32) -> int:
         """How many rows there are."""
         return rows
 

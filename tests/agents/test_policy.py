@@ -38,6 +38,22 @@ def test_draw_follows_the_distribution_and_never_leaves_it() -> None:
     assert draw(log_dist, ends).tolist() == [[1, 4]]
 
 
+@pytest.mark.parametrize("vocab_size", [4097, 5000, 5120])
+def test_drawing_in_two_levels_draws_the_same(monkeypatch: pytest.MonkeyPatch, vocab_size: int) -> None:
+    """In large vocabularies as in small ones, with blocks of probability 0, and at the ends."""
+    torch.manual_seed(0)
+    log_dist = 4 * torch.randn(7, vocab_size)
+    log_dist[:, 300:1100] = -1e9
+    log_dist[2, 1:] = -1e9
+    log_dist[3, :-1] = -1e9
+    log_dist = log_dist.log_softmax(dim=-1)
+    noise = torch.cat([torch.rand(7, 300, dtype=torch.float64), torch.tensor([[0.0, 1 - 2**-53]] * 7)], dim=1)
+    found = draw(log_dist, noise)
+    monkeypatch.setattr("rlfl_agents.model.policy._LARGE", vocab_size)
+    assert found.equal(draw(log_dist, noise))
+    assert bool((log_dist.gather(1, found) > -1e8).all())
+
+
 def by_hand(policy: Policy, prompts: torch.Tensor, completions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """One plain forward pass over whole rows, without cache, groups or slicing."""
     prompts = prompts.repeat_interleave(len(completions) // len(prompts), dim=0)

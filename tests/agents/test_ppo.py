@@ -173,9 +173,9 @@ def test_skipped_micro_batches_do_not_count_in_the_metrics(tmp_path: Path, monke
     calls = []
     real = losses.clipped_policy_loss
 
-    def wild(*args: object) -> object:
+    def wild(*args: object, **options: object) -> object:
         calls.append(1)
-        return real(*args)._replace(ratio_mean=torch.tensor(99.0 if len(calls) % 2 else 1.0))
+        return real(*args, **options)._replace(ratio_mean=torch.tensor(99.0 if len(calls) % 2 else 1.0))
 
     monkeypatch.setattr(losses, "clipped_policy_loss", wild)
     row = train(small_config(accumulation=2, total_samples=32), tmp_path / "run", quiet=True)
@@ -190,9 +190,9 @@ def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(
     calls = []
     real = losses.clipped_policy_loss
 
-    def poisoned(*args: object) -> object:
+    def poisoned(*args: object, **options: object) -> object:
         calls.append(1)
-        found = real(*args)
+        found = real(*args, **options)
         return found._replace(loss=found.loss * float("nan")) if len(calls) >= 5 else found
 
     monkeypatch.setattr(losses, "clipped_policy_loss", poisoned)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
@@ -138,7 +140,10 @@ class _AlwaysEOS:
     def parameters(self) -> object:
         return self._policy.parameters()
 
-    def start(self, prompts: torch.Tensor, rows: int, keep_cache: bool = True) -> int:
+    def sampling(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def start(self, prompts: torch.Tensor, rows: int, keep_cache: bool = True, room: int = 32) -> int:
         return rows
 
     def sample(self, state: int, *_: object) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -87,10 +87,18 @@ def log_probs_under(policy: Policy, rollout: Rollout, temperature: float) -> Ten
 
 @pytest.mark.parametrize("positions", ["all", "last"])
 @pytest.mark.parametrize("max_grad_norm", [0.05, 1e3])
+@pytest.mark.parametrize("pieces", [{}, {"accumulation": 4}, {"micro_batch_tokens": 40}])
 def test_a_step_goes_down_the_gradient_of_the_loss(
-    tmp_path: Path, played: list[tuple[Policy, Batch]], positions: str, max_grad_norm: float
+    tmp_path: Path,
+    played: list[tuple[Policy, Batch]],
+    positions: str,
+    max_grad_norm: float,
+    pieces: dict[str, int],
 ) -> None:
-    """The loss and batch entropy are written out by hand; with a large epsilon Adam's first step is the gradient."""
+    """The loss and batch entropy are written out by hand; with a large epsilon Adam's first step is the gradient.
+
+    Micro-batches, by number or by tokens, make no difference.
+    """
     metrics = learn(
         tmp_path / "run",
         env_kwargs=THREE_LETTERS,
@@ -102,6 +110,7 @@ def test_a_step_goes_down_the_gradient_of_the_loss(
         batch_entropy_coef=0.5,
         batch_entropy_positions=positions,
         max_grad_norm=max_grad_norm,
+        **pieces,
         learning_rate=10.0,
         adam_eps=10.0,
     )

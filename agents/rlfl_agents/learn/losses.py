@@ -12,9 +12,8 @@ not a mean over rows. (DistributedDataParallel averages gradients, so the caller
 of processes.)
 
 What a small batch does to batch entropy: it is the entropy of a mean over the rows that are seen together, so it is
-biased low when these are few: at most log(number of prompts) once every answer is sure. Under gradient accumulation
-that batch is the micro-batch, not the minibatch; processes are averaged over before the entropy is taken and change
-nothing.
+biased low when these are few: at most log(number of prompts) once every answer is sure. These rows are the minibatch's:
+micro-batches (`Share`) and processes are averaged over before the entropy is taken and change nothing.
 """
 
 from __future__ import annotations
@@ -26,12 +25,16 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from rlfl_agents.learn.head import Summary, summary_of
+
 __all__ = [
     "Entropies",
     "PolicyLoss",
+    "Share",
     "clipped_policy_loss",
     "clipped_value_loss",
     "entropies",
+    "entropies_of_summary",
     "gather_log_probs",
     "kl_cov_penalty",
     "leading_tokens",
@@ -239,23 +242,52 @@ def entropies(
         positions: "all" or "last".
         sum_across: See the module's docstring.
     """
-    n, length, _ = log_dist.shape
-    # For how many tokens each distribution stands, [N, T].
-    weight = active.view(n, -1, length).sum(dim=1).to(log_dist.dtype)
-    probs = log_dist.exp()
-    count = sum_across(weight.sum(dim=0))  # [T]
-    total = count.sum().clamp(min=1)
-    tokens = sum_across(-((probs * log_dist).sum(dim=-1) * weight).sum(dim=0))  # [T], each row's entropy, summed
-    batch_dist = sum_across(torch.einsum("nt,ntv->tv", weight, probs)) / count.clamp(min=1)[:, None]  # p̄, [T, V]
+    nobody = active.new_zeros(active.shape, dtype=torch.int64)
+    return entropies_of_summary(summary_of(log_dist, nobody, active), positions, sum_across)
+
+
+class Share(NamedTuple):
+    """What a micro-batch is a part of.
+
+    Attributes:
+        whole: The summary of the whole minibatch's own rows; its log-probabilities are not read.
+        weight: The micro-batch's share of the minibatch, in (0, 1]: what its loss is multiplied with.
+    """
+
+    whole: Summary
+    weight: float
+
+
+def entropies_of_summary(
+    summary: Summary, positions: Positions = "all", sum_across: SumAcross = _identity, share: Share | None = None
+) -> Entropies:
+    """Token entropy and batch entropy, as `entropies` has them, of distributions that are known in summary.
+
+    Args:
+        summary: Of the rows.
+        positions: "all" or "last".
+        sum_across: See the module's docstring.
+        share: If given, batch entropy is that of the whole minibatch, with the gradient of the rows' own share, over
+            their weight: the weighted sum of the micro-batches' gradients is then exactly that of the minibatch.
+    """
+    count, probs = sum_across(summary.counts.sum(dim=0)), sum_across(summary.probs)  # [T], [T, V]
+    tokens = sum_across((summary.entropy * summary.counts).sum(dim=0))  # [T], each row's entropy, summed
+    token = tokens.sum() / count.sum().clamp(min=1)
+    if share is not None:
+        whole = share.whole
+        count = sum_across(whole.counts.sum(dim=0))
+        tokens = sum_across((whole.entropy * whole.counts).sum(dim=0))
+        probs = sum_across(whole.probs) + (probs - probs.detach()) / share.weight
+    batch_dist = probs / count.clamp(min=1)[:, None]  # p̄, [T, V]
     per_position = -(batch_dist * (batch_dist + 1e-9).log()).sum(dim=-1)
-    share = count / total
+    weights = count / count.sum().clamp(min=1)
     if positions == "last":
         last = int(count.detach().nonzero().max()) if bool(count.any()) else 0
-        share = torch.nn.functional.one_hot(torch.tensor(last, device=count.device), length).to(count.dtype)
+        weights = torch.nn.functional.one_hot(torch.tensor(last, device=count.device), len(count)).to(count.dtype)
     largest = batch_dist.detach().amax(dim=-1)
     information = (per_position - tokens / count.clamp(min=1)).detach()
-    token, batch = tokens.sum() / total, (per_position * share).sum()
-    return Entropies(token, batch, (largest * share.detach()).sum(), information)
+    batch = (per_position * weights).sum()
+    return Entropies(token, batch, (largest * weights.detach()).sum(), information)
 
 
 def sequence_kl(log_probs: Tensor, ref_log_probs: Tensor, active: Tensor) -> Tensor:

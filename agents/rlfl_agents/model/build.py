@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 from transformers.utils import logging as hf_logging
 
+from rlfl_agents.model.adapters import with_adapters
 from rlfl_agents.model.policy import Policy, PositionKind, ValueKind
 from rlfl_agents.model.probe import check_reading
 from rlfl_agents.model.weights import check_weights
@@ -32,6 +33,8 @@ def build_policy(
     value: ValueKind = "none",
     lora_rank: int = 0,
     lora_alpha: int = 16,
+    frozen_dtype: Literal["float32", "bfloat16"] = "float32",
+    gradient_checkpointing: bool = False,
 ) -> Policy:
     """Makes a policy, from random weights or from a saved model.
 
@@ -48,6 +51,8 @@ def build_policy(
         value: See `Policy`.
         lora_rank: Trains LoRA adapters of this rank instead of all weights; 0 for none.
         lora_alpha: The adapters' scale is lora_alpha / lora_rank.
+        frozen_dtype: Of weights that are not trained; adapters are float32 always.
+        gradient_checkpointing: Keep the layers' inputs alone for the gradient, and run them again.
 
     Raises:
         ConfigError: The model cannot be loaded, has another vocabulary, too short a context, or is of a family that
@@ -56,7 +61,7 @@ def build_policy(
     if model is None:
         language_model = _from_scratch(vocabulary, prompt_length + completion_length, layers, width, heads)
     else:
-        language_model = _load(model, vocabulary)
+        language_model = _load(model, vocabulary, getattr(torch, frozen_dtype))
     config: Any = language_model.config.get_text_config()
     kind: PositionKind
     if position_ids == "auto":
@@ -72,9 +77,12 @@ def build_policy(
             f"environment needs {prompt_length} for the prompt and {completion_length} for the completion."
         )
     config.rlfl_position_ids, config.rlfl_prompt_length = kind, trained_length  # saved with the model
+    if frozen_dtype == "bfloat16":
+        language_model.bfloat16()
     if lora_rank:
-        language_model = _with_adapters(language_model, lora_rank, lora_alpha)
+        language_model = with_adapters(language_model, lora_rank, lora_alpha)
     policy = Policy(language_model, vocabulary, value=value, position_ids=kind, first_position=first_position)
+    policy.checkpoints_gradients = gradient_checkpointing
     if model is not None and kind == "text":
         check_reading(policy, vocabulary, prompt_length, completion_length)
     return policy
@@ -101,22 +109,6 @@ def _from_scratch(vocabulary: Tokenizer, context: int, layers: int, width: int, 
     return GPT2LMHeadModel(config)
 
 
-def _with_adapters(model: PreTrainedModel, rank: int, alpha: int) -> Any:
-    """The model inside a `peft` model that trains low-rank adapters of all its linear layers."""
-    from peft import LoraConfig, get_peft_model
-    from transformers.pytorch_utils import Conv1D
-
-    adapters = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-        # GPT-2 keeps its weights transposed; without this peft warns, then does it anyway.
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
-    )
-    return get_peft_model(model, adapters)
-
-
 @contextlib.contextmanager
 def no_progress_bar() -> Iterator[None]:
     """Transformers draws a bar for every model that it reads or writes, over whatever the terminal shows."""
@@ -129,13 +121,13 @@ def no_progress_bar() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def _load(name: str, vocabulary: Tokenizer) -> PreTrainedModel:
+def _load(name: str, vocabulary: Tokenizer, dtype: torch.dtype) -> PreTrainedModel:
     if Path(name).is_dir():
         check_weights(Path(name))
     try:
         with no_progress_bar():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                name, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+                name, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
             )
     except Exception as error:
         reason = " ".join(str(error).split())[:500]

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-__all__ = ["Masks", "masked_log_dist"]
+from rlfl_agents.learn.head import NEVER
 
-# Finite, so that 0 * log 0 is 0 in an entropy and not NaN; far enough that exp() of it is exactly 0.
-_NEVER = -1e9
+__all__ = ["Masks", "masked_log_dist"]
 
 # How many entries of a mask are spread out at a time.
 _AT_ONCE = 2**24
@@ -45,18 +44,18 @@ def masked_log_dist(logits: Tensor, masks: Tensor | Masks | None, temperature: f
     if isinstance(masks, Masks):
         logits = cast("Tensor", _Illegal.apply(logits, ~masks.table, masks.rows))  # type: ignore[no-untyped-call]
     elif masks is not None:
-        logits = logits.masked_fill(~masks, _NEVER)
+        logits = logits.masked_fill(~masks, NEVER)
     return logits.log_softmax(dim=-1)
 
 
 class _Illegal(torch.autograd.Function):
-    """Writes `_NEVER` over what is illegal, in place; its gradient is 0. Autograd's own would keep a mask [N, T, V]."""
+    """Writes `NEVER` over what is illegal, in place; its gradient is 0. Autograd's own would keep a mask [N, T, V]."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, illegal: Tensor, rows: Tensor) -> Tensor:
         ctx.save_for_backward(illegal, rows)
         ctx.mark_dirty(logits)
-        return _fill(logits, illegal, rows, _NEVER)
+        return _fill(logits, illegal, rows, NEVER)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:

@@ -7,68 +7,34 @@ rows part, which one-token completions never do.
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import inspect
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from rlfl_agents.learn.head import Summary, states_of, summarise, summary_of
+from rlfl_agents.model.adapters import Merged
+from rlfl_agents.model.groups import GroupCache, Packing, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
+from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended
+from rlfl_agents.model.recorded import RecordedSteps
 from rlfl_envs import ConfigError, Tokenizer
 
 __all__ = ["Decoding", "Policy", "PositionKind", "ValueKind", "attended", "draw"]
 
 ValueKind = Literal["none", "shared", "separate"]
-PositionKind = Literal["columns", "text"]
 
-_CACHES = ("past_key_values", "cache_params")  # what models call it: those with attention, those with states alone
-
-
-@dataclass
-class Decoding:
-    """A half-written batch of completions.
-
-    Attributes:
-        rows: B, how many completions are written.
-        pending: Int64 [N, L], tokens the model reads next; N = B / k until the rows of a group part.
-        keep_cache: False where completions have one token, so that nothing is read after the prompt.
-        attention: Bool [N, columns read so far]; None before the prompt is read.
-        needs_mask: False where every column is attended and every token is a real one: the model is spared the mask.
-        cache: The model's keys and values of what it has read.
-        critic_cache: The separate critic's.
-    """
-
-    rows: int
-    pending: Tensor
-    keep_cache: bool
-    attention: Tensor | None = None
-    needs_mask: bool = True
-    cache: Any = None
-    critic_cache: Any = None
-
-
-def attended(prompts: Tensor, pad_id: int, bos_id: int | None) -> Tensor:
-    """Which prompt columns the model may look at: all but the leading run of PAD.
-
-    Where PAD and BOS are one token, the last of that run is BOS and stays visible. The last column always does, so
-    that no row is empty.
-
-    Args:
-        prompts: Int64 [G, P].
-        pad_id: The padding token.
-        bos_id: The first token of every prompt, or None.
-
-    Returns:
-        Bool [G, P].
-    """
-    leading = (prompts == pad_id).long().cumprod(dim=1).sum(dim=1, keepdim=True)
-    if bos_id == pad_id:
-        leading = leading - 1
-    columns = torch.arange(prompts.shape[1], device=prompts.device)
-    return columns >= leading.clamp(max=prompts.shape[1] - 1)
+_LARGE, _BLOCK = 4096, 256
+"""Above so many tokens, they are drawn in two levels, in blocks of so many."""
+_DENSE = 0.9
+"""Above this share of active tokens, completions are read as they are: leaving the others out would gain nothing."""
 
 
 def draw(log_dist: Tensor, uniforms: Tensor) -> Tensor:
@@ -82,11 +48,30 @@ def draw(log_dist: Tensor, uniforms: Tensor) -> Tensor:
         Int64 [N, k]; a token of probability 0 is never drawn.
     """
     wide = torch.float32 if log_dist.device.type == "mps" else torch.float64
-    cumulative = log_dist.to(wide).exp().cumsum(dim=-1)
-    total = cumulative[:, -1:]
-    # Strictly below the total, where rounding might reach it: past it there is no token.
-    targets = torch.minimum(uniforms.to(wide) * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, targets.contiguous(), right=True)
+    uniforms = uniforms.to(wide)
+    if log_dist.shape[1] <= _LARGE:
+        cumulative = log_dist.to(wide).exp().cumsum(dim=-1)
+        return _first_above(cumulative, uniforms * cumulative[:, -1:])
+    # A block is drawn first, then a token in it: sums of a row are a fraction of the work of its cumulative sums.
+    probs, vocab_size = log_dist.exp(), log_dist.shape[1]
+    whole = vocab_size - vocab_size % _BLOCK
+    sums = probs[:, :whole].unflatten(1, (-1, _BLOCK)).sum(dim=2, dtype=wide)
+    sums = torch.cat([sums, probs[:, whole:].sum(dim=1, dtype=wide, keepdim=True)], dim=1)
+    cumulative = sums.cumsum(dim=1)
+    targets = uniforms * cumulative[:, -1:]
+    blocks = _first_above(cumulative, targets)
+    before = cumulative.gather(1, blocks) - sums.gather(1, blocks)
+    tokens = blocks[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=probs.device)
+    inside = probs.gather(1, tokens.clamp(max=vocab_size - 1).flatten(1)).view(tokens.shape) * (tokens < vocab_size)
+    within = _first_above(inside.to(wide).cumsum(dim=2), (targets - before).clamp(min=0)[:, :, None])
+    return blocks * _BLOCK + within.squeeze(2)
+
+
+def _first_above(cumulative: Tensor, targets: Tensor) -> Tensor:
+    """Where a cumulative sum first exceeds each target; a target that rounding put at the total is put below it."""
+    total = cumulative[..., -1:]
+    below = torch.minimum(targets, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, below.contiguous(), right=True)
 
 
 class Policy(nn.Module):
@@ -97,6 +82,9 @@ class Policy(nn.Module):
         value_head: Hidden state to value, or None.
         critic: The separate critic's own backbone, or None.
         vocab_size: V.
+        reader: How its family is read.
+        checkpoints_gradients: Whether `forward` keeps the layers' inputs alone for the gradient.
+        recorded: Decode steps to replay; None where each is run.
     """
 
     model: Any
@@ -143,20 +131,16 @@ class Policy(nn.Module):
             self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
             nn.init.zeros_(self.value_head.weight)
             nn.init.zeros_(self.value_head.bias)
-        takes = inspect.signature(self.language_model.forward).parameters
-        cache = next((name for name in _CACHES if name in takes), None)
-        if cache is None or "attention_mask" not in takes:
-            name = type(self.language_model).__name__
-            raise ConfigError(
-                f"{name} cannot be a policy: its forward pass takes no attention_mask, or no {' or '.join(_CACHES)}. "
-                "Prompts of different lengths are read side by side, and once."
-            )
-        self._cache: str = cache
-        self._takes_positions = "position_ids" in takes
-        self._takes_keep = "logits_to_keep" in takes
-        layers = DynamicCache(config=self.language_model.config).layers
-        # A state that is overwritten, token by token, can be read on from, but no gradient leads through it.
-        self._is_recurrent = cache == "cache_params" or any(hasattr(layer, "recurrent_states") for layer in layers)
+        self.reader = Reader(
+            self.language_model,
+            position_ids=position_ids,
+            first_position=first_position,
+            pad_id=self.pad_id,
+            bos_id=self.bos_id,
+        )
+        self.checkpoints_gradients = False
+        self.recorded: RecordedSteps | None = None
+        self._merged = Merged()
         # For good: with dropout the policy that learns would not be the one that sampled, and the ratio no ratio.
         self.eval()
 
@@ -171,9 +155,43 @@ class Policy(nn.Module):
         """Whether LoRA adapters are trained instead of the model's own weights."""
         return hasattr(self.model, "disable_adapter")
 
-    def start(self, prompts: Tensor, rows: int, keep_cache: bool = True) -> Decoding:
-        """Begins `rows` completions of prompts [G, P] int64; the rows of a group are adjacent."""
-        return Decoding(rows, prompts, keep_cache)
+    @contextlib.contextmanager
+    def sampling(self) -> Iterator[None]:
+        """Inside, completions are sampled: adapters are merged into the weights, and nothing has a gradient."""
+        with torch.no_grad(), self._merged.into(self.model) if self.has_adapters else contextlib.nullcontext():
+            yield
+
+    def start(self, prompts: Tensor, rows: int, keep_cache: bool = True, room: int = 32) -> Decoding:
+        """Begins `rows` completions of prompts [G, P] int64; the rows of a group are adjacent.
+
+        Args:
+            prompts: Left-padded.
+            rows: B; G divides it.
+            keep_cache: Whether anything is read after the prompts.
+            room: For how many tokens of each completion a cache is made at first; it grows if need be. 0 where they
+                are read at once.
+        """
+        return Decoding(rows, prompts, keep_cache, room)
+
+    def keep(self, state: Decoding, rows: Tensor) -> bool:
+        """Goes on with some of the rows alone, where the cache can: those that have ended need not be read.
+
+        Args:
+            state: From `start`, with tokens pending in every row; it moves on in place.
+            rows: Int64 [m], ascending: which of the present rows stay.
+
+        Returns:
+            Whether it could.
+        """
+        if not isinstance(state.cache, GroupCache) or self.recorded is not None:
+            return False
+        for cache in (state.cache, state.critic_cache if self.critic is not None else None):
+            if cache is not None:
+                cache.keep(rows)
+        state.pending = state.pending[rows]
+        if state.next_positions is not None and len(state.next_positions) > 1:
+            state.next_positions = state.next_positions[rows]
+        return True
 
     def sample(
         self,
@@ -218,17 +236,36 @@ class Policy(nn.Module):
             Log-probabilities float32 [N, V], and values float32 [N] of the states (0 without a value head), where N =
             B / k until the rows of a group part.
         """
-        if state.attention is None:
-            state.needs_mask = not bool(attended(state.pending, self.pad_id, self.bos_id).all())
-        logits, values = self.read(state, state.pending, keep=1)
+        logits, values = self._next(state) if state.ahead is None else state.ahead
+        state.ahead = None
         n = logits.shape[0]
         if masks is not None and masks.shape[0] > n:
             masks = masks[:: state.rows // n]
-        return masked_log_dist(logits[:, 0], masks, temperature), values[:, 0]
+        return masked_log_dist(logits, masks, temperature), values
+
+    def read_ahead(self, state: Decoding) -> None:
+        """Reads what is pending before anybody asks for it: the device works while the environments step."""
+        state.ahead = self._next(state)
+
+    def _next(self, state: Decoding) -> tuple[Tensor, Tensor]:
+        """Logits [N, V] and values float32 [N] after what is pending."""
+        if state.attention is None and state.cache is None:
+            state.needs_mask = not bool(attended(state.pending, self.pad_id, self.bos_id).all())
+        elif state.step is None and self.recorded is not None:
+            state.step = self.recorded.step_for(self, state)
+        if state.step is not None:
+            return state.step(state.pending)
+        logits, values = self.read(state, state.pending, keep=1)
+        return logits[:, 0], values[:, 0]
 
     def forward(
-        self, prompts: Tensor, completions: Tensor, masks: Masks | None = None, temperature: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        prompts: Tensor,
+        completions: Tensor,
+        masks: Masks | None = None,
+        temperature: float = 1.0,
+        active: Tensor | None = None,
+    ) -> tuple[Tensor | Summary, Tensor]:
         """Re-evaluates completions.
 
         Args:
@@ -236,64 +273,124 @@ class Policy(nn.Module):
             completions: Int64 [B, T]; G divides B, the rows of a group are adjacent.
             masks: Which tokens were legal, or None.
             temperature: As when sampling.
+            active: Bool [B, T], True from each row's start to its end: only a summary is wanted, of these. Or None.
 
         Returns:
             Log-distributions float32 [N, T, V] and values float32 [N, T], where N = G for one-token completions and
-            B otherwise.
+            B otherwise. With `active`, a `Summary` in place of the distributions, and values that may be 0 where it is
+            False.
         """
         rows, length = completions.shape
-        repeats = rows // len(prompts)
-        at_once = self._is_recurrent and length > 1
-        state = self.start(prompts, rows, keep_cache=length > 1 and not at_once)
-        if at_once:
-            tokens = torch.cat([prompts.repeat_interleave(repeats, dim=0), completions[:, :-1]], dim=1)
-            logits, values = self.read(state, tokens, keep=length)
-            return masked_log_dist(logits, masks, temperature), values
-        logits, values = self.read(state, prompts, keep=1)
-        if length > 1:
-            later_logits, later_values = self.read(state, completions[:, :-1], keep=length - 1)
-            logits = torch.cat([logits.repeat_interleave(repeats, dim=0), later_logits], dim=1)
-            values = torch.cat([values.repeat_interleave(repeats, dim=0), later_values], dim=1)
-        elif masks is not None and len(masks.rows) > 1:
-            masks = masks._replace(rows=masks.rows[::repeats])
-        return masked_log_dist(logits, masks, temperature), values
+        if masks is not None and length == 1 and len(masks.rows) > 1:
+            masks = masks._replace(rows=masks.rows[:: rows // len(prompts)])
+        output, values = self._read_again(prompts, completions, active)
+        if active is None:
+            return masked_log_dist(self._logits(output), masks, temperature), values
+        head = self.reader.plain_head(self.language_model)
+        if head is None:
+            return summary_of(masked_log_dist(self._logits(output), masks, temperature), completions, active), values
+        if values.ndim == 1:
+            where = states_of(active)
+            values = values.new_zeros(active.numel()).index_copy(0, where, values).view(length, rows).t()
+        weight = head.weight[: self.vocab_size]
+        bias = None if head.bias is None else head.bias[: self.vocab_size]
+        table, numbers = (None, None) if masks is None else masks
+        return summarise(output, weight, bias, completions, active, table, numbers, temperature), values
+
+    def _read_again(self, prompts: Tensor, completions: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the head is given (or makes) in every state, [N, T, ...], and values, [N, T].
+
+        Where many tokens are not active and the others can be read alone: in the active states, [M, ...] and [M].
+        """
+        rows, length = completions.shape
+        group_size = rows // len(prompts)
+        # A device waits for its host, which has half as much to start where prompts and completions are one.
+        is_alone = group_size == 1 and prompts.device.type != "cpu"
+        if length > 1 and (self.reader.is_recurrent or self.checkpoints_gradients or is_alone):
+            tokens = torch.cat([prompts.repeat_interleave(group_size, dim=0), completions[:, :-1]], dim=1)
+            with self._checkpointing():
+                return self._read(self.start(prompts, rows, keep_cache=False), tokens, keep=length)
+        state = self.start(prompts, rows, keep_cache=length > 1, room=0)
+        first = self._read(state, prompts, keep=1)
+        if length == 1:
+            return first
+        tokens, packing = completions[:, :-1], None
+        if active is not None and isinstance(state.cache, GroupCache) and self.reader.plain_head(self.language_model):
+            packing = _packing(active)
+        if packing is None:
+            later = self._read(state, tokens, keep=length - 1)
+            both = [
+                torch.cat([a.repeat_interleave(group_size, dim=0), b], dim=1) for a, b in zip(first, later, strict=True)
+            ]
+        else:
+            tokens = tokens.flatten()[packing.where][None]
+            later = self._read(state, tokens, keep=tokens.shape[1], packing=packing)
+            both = [
+                torch.cat([a[:, 0].repeat_interleave(group_size, dim=0), b[0]])
+                for a, b in zip(first, later, strict=True)
+            ]
+        return both[0], both[1]
 
     def read(self, state: Decoding, tokens: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Reads tokens [N, L]; returns logits [N, keep, V] and values float32 [N, keep] of the last `keep` columns."""
-        later = tokens
-        is_first = state.attention is None
-        if state.attention is None:
-            width = state.pending.shape[1]
-            state.attention, later = attended(tokens[:, :width], self.pad_id, self.bos_id), tokens[:, width:]
-        repeats = len(tokens) // len(state.attention)
-        if repeats > 1:  # the rows of a group part here
-            members = torch.arange(len(state.attention), device=tokens.device).repeat_interleave(repeats)
-            state.attention = state.attention[members]
-            for cache in (state.cache, state.critic_cache):
-                if cache is not None:
-                    cache.reorder_cache(members)
-        state.attention = torch.cat([state.attention, torch.ones_like(later, dtype=torch.bool)], dim=1)
-        inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": state.keep_cache}
-        if state.needs_mask and (is_first or self._cache == "past_key_values"):
-            inputs["attention_mask"] = state.attention
-        columns, read = state.attention.shape[1], tokens.shape[1]
-        if self._takes_positions and self.position_ids == "columns":
-            inputs["position_ids"] = (
-                torch.arange(columns - read, columns, device=tokens.device)[None] + self.first_position
-            )
-        elif self._takes_positions:
-            inputs["position_ids"] = (state.attention.long().cumsum(dim=1) - 1).clamp(min=0)[:, columns - read :]
-        extras: dict[str, Any] = {"logits_to_keep": keep} if self._takes_keep else {}
-        shares_trunk = self.value_head is not None and self.critic is None
-        output = self.model(**inputs, **extras, **{self._cache: state.cache}, output_hidden_states=shares_trunk)
-        state.cache = output[self._cache] if state.keep_cache else None
-        logits = output.logits[:, -keep:, : self.vocab_size]
+        output, values = self._read(state, tokens, keep)
+        return self._logits(output), values
+
+    def _read(
+        self, state: Decoding, tokens: Tensor, keep: int, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What the head is given in the last `keep` columns (or makes, if not plain); values float32 [N, keep]."""
+        reader, model = self.reader, self.language_model
+        call = partial(
+            reader.call,
+            model,
+            keep=keep,
+            packing=packing,
+            use_cache=state.keep_cache,
+            wants_hidden=self.value_head is not None and self.critic is None,
+        )
+        inputs = reader.inputs(state, tokens, packing)
+        try:
+            output, hidden, state.cache = call(inputs, state.cache)
+        except UngroupedError:  # nothing was read yet
+            reader.is_grouped, state.cache, state.critic_cache = False, None, None
+            inputs = reader.inputs(state, tokens)
+            output, hidden, state.cache = call(inputs, state.cache)
         if self.value_head is None:
-            return logits, logits.new_zeros(logits.shape[:2], dtype=torch.float32)
-        if self.critic is None:
-            hidden = output.hidden_states[-1]
-        else:
-            read_by_critic = self.critic(**inputs, **{self._cache: state.critic_cache})
-            state.critic_cache = read_by_critic[self._cache] if state.keep_cache else None
-            hidden = read_by_critic.last_hidden_state
-        return logits, self.value_head(hidden[:, -keep:]).squeeze(-1).float()
+            return output, torch.zeros(output.shape[:2], device=tokens.device)
+        if self.critic is not None:
+            hidden, state.critic_cache = reader.call_backbone(
+                self.critic, inputs, state.critic_cache, keep, packing=packing, use_cache=state.keep_cache
+            )
+        return output, self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1).float()
+
+    def _logits(self, output: Tensor) -> Tensor:
+        """Logits [N, keep, V] of what was read."""
+        head = self.reader.plain_head(self.language_model)
+        logits: Tensor = output if head is None else head(output)
+        return logits[..., : self.vocab_size]
+
+    @contextlib.contextmanager
+    def _checkpointing(self) -> Iterator[None]:
+        """Inside, layers keep their inputs alone and are run again for the gradient, if that was asked for.
+
+        Transformers' layers do so where they are in training; only they are, so that dropout stays off.
+        """
+        layers: list[Any] = [module for module in self.modules() if isinstance(module, GradientCheckpointingLayer)]
+        for layer in layers if self.checkpoints_gradients and torch.is_grad_enabled() else []:
+            layer.training = layer.gradient_checkpointing = True
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.training = layer.gradient_checkpointing = False
+
+
+def _packing(active: Tensor) -> Packing | None:
+    """Which of the tokens before the last, [B, T - 1], are followed by an active one; None where nearly all are."""
+    rows, length = len(active), active.shape[1] - 1
+    where = states_of(active[:, 1:])  # position by position, as the head reads them
+    if len(where) > _DENSE * rows * length:
+        return None
+    return Packing(where % rows * length + where // rows, rows, length)

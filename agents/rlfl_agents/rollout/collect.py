@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlfl_agents.learn.losses import gather_log_probs
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.rollout.link import Link, MaskTable, Present
 from rlfl_agents.rollout.rollout import Rollout
 from rlfl_agents.rollout.tries import NONE_WRONG, Chosen, choose, draw_candidates
 from rlfl_envs import TokenVectorEnv
 
-__all__ = ["alike", "collect", "reference_log_probs"]
+__all__ = ["collect", "reference_log_probs"]
 
 
 @torch.no_grad()
@@ -59,34 +59,43 @@ def collect(
     observation, _ = envs.reset(seed=seed, options=_options(group_size, prompts))
     clock.env()
     shared = torch.as_tensor(observation[::group_size, :width]).to(device)
-    state = policy.start(shared, rows, keep_cache=length > 1)
+    state = policy.start(shared, rows, keep_cache=length > 1, room=length - 1)
     noise = _noise(length, rows, tries or 1, process, generator, device)
     written = _Written(rows, length, policy.pad_id, device)
     active = np.zeros((rows, length), dtype=np.bool_)
     rewards = np.zeros((rows, length), dtype=np.float32)
-    masks = _MaskTable(envs, device)
+    link = Link(rows, device)
+    masks = MaskTable(envs, device)
     running = np.ones(rows, dtype=np.bool_)
-    for t in range(length):
-        live = torch.as_tensor(running).to(device)
-        if tries is None:
-            tokens, log_prob, value = policy.sample(state, noise[t, :, 0], masks.step(), temperature, greedy)
-        else:
-            candidates = draw_candidates(policy, state, noise[t], masks.step(), temperature, random_tries)
-            chosen = choose(candidates, envs)
-            tokens, log_prob, value = chosen.tokens, chosen.log_probs, candidates.values
-            state.pending = tokens[:, None]
-            written.judge(t, live, chosen)
-        written.add(t, live, tokens, log_prob, value)
-        active[:, t] = running
-        actions = written.completions[:, t].cpu().numpy()
-        clock.model()
-        _, reward, terminated, truncated, infos = envs.step(actions)
-        # The last step judges all: what an episode earns that was over before belongs to its last token.
-        rewards[np.arange(rows), active.sum(axis=1) - 1] += reward
-        running &= ~(terminated | truncated)
-        clock.env()
-        if not running.any():
-            break
+    present = Present(rows, may_leave=device.type == "cpu" and tries is None)
+    with policy.sampling():
+        for t in range(length):
+            present.leave(policy, state, running)
+            numbers, live = link.send(masks.numbers(), running)
+            masks.keep(numbers)
+            legal = masks.legal(present.of(numbers))
+            if tries is None:
+                tokens, log_prob, value = policy.sample(state, present.of(noise[t, :, 0]), legal, temperature, greedy)
+            else:
+                candidates = draw_candidates(policy, state, noise[t], legal, temperature, random_tries)
+                chosen = choose(candidates, envs)
+                tokens, log_prob, value = chosen.tokens, chosen.log_probs, candidates.values
+                state.pending = tokens[:, None]
+                written.judge(t, live, chosen)
+            written.add(t, live, *(present.spread(each) for each in (tokens, log_prob, value)))
+            active[:, t] = running
+            fetched = link.fetch(written.completions[:, t])
+            if device.type != "cpu" and t + 1 < length:
+                policy.read_ahead(state)
+            actions = fetched()
+            clock.model()
+            _, reward, terminated, truncated, infos = envs.step(actions)
+            # The last step judges all: what an episode earns that was over before belongs to its last token.
+            rewards[np.arange(rows), active.sum(axis=1) - 1] += reward
+            running &= ~(terminated | truncated)
+            clock.env()
+            if not running.any():
+                break
     is_success = torch.as_tensor(infos["is_success"]).to(device)
     return Rollout(
         prompts=shared,
@@ -158,8 +167,8 @@ def reference_log_probs(reference: Policy, rollout: Rollout, temperature: float,
     with reference.model.disable_adapter() if reference.has_adapters else contextlib.nullcontext():
         for groups in torch.arange(len(rollout.prompts), device=rollout.prompts.device).chunk(parts):
             part = rollout.take(groups)
-            log_dist, _ = reference(part.prompts, part.completions, part.masks, temperature)
-            found.append(gather_log_probs(log_dist, part.completions))
+            summary, _ = reference(part.prompts, part.completions, part.masks, temperature, part.active)
+            found.append(summary.log_probs)
     return torch.cat(found) * rollout.active
 
 
@@ -173,46 +182,6 @@ def _noise(
     index, processes = process
     noise = torch.rand(length, rows * processes, tries, generator=generator, dtype=torch.float64)
     return noise[:, index * rows : (index + 1) * rows].to(device, torch.float32 if device.type == "mps" else None)
-
-
-def alike(rows: Tensor) -> Tensor:
-    """Row numbers [B, T] without what repeats itself: [1, 1] where all are one number, [1, T] where columns are."""
-    if bool((rows == rows[0]).all()):
-        rows = rows[:1]
-        if bool((rows == rows[:, :1]).all()):
-            rows = rows[:, :1]
-    return rows
-
-
-class _MaskTable:
-    """The different masks of a rollout on the policy's device: each is sent there once, and gets a number of its own.
-
-    Attributes:
-        table: Bool [R, V].
-    """
-
-    def __init__(self, envs: TokenVectorEnv, device: torch.device) -> None:
-        self.table = torch.zeros(0, envs.tokenizer.vocab_size, dtype=torch.bool, device=device)
-        self._envs = envs
-        self._rows: list[Tensor] = []
-        self._numbers: dict[int, int] = {}  # from the environment's number of a row to ours
-
-    def step(self) -> Tensor:
-        """The masks of this step, bool [B, V], or [1, V] where all episodes have the same."""
-        theirs, inverse = np.unique(self._envs.mask_rows, return_inverse=True)
-        new = [number for number in theirs.tolist() if number not in self._numbers]
-        if new:
-            self._numbers |= {number: len(self._numbers) + i for i, number in enumerate(new)}
-            rows = torch.from_numpy(self._envs.mask_table[new] != 0)
-            self.table = torch.cat([self.table, rows.to(self.table.device)])
-        ours = np.array([self._numbers[number] for number in theirs.tolist()], dtype=np.int32)
-        numbers = torch.from_numpy(ours[inverse]).to(self.table.device)
-        self._rows.append(numbers)
-        return self.table[numbers[:1] if len(ours) == 1 else numbers]
-
-    def rows(self) -> Tensor:
-        """The numbers of all steps so far, int32 [B, T] or as far as they differ."""
-        return alike(torch.stack(self._rows, dim=1))
 
 
 class _Clock:

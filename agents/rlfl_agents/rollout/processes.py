@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rlfl_agents.rollout.collect import alike
+from rlfl_agents.rollout.link import alike
 from rlfl_agents.rollout.rollout import PER_ROW, PER_TOKEN, Rollout
 
 __all__ = ["gathered", "gathered_columns", "is_on_cpu", "largest", "sum_across"]

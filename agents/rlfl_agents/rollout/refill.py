@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rlfl_agents.rollout.collect import alike
+from rlfl_agents.rollout.link import alike
 from rlfl_agents.rollout.rollout import PER_ROW, PER_TOKEN, Rollout
 
 __all__ = ["refilled"]

@@ -97,9 +97,11 @@ class Sql(AnswerTask):
     Known exploits:
         Closed: `SELECT * FROM t`, as no question asks for all columns; leaving conditions out, by what the reward is
         counted from; comparing rows as sets, as they are compared as multisets; writes, ATTACH, PRAGMA, the schema
-        table, recursion and `printf`, by the authorizer; endless joins, by the count of instructions; near misses, such
-        as a bound moved by one, by databases that tell most of them apart. The best constant earns 0.001 of strict reward (10,000 prompts), all columns
-        of the right table nothing, its columns one below the other 0.03. Left: under "plain" a query without its conditions earns about a half.
+        table, recursion and `printf`, by the authorizer; endless joins, by the count of instructions; tables that grow
+        while a query is prepared, by the number of SELECTs; near misses, such as a bound moved by one, by databases
+        that tell most of them apart. The best constant earns 0.001 of strict reward (10,000 prompts), all columns of
+        the right table nothing, its columns one below the other 0.03. Left: under "plain" a query without its
+        conditions earns about a half.
 
     Version history:
         v0: first version.

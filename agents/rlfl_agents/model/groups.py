@@ -1,0 +1,307 @@
+"""A cache that holds a prompt once for all the completions of its group.
+
+Transformers' own caches hold a row's prompt and completion in one tensor: a group's prompt has to be copied for every
+member, and a new token copies all that was read before. Here the prompt's keys and values stay where they are, one row
+for each group; the completions' have a place of their own, made once. The attention over both is this module's, plugged
+in through Transformers' `AttentionInterface` for as long as a model is read (`GroupCache.reading`), so that models and
+their saved settings know nothing of it.
+
+Shapes: G prompts of P tokens, B rows in groups of k, h heads (k of them share r keys and values), d numbers a head.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+__all__ = ["GroupCache", "Packing", "UngroupedError", "can_be_grouped"]
+
+_NAME = "rlfl_groups"
+_READING: ContextVar[GroupCache] = ContextVar("_READING")
+_SMALL_HEAD = 32
+"""Up to this size, thousands of products of a vector with a small matrix take a CPU longer than adding up does."""
+_OTHER_ATTENTION = ("position_bias", "s_aux", "sliding_window", "softcap")  # what a plain softmax does not do
+
+
+class UngroupedError(Exception):
+    """A model turns out to do something that a group cache knows nothing of. It does so when the prompts are read."""
+
+
+def can_be_grouped(model: PreTrainedModel) -> bool:
+    """Whether every layer of a model is plain attention over all that came before, through the interface."""
+    layers = DynamicCache(config=model.config).layers
+    return bool(model._supports_attention_backend) and all(type(layer) is DynamicLayer for layer in layers)
+
+
+class Packing(NamedTuple):
+    """Where N tokens of B rows stand that are read as one row.
+
+    Attributes:
+        where: Int64 [N], in [B * L].
+        rows: B.
+        length: L.
+    """
+
+    where: Tensor
+    rows: int
+    length: int
+
+    def spread(self, packed: Tensor) -> Tensor:
+        """[1, heads, N, d] as [B, heads, L, d], with zeros between."""
+        _, heads, _, size = packed.shape
+        spread = packed.new_zeros(self.rows * self.length, heads, size)
+        spread = spread.index_copy(0, self.where, packed[0].transpose(0, 1))
+        return spread.view(self.rows, self.length, heads, size).transpose(1, 2)
+
+
+class GroupCache(Cache):
+    """What a model has read: prompts in the first call, then completions, one token of every row or several at a time.
+
+    Attributes:
+        keys: Of the prompts, [G, heads, P, d] for each layer.
+        values: Likewise.
+        own_keys: Of the completions, [room, B, heads, d] for each layer; empty where they are read at once. Tokens come
+            first, so that those that were read lie together.
+        own_values: Likewise.
+        step: How many tokens of the completions have been read; an int64 tensor [1] where the steps are captured.
+    """
+
+    def __init__(self, rows: int, room: int, attended: Tensor | None) -> None:
+        """Begins with nothing read.
+
+        Args:
+            rows: B.
+            room: For how many tokens of each completion a place is made at first; 0 where they are read at once.
+            attended: Bool [G, P], which columns of the prompts may be looked at; None where all.
+        """
+        super().__init__(layers=[])
+        self.rows = rows
+        self.room = room
+        self.attended = attended
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.own_keys: list[Tensor] = []
+        self.own_values: list[Tensor] = []
+        self.step: int | Tensor = 0
+        self.packed: Packing | None = None
+        self._has_read_prompts = False
+        self._left: Tensor | None = None  # which of the B rows are left; None where all are
+        self._slots: Tensor | None = None  # where they stand among `_members` places for each group that is left
+        self._members = 0
+        self._group_size = 0
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Hands the keys and values on: the attention files them."""
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Positions are told to the model: nobody has to count."""
+        raise UngroupedError("A group cache is for models that are told their positions.")
+
+    @contextlib.contextmanager
+    def reading(self, model: nn.Module, packed: Packing | None = None) -> Iterator[None]:
+        """Inside, the model reads with this cache, and its attention is this module's.
+
+        Args:
+            model: The language model or its backbone.
+            packed: Where the tokens stand if they are read as one row, without those that nobody needs.
+        """
+        config: Any = model.config
+        before, self.packed = config._attn_implementation, packed
+        config._attn_implementation = _NAME
+        token = _READING.set(self)
+        try:
+            yield
+        finally:
+            _READING.reset(token)
+            config._attn_implementation = before
+        if self._has_read_prompts:
+            self.step += 1
+        self._has_read_prompts = True
+
+    def keep(self, rows: Tensor) -> None:
+        """Goes on with some of the present rows alone, int64 [m], ascending."""
+        group_size = self.rows // len(self.keys[0]) if self._left is None else self._group_size
+        before = torch.arange(self.rows, device=rows.device) if self._left is None else self._left
+        self._group_size, self._left = group_size, before[rows]
+        groups, of_rows, counts = (self._left // group_size).unique_consecutive(return_inverse=True, return_counts=True)
+        self._members = int(counts.max())
+        first = counts.cumsum(dim=0) - counts
+        self._slots = of_rows * self._members + torch.arange(len(rows), device=rows.device) - first[of_rows]
+        self.own_keys = [keys[:, rows] for keys in self.own_keys]
+        self.own_values = [values[:, rows] for values in self.own_values]
+        present = (before // group_size).unique_consecutive()
+        if len(groups) < len(present):
+            stay = torch.searchsorted(present, groups)
+            self.keys = [keys[stay] for keys in self.keys]
+            self.values = [values[stay] for values in self.values]
+            self.attended = None if self.attended is None else self.attended[stay]
+
+    def in_place(self) -> GroupCache:
+        """The same after the prompts were read, in memory of its own that stays where it is; it counts its steps there.
+
+        It reads one token of every row at a time, as often as there is room for.
+        """
+        places = GroupCache(self.rows, self.room, None if self.attended is None else self.attended.clone())
+        places.keys, places.values = [keys.clone() for keys in self.keys], [values.clone() for values in self.values]
+        places.own_keys, places.own_values = (
+            [_places(each, self.rows, self.room) for each in prompts] for prompts in (self.keys, self.values)
+        )
+        places.step = torch.zeros(1, dtype=torch.int64, device=self.keys[0].device)
+        places._has_read_prompts = True
+        return places
+
+    def take(self, other: GroupCache) -> None:
+        """Begins anew after the prompts that another cache has read, of the same shapes."""
+        for mine, theirs in zip((*self.keys, *self.values), (*other.keys, *other.values), strict=True):
+            mine.copy_(theirs)
+        if self.attended is not None and other.attended is not None:
+            self.attended.copy_(other.attended)
+        assert isinstance(self.step, Tensor)
+        self.step.zero_()
+
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Attention of what is read now, [rows, heads, L, d], over the prompts and what was read before.
+
+        Args:
+            module: The model's attention, which knows its layer.
+            query: Float [rows, heads, L, d].
+            key: Likewise, with as many heads as the model has for keys.
+            value: Likewise.
+            scaling: What the products are multiplied with.
+
+        Returns:
+            Float [rows, L, heads, d].
+        """
+        layer = module.layer_idx
+        if not self._has_read_prompts:
+            self.keys.append(key)
+            self.values.append(value)
+            return self._over_prompts(module, query, key, value, scaling)
+        if self.packed is not None:
+            query, key, value = (self.packed.spread(each) for each in (query, key, value))
+            found = self._over_both(layer, query, key, value, scaling, _causal(query.shape[2], query.device))
+            return found.flatten(0, 1)[self.packed.where][None]
+        visible = None
+        if self.room:
+            key, value, visible = self._filed(layer, key, value)
+        elif query.shape[2] > 1:
+            visible = _causal(query.shape[2], query.device)
+        return self._over_both(layer, query, key, value, scaling, visible)
+
+    def _over_prompts(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        mask, length = None, query.shape[2]
+        if self.attended is not None:
+            own = torch.eye(length, dtype=torch.bool, device=query.device)  # so that padding looks at something
+            mask = ((self.attended[:, None] & _causal(length, query.device)) | own)[:, None]
+        found: Tensor = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, is_causal=True)[0]
+        return found
+
+    def _filed(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Files one token's keys and values with those of the tokens before; which of the room is in use."""
+        if layer == len(self.own_keys):
+            self.own_keys.append(_places(key, len(key), self.room))
+            self.own_values.append(_places(value, len(value), self.room))
+        keys, values = self.own_keys[layer], self.own_values[layer]
+        if isinstance(self.step, Tensor):
+            keys.index_copy_(0, self.step, key.permute(2, 0, 1, 3))
+            values.index_copy_(0, self.step, value.permute(2, 0, 1, 3))
+            return _by_row(keys), _by_row(values), torch.arange(len(keys), device=key.device) <= self.step
+        if self.step == len(keys):
+            keys = self.own_keys[layer] = torch.cat([keys, torch.zeros_like(keys)])
+            values = self.own_values[layer] = torch.cat([values, torch.zeros_like(values)])
+        keys[self.step], values[self.step] = key[:, :, 0], value[:, :, 0]
+        return _by_row(keys[: self.step + 1]), _by_row(values[: self.step + 1]), None
+
+    def _over_both(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, visible: Tensor | None
+    ) -> Tensor:
+        """Softmax over the prompt's tokens, read once for its group, and the row's own."""
+        rows, heads, length, size = query.shape
+        prompt_keys, prompt_values = self.keys[layer], self.values[layer]
+        groups, shared, width, _ = prompt_keys.shape
+        query = query.reshape(rows, shared, -1, size) * scaling  # [B, k, r * L, d]
+        over_prompt = self._apart(self._together(query, groups) @ prompt_keys.mT, rows)
+        if self.attended is not None:
+            seen = self._members_of(self.attended, rows)[:, None, None]
+            over_prompt = over_prompt.masked_fill_(~seen, -torch.inf)
+        over_own = query @ key.mT
+        if visible is not None:
+            over_own.unflatten(2, (-1, length)).masked_fill_(~visible, -torch.inf)
+        weights = torch.cat([over_prompt, over_own], dim=3)
+        weights = weights.softmax(dim=3, dtype=torch.float32).to(query.dtype)
+        found = self._apart(self._together(weights[..., :width], groups) @ prompt_values, rows)
+        found = found + _weighted(weights[..., width:], value)
+        return found.reshape(rows, heads, length, -1).transpose(1, 2)
+
+    def _together(self, per_row: Tensor, groups: int) -> Tensor:
+        """[B, heads, m, n] as [G, heads, k * m, n]."""
+        if self._slots is not None:
+            places = per_row.new_zeros(groups * self._members, *per_row.shape[1:])
+            per_row = places.index_copy(0, self._slots, per_row)
+        return per_row.view(groups, -1, *per_row.shape[1:]).transpose(1, 2).flatten(2, 3)
+
+    def _apart(self, per_group: Tensor, rows: int) -> Tensor:
+        """The other way round."""
+        members = self._members if self._slots is not None else rows // len(per_group)
+        groups, heads, _, size = per_group.shape
+        per_row = per_group.view(groups, heads, members, -1, size).transpose(1, 2).flatten(0, 1)
+        return per_row if self._slots is None else per_row[self._slots]
+
+    def _members_of(self, per_group: Tensor, rows: int) -> Tensor:
+        """[G, P] for each of the rows."""
+        if self._slots is None:
+            return per_group if rows == len(per_group) else per_group.repeat_interleave(rows // len(per_group), dim=0)
+        return per_group[self._slots // self._members]
+
+
+def _causal(length: int, device: torch.device) -> Tensor:
+    """Bool [L, L]: each token sees itself and what came before."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def _places(like: Tensor, rows: int, room: int) -> Tensor:
+    """Zeros [room, rows, heads, d] for what is [..., heads, L, d]."""
+    return like.new_zeros(room, rows, like.shape[1], like.shape[3])
+
+
+def _by_row(by_token: Tensor) -> Tensor:
+    """[L, B, heads, d] seen as [B, heads, L, d]."""
+    return by_token.permute(1, 2, 0, 3)
+
+
+def _weighted(weights: Tensor, values: Tensor) -> Tensor:
+    """The product of [B, heads, 1 or more, L] and [B, heads, L, d]."""
+    if weights.shape[2] == 1 and values.shape[3] <= _SMALL_HEAD and values.device.type == "cpu":
+        return (weights.mT * values).sum(dim=2, keepdim=True)
+    return weights @ values
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """What a model calls."""
+    for name in _OTHER_ATTENTION:
+        if kwargs.get(name) is not None:
+            raise UngroupedError(f"Attention with {name} is not read in groups.")
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return _READING.get().attend(module, query, key, value, scaling), None
+
+
+AttentionInterface.register(_NAME, _attention)

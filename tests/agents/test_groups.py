@@ -1,0 +1,147 @@
+"""Reading prompts once for a group, leaving out what has ended, replaying a step: all say what plain reading says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from rlfl_agents.environments import make_envs
+from rlfl_agents.learn.losses import entropies_of_summary
+from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.recorded import RecordedSteps
+from rlfl_agents.rollout.collect import collect
+from rlfl_agents.rollout.rollout import Rollout
+from rlfl_envs import TokenVectorEnv
+
+from .conftest import small_policy
+
+ENVS: dict[str, Callable[[], TokenVectorEnv]] = {
+    "different lengths": lambda: make_envs("rlfl/ArithmeticSteps-v0", 24, mask="syntax"),
+    "prompts of one length": lambda: make_envs("rlfl/Copy-v0", 24, length=3, max_completion_tokens=8),
+}
+
+
+PEFT_ASKS = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+
+def policies(name: str, envs: TokenVectorEnv) -> Policy:
+    """A GPT-2 with columns for positions and both kinds of critic, or a Llama with text positions and shared heads."""
+    if name != "llama":
+        return small_policy(envs, scale=3.0, value=name)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=envs.tokenizer.vocab_size, num_key_value_heads=2, initializer_range=0.3, **sizes)
+    return Policy(LlamaForCausalLM(config), envs.tokenizer, value="shared")
+
+
+def plainly(policy: Policy) -> Policy:
+    """The policy without a group cache."""
+    policy.reader.is_grouped = False
+    return policy
+
+
+def sampled(policy: Policy, envs: TokenVectorEnv, **changes: Any) -> Rollout:
+    """A rollout of groups of four."""
+    return collect(policy, envs, torch.Generator().manual_seed(3), group_size=4, temperature=0.8, seed=5, **changes)
+
+
+@pytest.mark.parametrize("envs", ENVS)
+@pytest.mark.parametrize("name", ["shared", "separate", "llama"])
+def test_the_same_completions_are_sampled(name: str, envs: str) -> None:
+    """Tokens are the same, their log-probabilities and values equal up to rounding, though rows leave when they end."""
+    found = sampled(policies(name, ENVS[envs]()), ENVS[envs]())
+    expected = sampled(plainly(policies(name, ENVS[envs]())), ENVS[envs]())
+    assert found.completions.equal(expected.completions)
+    assert float(found.active.float().mean()) < 0.8  # rows have left
+    torch.testing.assert_close(found.log_probs, expected.log_probs, atol=5e-6, rtol=5e-6)
+    torch.testing.assert_close(found.values, expected.values, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("envs", ENVS)
+@pytest.mark.parametrize("name", ["shared", "separate", "llama"])
+def test_a_replayed_step_reads_what_a_step_reads(name: str, envs: str) -> None:
+    """Twice from the same recorded step, so that nothing is left over from the rollout before."""
+    policy = policies(name, ENVS[envs]())
+    expected = sampled(policy, ENVS[envs]())
+    policy.recorded = RecordedSteps()
+    vector = ENVS[envs]()
+    for seed in (4, 3):
+        found = collect(
+            policy, vector, torch.Generator().manual_seed(seed), group_size=4, temperature=0.8, seed=seed + 2
+        )
+    assert found.completions.equal(expected.completions)
+    torch.testing.assert_close(found.log_probs, expected.log_probs, atol=5e-6, rtol=5e-6)
+    torch.testing.assert_close(found.values, expected.values, atol=1e-5, rtol=1e-5)
+
+
+def gradients(policy: Policy, rollout: Rollout) -> list[Tensor]:
+    """Of a number that every active token has a part in."""
+    summary, values = policy(rollout.prompts, rollout.completions, rollout.masks, 0.8, rollout.active)
+    slopes = torch.linspace(-1, 1, rollout.active.numel()).view_as(rollout.log_probs)
+    entropy = entropies_of_summary(summary)
+    loss = ((summary.log_probs + values) * slopes * rollout.active).mean() + entropy.token + entropy.batch
+    loss.backward()
+    found = [parameter.grad.clone() for parameter in policy.parameters() if parameter.grad is not None]
+    policy.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("envs", ENVS)
+@pytest.mark.parametrize("name", ["shared", "separate", "llama"])
+def test_the_same_gradients_are_learned_from(name: str, envs: str) -> None:
+    """Packed to the active tokens, with prompts read once, recomputed layer by layer, and plainly: equal to 5e-7."""
+    policy = policies(name, ENVS[envs]())
+    rollout = sampled(policy, ENVS[envs]())
+    found = gradients(policy, rollout)
+    policy.checkpoints_gradients = True
+    recomputed = gradients(policy, rollout)
+    policy.checkpoints_gradients = False
+    expected = gradients(plainly(policy), rollout)
+    largest = max(float(each.abs().max()) for each in expected)
+    for ours, again, theirs in zip(found, recomputed, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=5e-7 * max(1.0, largest), rtol=1e-5)
+        torch.testing.assert_close(again, theirs, atol=5e-7 * max(1.0, largest), rtol=1e-5)
+
+
+@PEFT_ASKS
+def test_merged_adapters_sample_what_adapters_would_and_leave_the_weights_alone() -> None:
+    """Log-probabilities agree with a re-evaluation by the adapters; weights are the same to the bit, and trainable."""
+    envs = ENVS["different lengths"]()
+    policy = small_policy(envs, scale=2.0, lora_rank=2)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.2)
+    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    rollout = sampled(policy, envs)
+    after = policy.state_dict()
+    assert before.keys() == after.keys()
+    assert all(tensor.equal(after[name]) for name, tensor in before.items())
+    with torch.no_grad():
+        summary, _ = policy(rollout.prompts, rollout.completions, rollout.masks, 0.8, rollout.active)
+    torch.testing.assert_close(summary.log_probs * rollout.active, rollout.log_probs, atol=2e-5, rtol=0)
+    with policy.model.disable_adapter(), torch.no_grad():
+        other, _ = policy(rollout.prompts, rollout.completions, rollout.masks, 0.8, rollout.active)
+    assert float((other.log_probs - summary.log_probs).abs().max()) > 0.01
+    assert len(gradients(policy, rollout)) > 2
+
+
+@PEFT_ASKS
+def test_frozen_weights_in_bf16_are_learned_around() -> None:
+    """Adapters and the value head stay float32 and have gradients; the model's own weights are bf16 and have none."""
+    envs = ENVS["different lengths"]()
+    sizes = {"layers": 2, "width": 16, "heads": 2}
+    lengths = (envs.prompt_length, envs.completion_length)
+    policy = build_policy(envs.tokenizer, *lengths, lora_rank=2, frozen_dtype="bfloat16", value="shared", **sizes)
+    rollout = sampled(policy, envs)
+    assert gradients(policy, rollout)
+    for name, parameter in policy.named_parameters():
+        is_trained = "lora" in name or "value_head" in name
+        assert parameter.dtype == (torch.float32 if is_trained else torch.bfloat16), name
+        assert parameter.requires_grad == is_trained
