@@ -114,6 +114,11 @@ class Machine(AnswerTask):
 
     Config: ClassVar[type[MachineConfig]] = MachineConfig
     part_names: ClassVar[tuple[str, ...]] = ("well_formed", "compiles", "shown", "hidden", "speed", "fuel")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "truncation": Accepted("The last line's end is not needed.", success=1.0),
+        "padding": Accepted("Empty lines change nothing.", success=1.0),
+        "spaces": Accepted("Spaces and empty lines change nothing.", success=1.0),
+    }
     packages: ClassVar[tuple[str, ...]] = ("wasmtime",)
     config: MachineConfig
 
