@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as Backend
 from rlfl_envs.answers import AnswerTask
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, PromptError
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.tasks.machine.config import MachineConfig
 from rlfl_envs.tasks.machine.execution import check_installed, run
 from rlfl_envs.tasks.machine.functions import FAMILIES, pick
