@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as Backend
 from rlfl_envs.answers import AnswerTask
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, PromptError
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.tasks.machine.config import MachineConfig
 from rlfl_envs.tasks.machine.execution import check_installed, run
 from rlfl_envs.tasks.machine.functions import FAMILIES, pick
@@ -114,6 +115,11 @@ class Machine(AnswerTask):
 
     Config: ClassVar[type[MachineConfig]] = MachineConfig
     part_names: ClassVar[tuple[str, ...]] = ("well_formed", "compiles", "shown", "hidden", "speed", "fuel")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "truncation": Accepted("The last line's end is not needed.", success=1.0),
+        "padding": Accepted("Empty lines change nothing.", success=1.0),
+        "spaces": Accepted("Spaces and empty lines change nothing.", success=1.0),
+    }
     packages: ClassVar[tuple[str, ...]] = ("wasmtime",)
     config: MachineConfig
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from rlfl_envs.answers import AnswerTask
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import PromptError
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.tasks.symbolic.algebra import sum_of, text_of
 from rlfl_envs.tasks.symbolic.automaton import AnswerAutomaton
 from rlfl_envs.tasks.symbolic.config import KINDS, SymbolicConfig
@@ -109,6 +111,9 @@ class Symbolic(AnswerTask):
 
     Config: ClassVar[type[SymbolicConfig]] = SymbolicConfig
     part_names: ClassVar[tuple[str, ...]] = ("well_formed", "points", "terms")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "padding": Accepted("Brackets around the whole are allowed.", success=1.0),
+    }
     max_answer_characters: ClassVar[int] = 256
     syntax = AnswerAutomaton()
     config: SymbolicConfig
