@@ -24,7 +24,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
 from torch import Tensor
 
 from rlfl_agents.config import PPOConfig
@@ -38,7 +37,7 @@ from rlfl_agents.model.policy import Policy
 from rlfl_agents.model.recorded import RecordedSteps
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
-from rlfl_agents.rollout.processes import gathered, gathered_columns, is_on_cpu, largest
+from rlfl_agents.rollout.processes import gathered, gathered_columns, largest, make_accelerator
 from rlfl_agents.rollout.refill import refilled
 from rlfl_agents.rollout.rollout import Rollout
 from rlfl_agents.rollout.sampler import Sampler
@@ -167,7 +166,7 @@ def _begun(config: PPOConfig, folder: Path, resume: bool, quiet: bool) -> Iterat
         torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision(config.matmul_precision)
     config, model = _resolved(config, folder, resume)
-    accelerator = _accelerator(config, folder)
+    accelerator = make_accelerator(config, folder)
     with _owned(folder, accelerator):
         run = _made(config, model, folder, resume, quiet, accelerator)
         try:
@@ -247,28 +246,6 @@ def _resolved(config: PPOConfig, folder: Path, resume: bool) -> tuple[PPOConfig,
         begun = PPOConfig.read(folder / "config.json")  # where the model's vocabulary was added
         return dataclasses.replace(config, env_kwargs=begun.env_kwargs | config.env_kwargs), str(own)
     return dataclasses.replace(config, model=model, env_kwargs=env_kwargs), model
-
-
-def _accelerator(config: PPOConfig, folder: Path) -> Accelerator:
-    """Finds the device and the other processes."""
-    unknown = [name for name in config.report_to if name not in {str(known) for known in get_available_trackers()}]
-    if unknown:
-        raise ConfigError(f"report_to={unknown[0]!r} is not a tracker that Accelerate knows and finds installed.")
-    try:
-        accelerator = Accelerator(
-            cpu=is_on_cpu(config.device),
-            mixed_precision=config.mixed_precision,
-            log_with=list(config.report_to) or None,
-            project_dir=folder,
-        )
-    except ValueError as error:  # such as: this process has trained in another precision before
-        raise ConfigError(f"mixed_precision={config.mixed_precision!r} is not possible here: {error}") from error
-    processes = accelerator.num_processes
-    if config.prompts % (config.minibatches * config.accumulation * processes):
-        raise ConfigError(
-            f"prompts={config.prompts} must be a multiple of minibatches * accumulation * {processes} processes."
-        )
-    return accelerator
 
 
 def _policy(config: PPOConfig, model: str | None, envs: TokenVectorEnv) -> Policy:

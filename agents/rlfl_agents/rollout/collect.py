@@ -62,8 +62,6 @@ def collect(
     state = policy.start(shared, rows, keep_cache=length > 1, room=length - 1)
     noise = _noise(length, rows, tries or 1, process, generator, device)
     written = _Written(rows, length, policy.pad_id, device)
-    active = np.zeros((rows, length), dtype=np.bool_)
-    rewards = np.zeros((rows, length), dtype=np.float32)
     link = Link(rows, device)
     masks = MaskTable(envs, device)
     running = np.ones(rows, dtype=np.bool_)
@@ -82,32 +80,23 @@ def collect(
                 tokens, log_prob, value = chosen.tokens, chosen.log_probs, candidates.values
                 state.pending = tokens[:, None]
                 written.judge(t, live, chosen)
-            written.add(t, live, *(present.spread(each) for each in (tokens, log_prob, value)))
-            active[:, t] = running
+            written.add(t, running, live, *(present.spread(each) for each in (tokens, log_prob, value)))
             fetched = link.fetch(written.completions[:, t])
             if device.type != "cpu" and t + 1 < length:
                 policy.read_ahead(state)
             actions = fetched()
             clock.model()
             _, reward, terminated, truncated, infos = envs.step(actions)
-            # The last step judges all: what an episode earns that was over before belongs to its last token.
-            rewards[np.arange(rows), active.sum(axis=1) - 1] += reward
+            written.earn(reward)
             running &= ~(terminated | truncated)
             clock.env()
             if not running.any():
                 break
-    is_success = torch.as_tensor(infos["is_success"]).to(device)
     return Rollout(
         prompts=shared,
-        **written.until(t + 1),
-        active=torch.as_tensor(active[:, : t + 1]).to(device),
-        rewards=torch.as_tensor(rewards[:, : t + 1]).to(device),
-        is_success=is_success,
-        is_first_try=is_success & written.is_first_try,
+        **written.until(t + 1, infos),
         mask_table=masks.table,
         mask_rows=masks.rows(),
-        parts=_parts(infos["reward_parts"], device),
-        completion_texts=infos["completion"].tolist(),
         seconds_model=clock.seconds_model,
         seconds_env=clock.seconds_env,
     )
@@ -130,6 +119,8 @@ class _Written:
 
     def __init__(self, rows: int, length: int, pad_id: int, device: torch.device) -> None:
         self._pad_id = pad_id
+        self._active = np.zeros((rows, length), dtype=np.bool_)
+        self._rewards = np.zeros((rows, length), dtype=np.float32)
         self.completions = torch.full((rows, length), pad_id, dtype=torch.int64, device=device)
         self.log_probs = torch.zeros(rows, length, device=device)
         self.values = torch.zeros(rows, length, device=device)
@@ -137,7 +128,8 @@ class _Written:
         self.wrong = torch.full((rows, length), NONE_WRONG, dtype=torch.int64, device=device)
         self.is_first_try = torch.ones(rows, dtype=torch.bool, device=device)  # whether so far
 
-    def add(self, t: int, live: Tensor, tokens: Tensor, log_prob: Tensor, value: Tensor) -> None:
+    def add(self, t: int, running: np.ndarray, live: Tensor, tokens: Tensor, log_prob: Tensor, value: Tensor) -> None:
+        self._active[:, t] = running
         self.completions[:, t] = torch.where(live, tokens, self._pad_id)
         self.log_probs[:, t], self.values[:, t] = log_prob * live, value * live
 
@@ -145,9 +137,23 @@ class _Written:
         self.is_right[:, t], self.wrong[:, t] = chosen.is_right & live, torch.where(live, chosen.wrong, NONE_WRONG)
         self.is_first_try &= chosen.is_first | ~live
 
-    def until(self, played: int) -> dict[str, Tensor]:
+    def earn(self, reward: np.ndarray) -> None:
+        # The last step judges all: what an episode earns that was over before belongs to its last token.
+        self._rewards[np.arange(len(reward)), self._active.sum(axis=1) - 1] += reward
+
+    def until(self, played: int, infos: dict[str, Any]) -> dict[str, Any]:
+        """What was written in so many steps, of which the last one returned these infos."""
+        device = self.completions.device
+        is_success = torch.as_tensor(infos["is_success"]).to(device)
         names = ("completions", "log_probs", "values", "is_right", "wrong")
-        return {name: getattr(self, name)[:, :played] for name in names}
+        return {name: getattr(self, name)[:, :played] for name in names} | {
+            "active": torch.as_tensor(self._active[:, :played]).to(device),
+            "rewards": torch.as_tensor(self._rewards[:, :played]).to(device),
+            "is_success": is_success,
+            "is_first_try": is_success & self.is_first_try,
+            "parts": _parts(infos["reward_parts"], device),
+            "completion_texts": infos["completion"].tolist(),
+        }
 
 
 @torch.no_grad()

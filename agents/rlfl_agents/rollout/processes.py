@@ -1,20 +1,24 @@
-"""What processes put together: each samples its share of a rollout, and all learn from the whole of it."""
+"""The processes of a run: each samples its share of a rollout, and all learn from the whole of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from torch import Tensor
 from torch.nn.functional import pad
 
+from rlfl_agents.config import PPOConfig
 from rlfl_agents.rollout.link import alike
 from rlfl_agents.rollout.rollout import PER_ROW, PER_TOKEN, Rollout
+from rlfl_envs import ConfigError
 
-__all__ = ["gathered", "gathered_columns", "is_on_cpu", "largest", "sum_across"]
+__all__ = ["gathered", "gathered_columns", "is_on_cpu", "largest", "make_accelerator", "sum_across"]
 
 
 def is_on_cpu(device: Literal["auto", "cpu"]) -> bool:
@@ -24,6 +28,32 @@ def is_on_cpu(device: Literal["auto", "cpu"]) -> bool:
     one.
     """
     return device == "cpu" or not torch.accelerator.is_available()
+
+
+def make_accelerator(config: PPOConfig, folder: Path) -> Accelerator:
+    """Finds the device and the other processes of a run.
+
+    Raises:
+        ConfigError: A tracker is unknown, the precision cannot be had here, or the prompts cannot be shared out.
+    """
+    unknown = [name for name in config.report_to if name not in {str(known) for known in get_available_trackers()}]
+    if unknown:
+        raise ConfigError(f"report_to={unknown[0]!r} is not a tracker that Accelerate knows and finds installed.")
+    try:
+        accelerator = Accelerator(
+            cpu=is_on_cpu(config.device),
+            mixed_precision=config.mixed_precision,
+            log_with=list(config.report_to) or None,
+            project_dir=folder,
+        )
+    except ValueError as error:  # such as: this process has trained in another precision before
+        raise ConfigError(f"mixed_precision={config.mixed_precision!r} is not possible here: {error}") from error
+    processes = accelerator.num_processes
+    if config.prompts % (config.minibatches * config.accumulation * processes):
+        raise ConfigError(
+            f"prompts={config.prompts} must be a multiple of minibatches * accumulation * {processes} processes."
+        )
+    return accelerator
 
 
 def gathered(rollout: Rollout, accelerator: Accelerator) -> Rollout:
