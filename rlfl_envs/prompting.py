@@ -30,7 +30,7 @@ PROMPTING = ("template", "chat", "answer")
 _MEASURED = 256  # prompts on which P and C are measured
 _MAX_DRAWS = 1000  # a template that makes this many prompts in a row too long will do so with all
 # What a task may have besides (see `rlfl_envs.protocols`), and what of it takes all of a completion for the answer.
-_OPTIONAL = ("baseline_prompts", "illustrate", "kinds", "kinds_of")
+_OPTIONAL = ("accepted_findings", "baseline_prompts", "every_prompt", "illustrate", "kinds", "kinds_of")
 _OPTIONAL_OF_ANSWERS = ("successes", "stop_characters", "stops")
 
 

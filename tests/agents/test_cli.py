@@ -117,7 +117,7 @@ def test_play_judges_what_a_person_types(capsys: pytest.CaptureFixture[str], mon
         (["show", "nowhere.py:me/X-v0"], "names a file; name its module: nowhere:me/X-v0"),
         (["show", "rlfl_envs.tasks.copy:rlfl/Copi-v0"], "Did you mean 'rlfl/Copy-v0'"),
         (["plot", "nowhere"], "is no run directory"),
-        (["dance"], "Allowed: list, show, play, pretrain, from-gguf, sft, train, eval, plot, push"),
+        (["dance"], "Allowed: list, show, play, audit, pretrain, from-gguf, sft, train, eval, plot, push"),
         (["trian", "rlfl/Copy-v0"], "Did you mean 'train'"),
     ],
 )

@@ -24,8 +24,9 @@ from .conftest import small_config
 
 # `rlfl train` in a process of its own, whose updates take as long as the test says.
 SLOW = """
-import sys, time
+import signal, sys, time
 from rlfl_agents import cli, ppo
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, wherever the tests were started
 improve = ppo.improve
 def slow(*arguments):
     time.sleep(float(sys.argv[1]))

@@ -14,7 +14,10 @@ import pytest
 from rlfl_envs.judging.cell import Cell, can_fork
 from rlfl_envs.judging.seccomp import allow_computing_only
 
-pytestmark = pytest.mark.skipif(not can_fork(), reason="needs os.fork")
+pytestmark = [
+    pytest.mark.skipif(not can_fork(), reason="needs os.fork"),
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),  # of JAX, where another test has imported it
+]
 
 
 def _execute(question: bytes) -> bytes:
@@ -102,7 +105,7 @@ def test_the_kernel_refuses_by_itself() -> None:
 @pytest.mark.timing
 def test_a_loop_ends_at_its_time() -> None:
     """Whoever asks gets a TimeoutError at the time they set, and can end the cell."""
-    cell, begun = Cell(_execute, memory_mb=512), time.monotonic()
+    cell, begun = Cell(_execute, memory_mb=4096), time.monotonic()
     with pytest.raises(TimeoutError):
         cell.ask(b"[x for x in iter(int, 1)]", 0.5)
     cell.end()
@@ -137,7 +140,7 @@ def test_a_cell_ends_with_who_made_it() -> None:
 @pytest.mark.parametrize("text", ["__import__('os')._exit(0)", "(lambda f: f(f))(lambda f: f(f))", "exit()"])
 def test_what_ends_its_cell_is_told(text: str) -> None:
     """An exit is a ChildProcessError; a recursion is an exception like others."""
-    cell = Cell(_execute, memory_mb=512)
+    cell = Cell(_execute, memory_mb=4096)  # other tests may have filled this process
     try:
         assert cell.ask(text.encode(), 5.0) == b"RecursionError"
     except ChildProcessError:

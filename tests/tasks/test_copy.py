@@ -87,7 +87,7 @@ def test_wrong_prompts(text: str) -> None:
     """The message names the value and what is allowed."""
     with pytest.raises(PromptError) as error:
         load_task(COPY).parse_prompt(text)
-    assert str(error.value) == f"prompt={text!r} is not allowed; allowed: 1 to 4 of 'abcdefgh'."
+    assert str(error.value) == f"prompt={text!r} is not allowed; allowed: 1 to 4 characters of 'abcdefgh'."
 
 
 def test_constant_answers() -> None:

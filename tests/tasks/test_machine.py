@@ -22,6 +22,7 @@ from rlfl_envs.tasks.machine.execution import FUEL, run
 from rlfl_envs.tasks.machine.functions import FAMILIES
 from rlfl_envs.tasks.machine.syntax import LINES, MachineAutomaton, read
 
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where another test has imported it
 HEADER = "(func $f (param $x i64) (result i64) (local $a i64) (local $b i64)\n"
 PROMPT = "f(2) = 10\nf(1) = -5\nf(-4) = 250\nf(-2) = 10\n" + HEADER  # x ** 4 - 6
 

@@ -22,6 +22,7 @@ from rlfl_envs.tasks.reasoning_gym import library, scoring
 from rlfl_envs.tasks.reasoning_gym.config import datasets
 
 pytest.importorskip("reasoning_gym", reason="needs the extra puzzles")
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where another test has imported it
 
 ID = "rlfl/ReasoningGym-v0"
 NAMES = sorted(datasets())

@@ -161,7 +161,7 @@ def _vocabulary(model: str) -> str:
     except ConfigError as error:
         try:
             tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of damaged files, too
             raise error from None
         with tempfile.TemporaryDirectory() as made:
             tokenizer.save_pretrained(made)

@@ -121,6 +121,10 @@ class Machine(AnswerTask):
         "spaces": Accepted("Spaces and empty lines change nothing.", success=1.0),
     }
     packages: ClassVar[tuple[str, ...]] = ("wasmtime",)
+    instruction = (
+        "Write the body of the WebAssembly function that gives these results, in the text format, an instruction a "
+        "line, in as few steps as you can. Write nothing else."
+    )
     config: MachineConfig
 
     def __init__(self, **kwargs: object) -> None:

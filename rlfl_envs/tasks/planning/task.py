@@ -15,6 +15,7 @@ from tokenizers import Tokenizer as Backend
 
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task
 from rlfl_envs.tasks.planning.automaton import PlanAutomaton
 from rlfl_envs.tasks.planning.config import PlanningConfig
@@ -124,6 +125,11 @@ class Planning(Task):
         "Write a plan for the problem below: the actions that lead from the initial state to the goal, in order, each "
         "as its name and its objects in brackets, such as (move x y). Write nothing else."
     )
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "truncation": Accepted("The blank in front is not needed.", success=1.0),
+        "mutation": Accepted("Blanks may stand elsewhere, and some actions in another order.", 0.3, 0.3),
+        "spaces": Accepted("Blanks change nothing.", success=1.0),
+    }
     config: PlanningConfig
     syntax: PlanAutomaton
 

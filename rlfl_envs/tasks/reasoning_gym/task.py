@@ -6,7 +6,7 @@ import importlib.util
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, h
 from rlfl_envs.judging import Judgement, Pool, Request, shared_pool
 from rlfl_envs.judging.cell import can_fork
 from rlfl_envs.keys import Keys, follower, key_at, text_in_split
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task
 from rlfl_envs.tasks.reasoning_gym.config import ReasoningGymConfig, datasets
 from rlfl_envs.tasks.reasoning_gym.supply import Item, supply
@@ -104,6 +105,12 @@ class ReasoningGym(Task):
     part_names: ClassVar[tuple[str, ...]] = ("score",)
     packages: ClassVar[tuple[str, ...]] = ("reasoning_gym", "pebble")
     baseline_prompts = 200
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "padding": Accepted("Scorers that read a number take it with zeros in front.", success=1.0),
+        "two answers": Accepted("A wrong answer of 0 is such a zero.", success=0.2),
+        "spaces": Accepted("Many scorers strip the answer.", success=1.0),
+        "look-alikes": Accepted("Scorers that read a number by Python take any decimal digits.", success=1.0),
+    }
     instruction = "Answer the question below. Write the answer alone, in the form that is asked for, and nothing else."
     config: ReasoningGymConfig
 
