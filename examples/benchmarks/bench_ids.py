@@ -84,10 +84,16 @@ IDS: dict[str, Words] = {
         ("credit", "exploration", "length", "generalisation"),
     ),
     "rlfl/Symbolic-v0": Words(
-        "an integrand, an equation, a formula", "a formula", "agreement at random points", ("exploration", "exploits")
+        "`diff x^3+2*x^2:`",
+        "`3*x^2+4*x`",
+        "agreement at twelve points; half for the terms that agree",
+        ("exploration", "exploits"),
     ),
     "rlfl/Proof-v0": Words(
-        "axioms and a goal", "the steps of a proof", "sound progress to the goal", ("credit", "length")
+        r"`p,Cpq,Cqr\|-Csr:`",
+        "`q,r,CrCsr,Csr`",
+        "1 for a proof whose every step holds; half of what is no longer missing",
+        ("credit", "length"),
     ),
     "rlfl/ReasoningGym-v0": Words(
         "a question of reasoning-gym's 105 datasets", "the answer", "its scorer's", ("exploits", "language")
@@ -97,6 +103,12 @@ IDS: dict[str, Words] = {
         "`x + 3`",
         "share of hidden cases solved above the best constant",
         ("exploration", "exploits", "language"),
+    ),
+    "rlfl/Machine-v0": Words(
+        "cases such as `f(3) = 6`",
+        "WebAssembly, an instruction a line",
+        "half for right values in hidden cases, half for few steps",
+        ("exploration", "exploits"),
     ),
     "rlfl/HumanEval-v0": Words(
         "a Python function's signature and docstring",

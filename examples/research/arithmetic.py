@@ -63,7 +63,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from arithmetic_settings import EXPERIMENTS, HEAT_MAPS, SCREEN, TARGETS
+from arithmetic_settings import EXPERIMENTS, HEADLINES, HEAT_MAPS, SCREEN, TARGETS
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import PPOConfig
@@ -241,9 +241,20 @@ def targets() -> str:
     return "\n".join(lines)
 
 
+def headlines() -> str:
+    """The few rows that the README shows."""
+    names = ("exact", "millions to 0.9", "minutes")
+    lines = [f"| | seeds | {' | '.join(names)} | experiment |", "| --- " * (3 + len(names)) + "|"]
+    for words, name, variant in HEADLINES:
+        if runs := load(name, variant):
+            cells = [CELLS[cell](runs) for cell in names]
+            lines.append(f"| {words} | {len(runs)} | {' | '.join(cells)} | `{name}` |")
+    return "\n".join(lines)
+
+
 def tables() -> dict[str, str]:
     """All tables, by the marks between which a page shows them."""
-    written = {name: table(name) for name in EXPERIMENTS} | {"targets": targets()}
+    written = {name: table(name) for name in EXPERIMENTS} | {"targets": targets(), "headlines": headlines()}
     return {f"research: {name}": text for name, text in written.items()}
 
 
