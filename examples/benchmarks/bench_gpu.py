@@ -257,6 +257,18 @@ PARTS: dict[str, tuple[Callable[[Sizes, Note, Path], None], int]] = {  # and the
 }
 
 
+# What the table shows: in words, the part, and the run in it.
+ROWS = [
+    ("GPT-2's shape, PPO, 512 completions of 16 tokens, TF32", "gpt2-tf32", "ppo"),
+    ("the same in bfloat16", "gpt2-bf16", "ppo"),
+    ("the same in float32", "gpt2-tf32", "ppo_float32"),
+    ("64 prompts x 8 completions", "trl", "ours"),
+    ("TRL's GRPO on the same", "trl", "trl"),
+    ("1.5 billion weights, LoRA", "1.5b", "ppo_wider_micro_batches"),
+    ("8 billion weights, LoRA, 128 completions", "8b", "ppo"),
+]
+
+
 def run_part(name: str, sizes: Sizes, path: Path) -> None:
     """Runs one part in this process; what it notes is in the file at once."""
     function, _ = PARTS[name]
@@ -283,6 +295,19 @@ def write(path: Path, report: dict[str, Any]) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(report, indent=1) + "\n")
     fresh.replace(path)
+
+
+def tables() -> dict[str, str]:
+    """What each card did, by the marks between which a page shows it."""
+    lines = ["| | card | samples a second | GB at most |", "| --- " * 4 + "|"]
+    for path in sorted(RESULTS.glob("bench_gpu-*.json")):
+        report = json.loads(path.read_text())
+        for words, part, run in ROWS:
+            if found := report["parts"].get(part, {}).get(run):
+                speed, peak = found["samples_per_second"], found.get("peak_gigabytes")
+                memory = "" if peak is None else f"{peak:.0f}"
+                lines.append(f"| {words} | {report['card']} | {speed:,.0f} | {memory} |")
+    return {"gpu: speed": "\n".join(lines)}
 
 
 def main(words: Sequence[str] | None = None) -> None:
