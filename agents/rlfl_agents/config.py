@@ -311,7 +311,7 @@ class PPOConfig(PolicySettings):
     """KL-Cov: so large a share of a rollout's tokens, those that make the policy surer fastest, is held back. The paper
     has 0.002."""
     kl_cov_coef: _Weight = 1.0
-    """The weight of |log r| of those tokens."""
+    """The weight of abs(log r) of those tokens."""
     value_clip: _Positive = 0.2
     """How far a value may move from the old one before it is clipped."""
     vf_coef: _Weight = 0.1
