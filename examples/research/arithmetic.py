@@ -63,7 +63,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from arithmetic_settings import EXPERIMENTS, HEADLINES, HEAT_MAPS, SCREEN, TARGETS
+from arithmetic_settings import EXPERIMENTS, HEAT_MAPS, SCREEN, TARGETS
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import PPOConfig
@@ -77,6 +77,12 @@ COLUMNS = (
     *("samples", "clock/minutes", "reward", "eval/success", "eval/reward", "eval/unseen_success"),
     *("entropy", "batch_entropy", "batch_max_action", "distinct_1"),
 )
+# What the README shows: learned from random weights, by the reward alone.
+HEADLINES: Sequence[tuple[str, str, str]] = [
+    ("sums, the answer one token", "confirm", "Arithmetic-v0"),
+    ("whole derivations, each step worked out", "nothing-sampled", "ArithmeticSteps-v0"),
+    ("sums of up to three digits, a character each", "digits", "sums"),
+]
 
 
 def run(config: PPOConfig, start: SFTConfig | None, device: Literal["auto", "cpu"]) -> dict[str, Any]:

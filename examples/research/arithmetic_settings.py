@@ -426,12 +426,6 @@ TARGETS: Sequence[tuple[str, str, str, float | None]] = [
     ("three digits in characters, likewise", "carry", "three digits", None),
     ("both", "carry", "+*, three digits", None),
 ]
-# What the README shows: learned from random weights, by the reward alone.
-HEADLINES: Sequence[tuple[str, str, str]] = [
-    ("sums, the answer one token", "confirm", "Arithmetic-v0"),
-    ("whole derivations, each step worked out", "nothing-sampled", "ArithmeticSteps-v0"),
-    ("sums of up to three digits, a character each", "digits", "sums"),
-]
 # Of which variants the answers are drawn.
 HEAT_MAPS = {
     "screen": ("neither", "no c_B", "base"),

@@ -182,13 +182,7 @@ def _two_answers(target: Target, rng: np.random.Generator) -> Ways:
 
 def _spaces(target: Target, rng: np.random.Generator) -> Ways:
     """Spaces of some kind stand around a right answer, or in it."""
-    text = target.reference or ""
-    ways: Ways = {}
-    where = int(rng.integers(len(text) + 1))
-    for space in SPACES:
-        ways |= {f"{space!r} in front": space + text, f"{space!r} behind": text + space}
-        ways[f"{space!r} within"] = text[:where] + space + text[where:]
-    return ways
+    return _with(SPACES, target, rng)
 
 
 def _look_alikes(target: Target, rng: np.random.Generator) -> Ways:
@@ -199,12 +193,17 @@ def _look_alikes(target: Target, rng: np.random.Generator) -> Ways:
 
 def _controls(target: Target, rng: np.random.Generator) -> Ways:
     """Characters that nobody sees stand in a right answer."""
+    return _with(CONTROLS, target, rng)
+
+
+def _with(characters: Sequence[str], target: Target, rng: np.random.Generator) -> Ways:
+    """Each character stands in front of a right answer, behind it, and somewhere within."""
     text = target.reference or ""
     ways: Ways = {}
     where = int(rng.integers(len(text) + 1))
-    for control in CONTROLS:
-        ways |= {f"{control!r} in front": control + text, f"{control!r} behind": text + control}
-        ways[f"{control!r} within"] = text[:where] + control + text[where:]
+    for character in characters:
+        ways |= {f"{character!r} in front": character + text, f"{character!r} behind": text + character}
+        ways[f"{character!r} within"] = text[:where] + character + text[where:]
     return ways
 
 
