@@ -79,6 +79,8 @@ LONG: dict[str, dict[str, Any]] = {
     LUDII: QUICK[LUDII],  # as it is, a clock would end the test
     PROGRAM: {"family": "arithmetic"},  # of all families 10,000 prompts take half a minute to draw
 }
+# How many random completions an id gets: 10,000, fewer where drawing or judging takes a millisecond.
+MANY: dict[str, int] = dict.fromkeys(IDS, 10_000) | dict.fromkeys((PROGRAM, REASONING_GYM, REGEX), 2_000)
 
 # Every id as it is, then what changes operators, vocabulary, mask, budget and reward.
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
@@ -108,7 +110,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (PLANNING, {"mask": "syntax", "max_size": 4, "max_steps": 2}),
     (PLANNING, {"mask": "syntax", "vocabulary": "characters", "domain_shown": False, "max_steps": 2}),
     (PLANNING, {"domain": "logistics", "split": "test", "reward": "strict"}),
-    (REASONING_GYM, {"dataset": "number_sequence", "reward": "plain", "split": "test"}),
+    (REASONING_GYM, {"dataset": "gcd", "reward": "plain", "split": "test"}),
     (PROGRAM, {"family": "arithmetic", "mask": "syntax", "reward": "plain", "split": "test", "hidden": 8}),
     (PROOF, {"mask": "syntax", "axioms": "", "max_steps": 3}),
     (PROOF, {"split": "test", "axioms": "KN", "reward": "strict", "max_completion_tokens": 20}),

@@ -24,6 +24,7 @@ from tests.settings import (
     LONG,
     LUDAX,
     LUDII,
+    MANY,
     QUICK,
     SETTINGS,
     answer_to,
@@ -327,13 +328,13 @@ def test_rendering(id: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("id", IDS)
 def test_random_tokens(id: str) -> None:
-    """10,000 episodes of uniformly random tokens: no exception, rewards in range."""
+    """Thousands of episodes of uniformly random tokens: no exception, rewards in range."""
     envs = gymnasium.make_vec(id, num_envs=1000, autoreset_mode="SameStep", **LONG.get(id, {})).unwrapped
     low, high = envs.task.reward_range
     rng = np.random.default_rng(0)
     envs.reset(seed=0)
     episodes = 0
-    while episodes < 10_000:
+    while episodes < MANY[id]:
         _, rewards, ended, _, _ = envs.step(rng.integers(envs.tokenizer.vocab_size, size=1000))
         assert (rewards[ended] >= low).all()
         assert (rewards[ended] <= high).all()
@@ -344,14 +345,14 @@ def test_random_tokens(id: str) -> None:
 @pytest.mark.parametrize("kind", ["of the alphabet", "of anything"])
 @pytest.mark.parametrize("id", IDS)
 def test_random_texts(id: str, kind: str) -> None:
-    """10,000 random completions, up to 60 characters, judged in one batch."""
+    """Thousands of random completions, up to 60 characters, judged in one batch."""
     task = load_task(id, **LONG.get(id, {}))
     rng = np.random.default_rng(1)
     alphabet = sorted({character for text in task.tokenizer.token_texts for character in text})
     others = ["**", "٣", "\n", "\x00", "é", "🙂", "-", "(", "_", ".", "e", "\t", "<eos>"]
     symbols = alphabet if kind == "of the alphabet" else [*alphabet, *others]
-    completions = ["".join(rng.choice(symbols, size=rng.integers(60))) for _ in range(10_000)]
-    prompts = task.sample_prompts(rng, 10_000)
+    completions = ["".join(rng.choice(symbols, size=rng.integers(60))) for _ in range(MANY[id])]
+    prompts = task.sample_prompts(rng, MANY[id])
     outcomes = task.evaluate(prompts, completions)
     assert_outcomes(task, outcomes)
     assert outcomes[:500] == task.evaluate(prompts[:500], completions[:500])

@@ -86,14 +86,14 @@ def test_plays_end_to_end(name: str) -> None:
 def test_an_item_is_a_function_of_its_number(name: str) -> None:
     """Whatever was drawn before, in whatever process: also where the library goes through sets, or draws globally."""
     task = load_task(ID, dataset=name)
-    keys = np.arange(6, dtype=np.uint64)
+    keys = np.arange(4, dtype=np.uint64)
     before = task.prompts_from_keys(keys)
     from rlfl_envs.tasks.reasoning_gym.supply import Supply
 
     fresh = Supply(1)
-    numbers = [task._requests(keys, attempt) for attempt in range(3)]
+    numbers = [task._requests(keys, attempt) for attempt in range(2)]
     found = {item.question for requests in numbers[::-1] for item in fresh.get(requests[::-1])}
-    assert len({prompt.text for prompt in before} & found) >= 5
+    assert len({prompt.text for prompt in before} & found) >= 3
     assert task.prompts_from_keys(keys) == before
     fresh._pool.close()
 
@@ -117,12 +117,12 @@ def test_splits_share_no_problem(name: str) -> None:
     drawn = {}
     for split in ("train", "test"):
         task = load_task(ID, dataset=name, split=split)
-        drawn[split] = _prompts(task, 60 if name == "countdown" else 400)
+        drawn[split] = _prompts(task, 30 if name == "countdown" else 200)
     keys = {split: {prompt.data.problem for prompt in prompts} for split, prompts in drawn.items()}
     assert not keys["train"] & keys["test"]
     texts = {split: {" ".join(re.findall(r"[0-9]+", p.text)) for p in prompts} for split, prompts in drawn.items()}
     if name == "basic_arithmetic":  # "What is 1 + 2?" and "Compute 1 + 2." have the same numbers, as have few others
-        assert len(texts["train"] & texts["test"]) < 40
+        assert len(texts["train"] & texts["test"]) < 20
 
 
 def test_prompts_are_drawn_ahead_where_a_stream_is_followed() -> None:
