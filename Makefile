@@ -29,7 +29,7 @@ test: $(TASKS) $(VENV)/.stamp-sb3 $(VENV)/.stamp-vocabularies $(VENV)/.stamp-tes
 
 LIBRARIES := $(VENV)/.stamp-sb3 $(VENV)/.stamp-trl $(VENV)/.stamp-torchrl $(VENV)/.stamp-tianshou $(VENV)/.stamp-minari
 
-test-libraries: $(VENV)/.stamp-agent $(VENV)/.stamp-test $(LIBRARIES)  ## Install other libraries too (550 MB), and run what uses them.
+test-libraries: $(TASKS) $(VENV)/.stamp-test $(LIBRARIES)  ## Install other libraries too (550 MB), and run what uses them.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/integrations tests/packaging/test_docs.py
 
 lint: $(VENV)/.stamp-lint  ## Check style and format.

@@ -93,12 +93,12 @@ def test_a_restored_state_goes_on_as_the_one_that_was_kept(tmp_path: Path) -> No
 
 
 def test_the_best_so_far_is_remembered() -> None:
-    """Success first, then reward; what only equals it is not better."""
+    """Success first, then reward; of equals the later."""
     state = fresh(0)
     assert state.best == (-1.0, -math.inf)
     scores = [(0.0, -1.0), (0.0, -1.0), (0.0, 0.5), (0.5, 0.1), (0.4, 0.9)]
     rows = [{"eval/success": success, "eval/reward": reward} for success, reward in scores]
-    assert [state.is_best(row) for row in rows] == [True, False, True, True, False]
+    assert [state.is_best(row) for row in rows] == [True, True, True, True, False]
     assert state.best == (0.5, 0.1)
 
 

@@ -100,9 +100,12 @@ class TrainState:
         self.batch_entropy_coef.observe(row["batch_entropy"])
 
     def is_best(self, row: Mapping[str, float]) -> bool:
-        """Whether an evaluation's success, then reward, are the best so far; they are remembered then."""
+        """Whether an evaluation's success, then reward, are the best so far; they are remembered then.
+
+        Of policies that do equally well the latest is the best: it has learned most, which other prompts show.
+        """
         found = row["eval/success"], row["eval/reward"]
-        is_best = found > self.best
+        is_best = found >= self.best
         self.best = max(self.best, found)
         return is_best
 
