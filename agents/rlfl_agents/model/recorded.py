@@ -123,7 +123,7 @@ class RecordedPasses:
         self._times = 0  # how often it came, without another between
         self._patience = 2  # how often it has to
         self._key: tuple[Any, ...] = ()
-        self._pass: Callable[[Tensor], tuple[Tensor, Tensor]]
+        self._pass: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
     def of(self, policy: Policy, tokens: Tensor, width: int) -> tuple[Tensor, Tensor] | None:
         """What `Policy.read_whole` returns; None where it is not recorded.
@@ -142,17 +142,16 @@ class RecordedPasses:
         autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         key = (tokens.shape, width, autocast)
         self._times, self._last = self._times * (key == self._last) + 1, key
-        if key != self._key:
+        if self._pass is None or key != self._key:
             if self._times < self._patience or not _has_room(tokens.device):
                 return None
-            self._key, self._patience = (), 4 * self._patience
+            self._pass, self._key, self._patience = None, key, 4 * self._patience
             try:
                 self._pass = _recorded_pass(policy, tokens, width)
             except RuntimeError as error:
                 self.works = False
                 _warn("An update", error)
                 return None
-            self._key = key
         return self._pass(tokens)
 
 
