@@ -364,7 +364,8 @@ class PPOConfig(PolicySettings):
     """Of products that are left in float32, as torch names it: "high" is TF32 on a GPU; on a CPU, "medium" lets oneDNN
     choose."""
     cuda_graphs: bool = True
-    """On a CUDA device, a decode step is recorded once and replayed for every token."""
+    """On a CUDA device, what is done again and again is recorded once and replayed: reading a token and choosing the
+    next, reading a minibatch and computing its gradient."""
     report_to: tuple[str, ...] = ()
     """Further trackers, through Accelerate, such as wandb or mlflow."""
 

@@ -32,9 +32,10 @@ from rlfl_agents.evaluate import Evaluation, evaluate_policy, evaluation_row, no
 from rlfl_agents.files import owned
 from rlfl_agents.learn.schedules import Coefficient, KLController
 from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.kernels import fuse
 from rlfl_agents.model.names import resolve, seen_keys, with_own_vocabulary
 from rlfl_agents.model.policy import Policy
-from rlfl_agents.model.recorded import RecordedSteps
+from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
 from rlfl_agents.rollout.processes import gathered, gathered_columns, largest, make_accelerator
@@ -210,6 +211,8 @@ def _made(
     envs = make_envs(config.env_id, config.rows // accelerator.num_processes, **env_kwargs)
     held_out = held_out_envs(config.env_id, min(config.eval_prompts, 512), **env_kwargs)
     policy = _policy(config, model, envs)
+    if accelerator.device.type == "cuda":
+        fuse(policy, autocast=config.mixed_precision != "no")
     reference = None
     if config.kl != "off":  # with adapters, the reference is the same model with the adapters off
         frozen = policy if policy.has_adapters else copy.deepcopy(policy).requires_grad_(False)
@@ -270,7 +273,9 @@ def _policy(config: PPOConfig, model: str | None, envs: TokenVectorEnv) -> Polic
 def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator: Accelerator) -> TrainState:
     """The state of a run that has not learned anything yet."""
     on_cuda = accelerator.device.type == "cuda"
-    policy.recorded = RecordedSteps() if on_cuda and config.cuda_graphs else None
+    if on_cuda and config.cuda_graphs:
+        policy.recorded = RecordedSteps()
+        policy.passes = RecordedPasses() if accelerator.num_processes == 1 else None
     optimizer = torch.optim.AdamW(
         [p for p in policy.parameters() if p.requires_grad],
         lr=config.learning_rate,

@@ -1,8 +1,9 @@
 """What one GPU makes of the agent, in at most eight minutes (`make bench-gpu`).
 
 1. Head: memory and seconds of the loss's head at 512 x 16 states of 50,257 tokens, in pieces and whole.
-2. GPT-2's shape (124M parameters): samples per second of PPO, 512 completions of 16 tokens, in TF32 and in bf16;
-   sampling with a recorded decode step and kernel by kernel, in turns; and where a token's time goes.
+2. GPT-2's shape (124M parameters): samples per second of PPO, 512 completions of 16 tokens, in TF32 and in bf16, with
+   minibatches' passes recorded and run; sampling with a recorded decode step and kernel by kernel, in turns; and where
+   a token's time and an update's goes.
 3. The shape of Qwen2 1.5B, with LoRA on frozen bf16 weights: samples per second.
 4. The shape of Llama 3 8B, likewise: samples per second, and memory.
 5. TRL's GRPO on GPT-2's shape beside ours, 64 prompts x 8 completions of 16 tokens, where `trl` is installed.
@@ -50,8 +51,9 @@ from gpu_measures import (
     device,
     environments,
     gigabytes,
+    gradient_difference,
     in_turns,
-    profile,
+    profiles,
     settings,
     synchronize,
     timed,
@@ -59,7 +61,7 @@ from gpu_measures import (
     training,
 )
 from rlfl_agents.learn.head import NEVER, summarise
-from rlfl_agents.model.recorded import RecordedSteps
+from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 
 RESULTS = Path(__file__).parent / "results"
 SECONDS = 450  # for all parts together
@@ -75,7 +77,7 @@ class Sizes(NamedTuple):
     head: tuple[int, int, int, int] = (512, 16, 768, 50_257)  # rows, positions, hidden numbers, tokens
     updates: int = 6
     rows_8b: int = 128
-    micro_batch_tokens: int = 8192  # of the 1.5B shape; half of it for the 8B
+    micro_batch_tokens: int = 16_384  # of the 1.5B shape; half of it for the 8B
     toy: bool = False
 
     def shape(self, name: str) -> PretrainedConfig:
@@ -152,15 +154,16 @@ def gpt2(precision: Literal["no", "bf16"], sizes: Sizes, note: Note, folder: Pat
     policy = build(shape, envs)
     policy.recorded = RecordedSteps()
     state = begun(policy, envs, config)
-    note(ppo=training(state, config, sizes.updates), **describe(policy))
+    note(ppo_passes_run=training(state, config, sizes.updates), **describe(policy))
+    policy.passes = RecordedPasses()
+    note(ppo=training(state, config, sizes.updates), passes_recorded=policy.passes.works)
+    note(gradient_difference=gradient_difference(state, config))
     note(sampling=in_turns(state, config, 2 if sizes.toy else 4))
     note(token=token(state, config))
-    note(profile={"recorded": profile(state, config)})
-    policy.recorded = None
-    note(profile_kernel_by_kernel=profile(state, config))
+    note(profile=profiles(state, config))
     if precision == "no" and not sizes.toy:
         torch.set_float32_matmul_precision("highest")
-        policy.recorded = RecordedSteps()
+        policy.recorded, policy.passes = RecordedSteps(), RecordedPasses()
         note(ppo_float32=training(state, config, 3))
 
 
@@ -177,9 +180,7 @@ def with_lora(name: Literal["1.5b", "8b"], sizes: Sizes, note: Note, folder: Pat
     note(ppo=training(state, config, max(1, sizes.updates // 2)), **describe(policy))
     note(sampling=in_turns(state, config, 2))
     if not sizes.toy and name == "1.5b":
-        note(token=token(state, config))
-        wider = dataclasses.replace(config, micro_batch_tokens=2 * at_once)
-        note(ppo_wider_micro_batches=training(state, wider, 2))
+        note(token=token(state, config), profile=profiles(state, config))
 
 
 def trl(sizes: Sizes, note: Note, folder: Path) -> None:
@@ -199,7 +200,7 @@ def trl(sizes: Sizes, note: Note, folder: Path) -> None:
     config = settings(sizes.rows, mixed_precision="bf16")
     config = dataclasses.replace(config, prompts=sizes.rows // group, group_size=group, advantage="group_norm")
     policy = build(shape, envs, value=False)
-    policy.recorded = RecordedSteps()
+    policy.recorded, policy.passes = RecordedSteps(), RecordedPasses()
     torch.set_float32_matmul_precision("high")
     note(ours=training(begun(policy, envs, config), config, sizes.updates))
     arguments: dict[str, Any] = {"length": WIDTH, "vocabulary": str(folder), "max_completion_tokens": TOKENS}
@@ -248,12 +249,12 @@ def trl(sizes: Sizes, note: Note, folder: Path) -> None:
 
 
 PARTS: dict[str, tuple[Callable[[Sizes, Note, Path], None], int]] = {  # and the seconds that each may take
-    "head": (head, 60),
-    "gpt2-tf32": (partial(gpt2, "no"), 100),
     "gpt2-bf16": (partial(gpt2, "bf16"), 90),
-    "1.5b": (partial(with_lora, "1.5b"), 110),
-    "8b": (partial(with_lora, "8b"), 110),
     "trl": (trl, 100),
+    "1.5b": (partial(with_lora, "1.5b"), 110),
+    "gpt2-tf32": (partial(gpt2, "no"), 100),
+    "head": (head, 60),
+    "8b": (partial(with_lora, "8b"), 110),
 }
 
 
@@ -264,7 +265,7 @@ ROWS = [
     ("the same in float32", "gpt2-tf32", "ppo_float32"),
     ("64 prompts x 8 completions", "trl", "ours"),
     ("TRL's GRPO on the same", "trl", "trl"),
-    ("1.5 billion weights, LoRA", "1.5b", "ppo_wider_micro_batches"),
+    ("1.5 billion weights, LoRA", "1.5b", "ppo"),
     ("8 billion weights, LoRA, 128 completions", "8b", "ppo"),
 ]
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rlfl_agents.config import PPOConfig
 from rlfl_agents.environments import make_envs
 from rlfl_agents.learn.schedules import Coefficient, KLController
 from rlfl_agents.model.adapters import with_adapters
+from rlfl_agents.model.kernels import fuse
 from rlfl_agents.model.masks import masked_log_dist
 from rlfl_agents.model.policy import Policy, draw
 from rlfl_agents.rollout.batch import compare
@@ -46,7 +47,7 @@ def synchronize() -> None:
 
 
 def gigabytes() -> float:
-    """The most memory that tensors have taken on the GPU since `reset_peak_memory_stats`."""
+    """The most memory that tensors have taken on the GPU since `reset_peak_memory_stats`, beside what graphs hold."""
     return torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0
 
 
@@ -91,7 +92,10 @@ def build(shape: PretrainedConfig, envs: TokenVectorEnv, lora_rank: int = 0, val
     with torch.device(device()):
         model = AutoModelForCausalLM.from_config(shape, dtype=dtype)
         wrapped = with_adapters(model, lora_rank, 2 * lora_rank) if lora_rank else model
-        return Policy(wrapped, envs.tokenizer, value="shared" if value else "none", position_ids="text").to(device())
+        policy = Policy(wrapped, envs.tokenizer, value="shared" if value else "none", position_ids="text")
+    if device().type == "cuda":
+        fuse(policy, autocast=lora_rank > 0)
+    return policy.to(device())
 
 
 def describe(policy: Policy) -> dict[str, Any]:
@@ -187,6 +191,23 @@ def in_turns(state: TrainState, config: PPOConfig, rounds: int) -> dict[str, Any
     return {"seconds": times, "speedup": speedup, "same_tokens": min(same), "recorded": works}
 
 
+def gradient_difference(state: TrainState, config: PPOConfig) -> float:
+    """How far a replayed gradient is from one that is computed, over its size."""
+    policy, passes = state.policy, state.policy.passes
+    rollout = sample(state, config, seed=4)
+    found = []
+    for way in (passes, None):
+        policy.passes = way
+        state.optimizer.zero_grad()
+        with state.accelerator.autocast():
+            summary, values = policy(rollout.prompts, rollout.completions, rollout.masks, 1.0, rollout.active)
+        (summary.log_probs.mean() + summary.entropy.mean() + values.mean()).backward()
+        found.append(torch.cat([each.grad.flatten() for each in policy.parameters() if each.grad is not None]))
+    state.optimizer.zero_grad()
+    policy.passes = passes
+    return float((found[0] - found[1]).norm() / found[1].norm())
+
+
 def token(state: TrainState, config: PPOConfig, repeats: int = TOKENS - 4) -> dict[str, float]:
     """Milliseconds of one token's parts: reading, masking and drawing; and of the environments' step."""
     policy = state.policy
@@ -223,25 +244,39 @@ def token(state: TrainState, config: PPOConfig, repeats: int = TOKENS - 4) -> di
 COUNTED = ("cudaLaunchKernel", "cudaGraphLaunch", "cudaMemcpyAsync", "cudaStreamSynchronize", "cudaEventSynchronize")
 
 
-def profile(state: TrainState, config: PPOConfig) -> dict[str, Any]:
-    """What the host asked the device for during one rollout, for each token, the prompts and the end included."""
-    sample(state, config, seed=3)
+def profile(run: Callable[[], Any], parts: int) -> dict[str, Any]:
+    """What the host asked the device for, for each of so many parts, the beginning and the end included."""
+    run()
+    whole: list[float] = []
+    with timed(whole):
+        run()
     with torch.profiler.profile() as profiler:
-        rollout = sample(state, config)
+        run()
         synchronize()
-    tokens = rollout.completions.shape[1]
     averages = profiler.key_averages()
-    counts = {event.key: event.count / tokens for event in averages if event.key.startswith(COUNTED)}
+    counts = {event.key: event.count / parts for event in averages if event.key.startswith(COUNTED)}
     copies = {
-        event.key: event.count / tokens for event in averages if event.key.startswith(("Memcpy", "aten::_local_scalar"))
+        event.key: event.count / parts for event in averages if event.key.startswith(("Memcpy", "aten::_local_scalar"))
     }
     kernels = [event for event in averages if str(event.device_type).endswith("CUDA")]
-    device_ms = sum(event.self_device_time_total for event in kernels) / 1000 / tokens
+    device_ms = sum(event.self_device_time_total for event in kernels) / 1000 / parts
     slowest = sorted(kernels, key=lambda event: -event.self_device_time_total)[:12]
     return {
+        "milliseconds": 1000 * whole[0] / parts,
         "calls": counts,
         "copies": copies,
         "device_milliseconds": device_ms,
-        "dispatches": sum(event.count for event in averages if event.key.startswith("aten::")) / tokens,
-        "slowest": {event.key[:80]: event.self_device_time_total / 1000 / tokens for event in slowest},
+        "dispatches": sum(event.count for event in averages if event.key.startswith("aten::")) / parts,
+        "slowest": {event.key[:80]: event.self_device_time_total / 1000 / parts for event in slowest},
     }
+
+
+def profiles(state: TrainState, config: PPOConfig) -> dict[str, Any]:
+    """Of each token of a rollout, with what is recorded and kernel by kernel; and of an update."""
+    batch = compare((rollout := sample(state, config, seed=3)), rollout.log_probs, 0.0, config)
+    found = {"recorded": profile(lambda: sample(state, config), TOKENS)}
+    found["update"] = profile(lambda: improve(config, state, batch, state.rates(config)), 1)
+    recorded, state.policy.recorded = state.policy.recorded, None
+    found["kernel by kernel"] = profile(lambda: sample(state, config), TOKENS)
+    state.policy.recorded = recorded
+    return found

@@ -25,6 +25,7 @@ ENVS: dict[str, Callable[[], TokenVectorEnv]] = {
     "different lengths": lambda: make_envs("rlfl/ArithmeticSteps-v0", 24, mask="syntax"),
     "prompts of one length": lambda: make_envs("rlfl/Copy-v0", 24, length=3, max_completion_tokens=8),
 }
+LONGER = {"prompts longer than completions": lambda: make_envs("rlfl/Copy-v0", 24, length=9, max_completion_tokens=6)}
 
 
 PEFT_ASKS = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -63,18 +64,19 @@ def test_the_same_completions_are_sampled(name: str, envs: str) -> None:
     torch.testing.assert_close(found.values, expected.values, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("envs", ENVS)
+@pytest.mark.parametrize("group_size", [1, 4])
+@pytest.mark.parametrize("envs", (ENVS | LONGER).values(), ids=ENVS | LONGER)
 @pytest.mark.parametrize("name", ["shared", "separate", "llama"])
-def test_a_replayed_step_reads_what_a_step_reads(name: str, envs: str) -> None:
-    """Twice from the same recorded step, so that nothing is left over from the rollout before."""
-    policy = policies(name, ENVS[envs]())
-    expected = sampled(policy, ENVS[envs]())
+def test_a_replayed_step_reads_what_a_step_reads(
+    name: str, envs: Callable[[], TokenVectorEnv], group_size: int
+) -> None:
+    """Twice from the same recorded step, so that nothing is left over from the rollout before; joined and not."""
+    policy, asked = policies(name, envs()), {"group_size": group_size, "temperature": 0.8}
+    expected = collect(policy, envs(), torch.Generator().manual_seed(3), seed=5, **asked)
     policy.recorded = RecordedSteps()
-    vector = ENVS[envs]()
+    vector = envs()
     for seed in (4, 3):
-        found = collect(
-            policy, vector, torch.Generator().manual_seed(seed), group_size=4, temperature=0.8, seed=seed + 2
-        )
+        found = collect(policy, vector, torch.Generator().manual_seed(seed), seed=seed + 2, **asked)
     assert found.completions.equal(expected.completions)
     torch.testing.assert_close(found.log_probs, expected.log_probs, atol=5e-6, rtol=5e-6)
     torch.testing.assert_close(found.values, expected.values, atol=1e-5, rtol=1e-5)

@@ -50,6 +50,15 @@ def wanted(summary: Summary) -> Tensor:
     )
 
 
+@pytest.fixture(params=["as on a CPU", "as on a GPU"])
+def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which states are read: a GPU has more tokens, pieces of one position, and its own slope."""
+    if request.param == "as on a GPU":
+        monkeypatch.setattr(head, "_is_on_cpu", lambda _: False)
+        monkeypatch.setitem(head._AT_ONCE, "cpu", head._AT_ONCE_ELSEWHERE)
+
+
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("at_once", [1, 3 * V, 1000 * V])
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("shape", ["one row", "a row for each position", "a row for each state", "shared states"])

@@ -11,20 +11,23 @@ hidden numbers, V tokens.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
-__all__ = ["NEVER", "Summary", "states_of", "summarise", "summary_of"]
+__all__ = ["NEVER", "Summary", "aligned", "padding", "states_of", "summarise", "summary_of"]
 
 NEVER = -1e9
 """The logit of an illegal token: finite, so that 0 * log 0 is 0 in an entropy and not NaN; exp() of it is exactly 0."""
 
 _AT_ONCE = {"cpu": 2**22}
 """How many logits are held at a time: few on a CPU, whose caches they should fit into."""
-_AT_ONCE_ELSEWHERE = 2**24
+_AT_ONCE_ELSEWHERE = 2**25
+_ALIGNED = 64
 
 
 class Summary(NamedTuple):
@@ -76,7 +79,12 @@ def summarise(
     Returns:
         The summary. Its memory is that of its results and of a few million logits at a time.
     """
-    length = completions.shape[1]
+    length, vocab_size, more = completions.shape[1], len(weight), padding(weight)
+    if more:
+        bias = None if bias is None else pad(bias, (0, more))
+        if table is None:
+            table, rows = active.new_ones(1, vocab_size), completions.new_zeros(1, 1)
+        table = pad(table, (0, more))
     n = len(hidden) if hidden.ndim == 3 else len(completions)
     counts = active.view(n, -1, length).sum(dim=1)
     where = states_of(counts > 0)
@@ -99,10 +107,25 @@ def summarise(
             length,
         ),
     )
+    probs = probs[:, :vocab_size] if more else probs
     log_probs = log_probs.new_zeros(chosen.shape).index_copy(0, where, log_probs)
     entropy = entropy.new_zeros(n * length).index_copy(0, where, entropy)
     log_probs = log_probs.view(length, n, -1).permute(1, 2, 0).reshape(completions.shape)
     return Summary(log_probs, entropy.view(length, n).t(), probs, counts.to(entropy.dtype))
+
+
+def padding(weight: Tensor) -> int:
+    """How many tokens a head [V, H] lacks that products with it are fast: 0 on a CPU. Nobody may choose them.
+
+    A GPU's best kernels need rows that begin at even places: with GPT-2's 50,257 tokens they cannot be had.
+    """
+    return 0 if _is_on_cpu(weight) else -len(weight) % _ALIGNED
+
+
+def aligned(weight: Tensor) -> Tensor:
+    """A head [V, H] with the tokens that it lacks, as zeros."""
+    more = padding(weight)
+    return pad(weight, (0, 0, 0, more)) if more else weight
 
 
 def summary_of(log_dist: Tensor, completions: Tensor, active: Tensor) -> Summary:
@@ -140,15 +163,14 @@ class _Summary(torch.autograd.Function):
         device, dtype = states.device.type, states.dtype
         wide = torch.promote_types(dtype, torch.float32)
         narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        matrix, states, counts = weight.to(narrow), states.to(narrow), counts.to(wide)
+        matrix, states, counts = aligned(weight.to(narrow)), states.to(narrow), counts.to(wide)
         log_probs, entropy = states.new_empty(chosen.shape, dtype=wide), states.new_empty(len(states), dtype=wide)
-        probs = states.new_zeros(length, len(weight), dtype=wide)
-        at_once = max(1, _AT_ONCE.get(device, _AT_ONCE_ELSEWHERE) // len(weight))
-        pieces = [slice(first, min(first + at_once, len(states))) for first in range(0, len(states), at_once)]
-        ends = columns[[*(piece.start for piece in pieces), *(piece.stop - 1 for piece in pieces)]].tolist()
+        probs = states.new_zeros(length, len(matrix), dtype=wide)
+        at_once = max(1, _AT_ONCE.get(device, _AT_ONCE_ELSEWHERE) // len(matrix))
+        pieces = _pieces(columns, length, at_once)
         log_dist = None
         with torch.autocast(device, enabled=False):
-            for piece, first, last in zip(pieces, ends[: len(pieces)], ends[len(pieces) :], strict=True):
+            for piece, first, last in pieces:
                 log_dist = _log_dist(states[piece], matrix, bias, illegal, _part(numbers, piece), temperature, wide)
                 torch.gather(log_dist, 1, chosen[piece], out=log_probs[piece])
                 dist = log_dist.exp()
@@ -168,20 +190,20 @@ class _Summary(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         states, weight, bias, chosen, counts, columns, illegal, numbers, entropy, kept = ctx.saved_tensors
         temperature, pieces, narrow, wide, dtype = ctx.settings
-        matrix = weight.to(narrow)
+        matrix = aligned(weight.to(narrow))
         learns_weight, learns_bias = ctx.needs_input_grad[1:3]
         to_states = torch.empty_like(states)
-        to_weight = torch.zeros_like(weight) if learns_weight else None
+        to_weight = torch.zeros_like(matrix, dtype=weight.dtype) if learns_weight else None
         to_bias = torch.zeros_like(bias) if learns_bias and bias is not None else None
         with torch.autocast(states.device.type, enabled=False):
-            for piece in pieces:
+            for piece, first, _ in pieces:
                 log_dist = kept
                 if kept is None:
                     log_dist = _log_dist(states[piece], matrix, bias, illegal, _part(numbers, piece), temperature, wide)
-                slope = _slope(
+                slope = (_slope if _is_on_cpu(columns) else _slope_in_fewer_steps)(
                     cast("Tensor", log_dist),
                     None if of_entropy is None else (of_entropy[piece], entropy[piece]),
-                    None if of_probs is None else (of_probs[columns[piece]], counts[piece]),
+                    None if of_probs is None else (_wanted(of_probs, columns[piece], first), counts[piece]),
                     None if of_log_probs is None else (of_log_probs[piece], chosen[piece]),
                 )
                 if temperature != 1:
@@ -194,7 +216,37 @@ class _Summary(torch.autograd.Function):
                     to_weight.addmm_(slope.t(), states[piece])
                 elif to_weight is not None:
                     to_weight += slope.t() @ states[piece]
-        return to_states.to(dtype), to_weight, to_bias, *[None] * 7
+        return to_states.to(dtype), None if to_weight is None else to_weight[: len(weight)], to_bias, *[None] * 7
+
+
+def _is_on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
+
+
+def _pieces(columns: Tensor, length: int, at_once: int) -> list[tuple[slice, int, int]]:
+    """Cuts states into pieces: which, and their first and last position, the same one but on a CPU.
+
+    Args:
+        columns: Int64 [M], the position of each, ascending.
+        length: T.
+        at_once: How many states a piece may have.
+    """
+    if not _is_on_cpu(columns):
+        sizes = torch.bincount(columns, minlength=length).tolist()
+        return [
+            (slice(first, min(first + at_once, end)), position, position)
+            for position, (size, end) in enumerate(zip(sizes, accumulate(sizes), strict=True))
+            for first in range(end - size, end, at_once)
+        ]
+    count = len(columns)
+    pieces = [slice(first, min(first + at_once, count)) for first in range(0, count, at_once)]
+    ends = columns[[*(piece.start for piece in pieces), *(piece.stop - 1 for piece in pieces)]].tolist()
+    return [*zip(pieces, ends[: len(pieces)], ends[len(pieces) :], strict=True)]
+
+
+def _wanted(of_probs: Tensor, columns: Tensor, position: int) -> Tensor:
+    """What `_slope` is told of a sum's gradient [T, V]: [m, V], or [V] where all states are of one position."""
+    return of_probs[columns] if _is_on_cpu(columns) else of_probs[position]
 
 
 def _part(numbers: Tensor | None, rows: slice) -> Tensor | None:
@@ -248,6 +300,34 @@ def _slope(
     if log_probs is not None:
         factor = factor - log_probs[0].sum(dim=1, keepdim=True)
     slope = dist * factor
+    if log_probs is not None:
+        slope.scatter_add_(1, log_probs[1], log_probs[0].to(slope.dtype))
+    return slope
+
+
+def _slope_in_fewer_steps(
+    log_dist: Tensor,
+    entropy: tuple[Tensor, Tensor] | None,
+    probs: tuple[Tensor, Tensor] | None,
+    log_probs: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    """What `_slope` returns, for states of one position; the gradient with respect to their sum is [V] alone.
+
+    A GPU reads and writes all of [m, V] at every step, and does little else.
+    """
+    dist = log_dist.exp()
+    factor = torch.zeros_like(log_dist[:, :1])
+    if entropy is not None:
+        factor = factor - (entropy[0] * entropy[1])[:, None]
+    if probs is not None:
+        factor = factor - (probs[1] * (dist @ probs[0]))[:, None]
+    if log_probs is not None:
+        factor = factor - log_probs[0].sum(dim=1, keepdim=True)
+    if entropy is not None:
+        factor = torch.addcmul(factor, log_dist, -entropy[0][:, None])
+    if probs is not None:
+        factor = torch.addcmul(factor, probs[1][:, None], probs[0])
+    slope = dist.mul_(factor)
     if log_probs is not None:
         slope.scatter_add_(1, log_probs[1], log_probs[0].to(slope.dtype))
     return slope

@@ -28,6 +28,8 @@ _NAME = "rlfl_groups"
 _READING: ContextVar[GroupCache] = ContextVar("_READING")
 _SMALL_HEAD = 32
 """Up to this size, thousands of products of a vector with a small matrix take a CPU longer than adding up does."""
+_ALIGNED = 8
+"""A GPU's products want as many places as a multiple of this."""
 _OTHER_ATTENTION = ("position_bias", "s_aux", "sliding_window", "softcap")  # what a plain softmax does not do
 
 
@@ -150,8 +152,11 @@ class GroupCache(Cache):
     def in_place(self) -> GroupCache:
         """The same after the prompts were read, in memory of its own that stays where it is; it counts its steps there.
 
-        It reads one token of every row at a time, as often as there is room for.
+        It reads one token of every row at a time, as often as there is room for. Where a prompt is short or a group has
+        one row, it holds the prompt for each row, so that prompts and completions are read by the same products.
         """
+        if len(self.keys[0]) == self.rows or self.keys[0].shape[2] <= self.room:
+            return _JoinedCache(self)
         places = GroupCache(self.rows, self.room, None if self.attended is None else self.attended.clone())
         places.keys, places.values = [keys.clone() for keys in self.keys], [values.clone() for values in self.values]
         places.own_keys, places.own_values = (
@@ -263,6 +268,55 @@ class GroupCache(Cache):
         if self._slots is None:
             return per_group if rows == len(per_group) else per_group.repeat_interleave(rows // len(per_group), dim=0)
         return per_group[self._slots // self._members]
+
+
+class _JoinedCache(GroupCache):
+    """Prompts and completions side by side, in memory that stays where it is.
+
+    `keys` and `values` are [B, heads, places, d], of which the first P are the prompt's.
+    """
+
+    def __init__(self, like: GroupCache) -> None:
+        """Makes room for what is of this cache's shapes and lies on its device."""
+        super().__init__(like.rows, like.room, None)
+        self._width = like.keys[0].shape[2]
+        places = self._width + like.room
+        places += -places % _ALIGNED
+        self.keys, self.values = (
+            [each.new_zeros(like.rows, each.shape[1], places, each.shape[3]) for each in prompts]
+            for prompts in (like.keys, like.values)
+        )
+        self.step = torch.zeros(1, dtype=torch.int64, device=self.keys[0].device)
+        self._visible = self.values[0].new_empty(like.rows, 1, 1, places)  # 0 or -inf, added before the softmax
+        self._has_read_prompts = True
+
+    def take(self, other: GroupCache) -> None:
+        """Begins anew after the prompts that another cache has read, of the same shapes."""
+        groups = len(other.keys[0])
+        for mine, theirs in zip((*self.keys, *self.values), (*other.keys, *other.values), strict=True):
+            mine.unflatten(0, (groups, -1))[:, :, :, : self._width] = theirs[:, None]
+        self._visible.fill_(-torch.inf)
+        seen = self._visible.unflatten(0, (groups, -1))[..., : self._width]
+        if other.attended is None:
+            seen.zero_()
+        else:
+            seen.masked_fill_(other.attended[:, None, None, None], 0.0)
+        assert isinstance(self.step, Tensor)
+        self.step.zero_()
+
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Attention of one token of every row."""
+        layer = module.layer_idx
+        rows, heads, _, size = query.shape
+        assert isinstance(self.step, Tensor)
+        place = self._width + self.step
+        if layer == 0:
+            self._visible.index_fill_(3, place, 0.0)
+        keys, values = self.keys[layer].index_copy_(2, place, key), self.values[layer].index_copy_(2, place, value)
+        query = query.reshape(rows, keys.shape[1], -1, size) * scaling  # heads that share keys, as if they were tokens
+        weights = (query @ keys.mT + self._visible).softmax(dim=3, dtype=torch.float32)
+        found: Tensor = weights.to(query.dtype) @ values
+        return found.reshape(rows, heads, 1, -1).transpose(1, 2)
 
 
 def _causal(length: int, device: torch.device) -> Tensor:

@@ -40,7 +40,9 @@ def masked_log_dist(logits: Tensor, masks: Tensor | Masks | None, temperature: f
         masks: Bool, broadcasts to the logits, True = legal; or a table, whose rows are [N, T] or broadcast to it.
         temperature: Divides the logits, > 0.
     """
-    logits = logits.float() / temperature
+    logits = logits.float()
+    if temperature != 1 or isinstance(masks, Masks):  # a table is written over them
+        logits = logits / temperature
     if isinstance(masks, Masks):
         logits = cast("Tensor", _Illegal.apply(logits, ~masks.table, masks.rows))  # type: ignore[no-untyped-call]
     elif masks is not None:

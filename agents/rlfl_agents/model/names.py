@@ -23,7 +23,9 @@ from rlfl_agents.config import PretrainConfig, check_env_kwargs
 from rlfl_agents.environments import held_out_split, make_envs
 from rlfl_agents.files import owned, write_folder
 from rlfl_agents.model.build import build_policy
+from rlfl_agents.model.kernels import fuse
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.recorded import RecordedSteps
 from rlfl_agents.trust import check_arguments, check_files, names_download
 from rlfl_envs import (
     ConfigError,
@@ -223,7 +225,11 @@ def load_policy(
     where = torch.device("cpu") if device == "cpu" else PartialState().device
 
     def built(model: str) -> Policy:
-        return build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=model).to(where)
+        policy = build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, model=model)
+        if where.type == "cuda":
+            fuse(policy)
+            policy.recorded = RecordedSteps()
+        return policy.to(where)
 
     seen = _keys(folder) if is_its_own else None
     began_from = _json(folder / "config.json").get("model") if model != folder else None

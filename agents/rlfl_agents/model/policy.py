@@ -15,16 +15,17 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from rlfl_agents.learn.head import Summary, states_of, summarise, summary_of
+from rlfl_agents.learn.head import Summary, aligned, padding, states_of, summarise, summary_of
 from rlfl_agents.model.adapters import Merged
 from rlfl_agents.model.groups import GroupCache, Packing, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended
-from rlfl_agents.model.recorded import RecordedSteps
+from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_envs import ConfigError, Tokenizer
 
 __all__ = ["Decoding", "Policy", "PositionKind", "ValueKind", "attended", "draw"]
@@ -33,6 +34,8 @@ ValueKind = Literal["none", "shared", "separate"]
 
 _LARGE, _BLOCK = 4096, 256
 """Above so many tokens, they are drawn in two levels, in blocks of so many."""
+_SMALL = 1024
+"""Up to this hidden size, starting a layer's kernels takes longer than they do."""
 _DENSE = 0.9
 """Above this share of active tokens, completions are read as they are: leaving the others out would gain nothing."""
 
@@ -74,6 +77,15 @@ def _first_above(cumulative: Tensor, targets: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, below.contiguous(), right=True)
 
 
+def _chosen(
+    logits: Tensor, noise: Tensor, masks: Tensor | None, *, temperature: float, greedy: bool
+) -> tuple[Tensor, Tensor]:
+    """Tokens and their log-probabilities, [N, k] each."""
+    log_dist = masked_log_dist(logits, masks, temperature)
+    chosen = log_dist.argmax(dim=-1, keepdim=True).expand(noise.shape) if greedy else draw(log_dist, noise)
+    return chosen, log_dist.gather(1, chosen)
+
+
 class Policy(nn.Module):
     """A causal language model over the first V tokens of its vocabulary, with an optional value head.
 
@@ -85,6 +97,7 @@ class Policy(nn.Module):
         reader: How its family is read.
         checkpoints_gradients: Whether `forward` keeps the layers' inputs alone for the gradient.
         recorded: Decode steps to replay; None where each is run.
+        passes: Minibatches' passes to replay, likewise.
     """
 
     model: Any
@@ -140,6 +153,7 @@ class Policy(nn.Module):
         )
         self.checkpoints_gradients = False
         self.recorded: RecordedSteps | None = None
+        self.passes: RecordedPasses | None = None
         self._merged = Merged()
         # For good: with dropout the policy that learns would not be the one that sampled, and the ratio no ratio.
         self.eval()
@@ -214,10 +228,12 @@ class Policy(nn.Module):
             Tokens int64 [B], their log-probabilities float32 [B], and values float32 [B] of the states they were
             chosen in (0 without a value head).
         """
-        log_dist, values = self.distribution(state, masks, temperature)
-        noise = uniforms.view(len(log_dist), -1)
-        chosen = log_dist.argmax(dim=-1, keepdim=True).expand(noise.shape) if greedy else draw(log_dist, noise)
-        log_probs = log_dist.gather(1, chosen)
+        logits, values, masks = self._offered(state, masks)
+        noise, how = uniforms.view(len(logits), -1), partial(_chosen, temperature=temperature, greedy=greedy)
+        if self.recorded is not None:
+            chosen, log_probs = self.recorded.choose(how, logits, noise, masks)
+        else:
+            chosen, log_probs = how(logits, noise, masks)
         tokens = chosen.reshape(-1)
         state.pending = tokens[:, None]
         return tokens, log_probs.reshape(-1), values[:, None].expand(noise.shape).reshape(-1)
@@ -236,12 +252,17 @@ class Policy(nn.Module):
             Log-probabilities float32 [N, V], and values float32 [N] of the states (0 without a value head), where N =
             B / k until the rows of a group part.
         """
+        logits, values, masks = self._offered(state, masks)
+        return masked_log_dist(logits, masks, temperature), values
+
+    def _offered(self, state: Decoding, masks: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits [N, V], values [N] and masks, [N, V] or [1, V], after what is pending."""
         logits, values = self._next(state) if state.ahead is None else state.ahead
         state.ahead = None
         n = logits.shape[0]
         if masks is not None and masks.shape[0] > n:
             masks = masks[:: state.rows // n]
-        return masked_log_dist(logits, masks, temperature), values
+        return logits, values, masks
 
     def read_ahead(self, state: Decoding) -> None:
         """Reads what is pending before anybody asks for it: the device works while the environments step."""
@@ -304,12 +325,17 @@ class Policy(nn.Module):
         """
         rows, length = completions.shape
         group_size = rows // len(prompts)
-        # A device waits for its host, which has half as much to start where prompts and completions are one.
-        is_alone = group_size == 1 and prompts.device.type != "cpu"
+        # A device waits for its host, which has half as much to start where prompts and completions are one. So a small
+        # model reads a short prompt for each completion of its group.
+        is_small = self.reader.hidden_size <= _SMALL and prompts.shape[1] <= length
+        is_alone = prompts.device.type != "cpu" and (group_size == 1 or is_small)
         if length > 1 and (self.reader.is_recurrent or self.checkpoints_gradients or is_alone):
             tokens = torch.cat([prompts.repeat_interleave(group_size, dim=0), completions[:, :-1]], dim=1)
+            width, found = prompts.shape[1], None
+            if self.passes is not None and is_alone and not self.checkpoints_gradients:
+                found = self.passes.of(self, tokens, width)
             with self._checkpointing():
-                return self._read(self.start(prompts, rows, keep_cache=False), tokens, keep=length)
+                return found or self.read_whole(tokens, width)
         state = self.start(prompts, rows, keep_cache=length > 1, room=0)
         first = self._read(state, prompts, keep=1)
         if length == 1:
@@ -330,6 +356,11 @@ class Policy(nn.Module):
                 for a, b in zip(first, later, strict=True)
             ]
         return both[0], both[1]
+
+    def read_whole(self, tokens: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """What the head is given after each token but the first `width` - 1 of [B, L], and values, [B, T]."""
+        state = self.start(tokens[:, :width], len(tokens), keep_cache=False)
+        return self._read(state, tokens, keep=tokens.shape[1] - width + 1)
 
     def read(self, state: Decoding, tokens: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Reads tokens [N, L]; returns logits [N, keep, V] and values float32 [N, keep] of the last `keep` columns."""
@@ -367,7 +398,13 @@ class Policy(nn.Module):
     def _logits(self, output: Tensor) -> Tensor:
         """Logits [N, keep, V] of what was read."""
         head = self.reader.plain_head(self.language_model)
-        logits: Tensor = output if head is None else head(output)
+        if head is None:
+            return output[..., : self.vocab_size]
+        if output.device.type == "cpu":
+            logits: Tensor = head(output)
+        else:  # of what is strided, PyTorch would read the whole head once for every row
+            bias = None if head.bias is None else pad(head.bias, (0, padding(head.weight)))
+            logits = linear(output.contiguous(), aligned(head.weight), bias)
         return logits[..., : self.vocab_size]
 
     @contextlib.contextmanager

@@ -82,6 +82,7 @@ class Reader:
     """What a family's forward pass takes, and how it is called.
 
     Attributes:
+        hidden_size: How many numbers each of a token's hidden states has.
         is_recurrent: Its state is overwritten token by token: it can be read on from, but no gradient leads through it.
         is_grouped: Whether a prompt is read with a `GroupCache`; whoever finds that this does not work unsets it.
     """
@@ -116,6 +117,7 @@ class Reader:
                 "Prompts of different lengths are read side by side, and once."
             )
         self._cache: str = cache
+        self.hidden_size: int = model.config.get_text_config().hidden_size
         self._takes_positions = "position_ids" in takes
         self._takes_keep = "logits_to_keep" in takes
         self._counts_columns, self._first_position = position_ids == "columns", first_position

@@ -1,8 +1,8 @@
-"""A decode step that is recorded once and replayed for every token.
+"""What is done again and again, recorded once and replayed: a token is read and the next chosen, a minibatch is read.
 
-Reading one token of every row starts hundreds of kernels, each of a few microseconds; a CUDA graph starts them all at
-once. What it reads and writes has to lie where it lay when it was recorded: a cache with a place for every token, and a
-count of tokens on the device.
+Reading one token of every row starts hundreds of kernels, each of a few microseconds, and choosing one starts dozens; a
+CUDA graph starts them all at once. What it reads and writes has to lie where it lay when it was recorded: a cache with
+a place for every token, and a count of tokens on the device.
 
 On a CPU there is nothing to record, and a replay runs the step: so that tests can compare.
 """
@@ -10,11 +10,12 @@ On a CPU there is nothing to record, and a replay runs the step: so that tests c
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlfl_agents.model.groups import GroupCache
 from rlfl_agents.model.reading import Decoding
@@ -22,23 +23,31 @@ from rlfl_agents.model.reading import Decoding
 if TYPE_CHECKING:
     from rlfl_agents.model.policy import Policy
 
-__all__ = ["RecordedSteps"]
+__all__ = ["RecordedPasses", "RecordedSteps"]
+
+Choose = partial[tuple[Tensor, Tensor]]
+"""From logits, noise and masks to tokens and their log-probabilities."""
 
 _KEPT = 2
 """How many recorded steps are kept: a training run samples and evaluates, in batches of two shapes."""
+_KEPT_CHOICES = 12
+"""Likewise: of a group's first token and of the others, under one mask and under one for each row, greedily or not."""
 
 
 class RecordedSteps:
-    """The recorded steps of a policy, one for each shape of batch.
+    """What a policy has recorded, for each shape of batch.
 
     Attributes:
-        works: False once recording has failed: then every token is read as without.
+        works: False once recording a step has failed: then every token is read as without.
     """
 
     def __init__(self) -> None:
         """Begins with none."""
         self.works = True
         self._steps: dict[tuple[Any, ...], _Step] = {}
+        self._choices: dict[tuple[Any, ...], _Choice] = {}
+        self._can_choose = True
+        self._memory: Any = None
 
     def step_for(self, policy: Policy, state: Decoding) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
         """What reads one token of every row from here on: from int64 [B, 1] to logits [B, V] and values [B].
@@ -60,12 +69,127 @@ class RecordedSteps:
                 step = _Step(policy, state)
             except RuntimeError as error:
                 self.works = False
-                reason = " ".join(str(error).split())[:200]
-                warnings.warn(f"The decode step cannot be recorded and runs kernel by kernel ({reason}).", stacklevel=2)
+                _warn("The decode step", error)
                 return None
             self._steps = dict([*self._steps.items(), (key, step)][-_KEPT:])
         self._steps[key].begin(state)
         return self._steps[key].read
+
+    def choose(self, function: Choose, logits: Tensor, noise: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What a function chooses, recorded when it is first called with such shapes.
+
+        The results are overwritten by the next call.
+
+        Args:
+            function: Without effects; partials of one function with the same arguments are the same.
+            logits: Float [N, V].
+            noise: Float [N, k].
+            masks: Bool [1 or N, V], or None.
+        """
+        if not self._can_choose:
+            return function(logits, noise, masks)
+        given = function.func, *function.keywords.items()
+        key = (*given, logits.dtype, logits.shape, noise.shape, None if masks is None else masks.shape)
+        if key not in self._choices:
+            try:
+                choice = _Choice(function, logits, noise, masks, self._shared_memory(logits.device))
+            except RuntimeError as error:
+                self._can_choose = False
+                _warn("Choosing a token", error)
+                return function(logits, noise, masks)
+            self._choices = dict([*self._choices.items(), (key, choice)][-_KEPT_CHOICES:])
+        return self._choices[key].of(logits, noise, masks)
+
+    def _shared_memory(self, device: torch.device) -> Any:
+        """One for all choices: none needs anything but its results after its end."""
+        if self._memory is None and device.type == "cuda":
+            self._memory = torch.cuda.graph_pool_handle()
+        return self._memory
+
+
+class RecordedPasses:
+    """A policy's reading of whole minibatches, and the way back of its gradient, recorded for one shape at a time.
+
+    What was read has the recorded gradient once: whoever adds up gradients of several minibatches runs each.
+
+    Attributes:
+        works: False once recording has failed.
+    """
+
+    def __init__(self) -> None:
+        """Begins with none."""
+        self.works = True
+        self._last: tuple[Any, ...] = ()
+        self._times = 0  # how often it came, without another between
+        self._patience = 2  # how often it has to
+        self._key: tuple[Any, ...] = ()
+        self._pass: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+
+    def of(self, policy: Policy, tokens: Tensor, width: int) -> tuple[Tensor, Tensor] | None:
+        """What `Policy.read_whole` returns; None where it is not recorded.
+
+        It is where a shape comes twice in a row; another shape has to come more often.
+
+        Args:
+            policy: The policy.
+            tokens: Int64 [B, P + T - 1].
+            width: P.
+        """
+        learned = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        if not self.works or not torch.is_grad_enabled() or any(parameter.grad is not None for parameter in learned):
+            return None
+        device = tokens.device.type
+        autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        key = (tokens.shape, width, autocast)
+        self._times, self._last = self._times * (key == self._last) + 1, key
+        if self._pass is None or key != self._key:
+            if self._times < self._patience or not _has_room(tokens.device):
+                return None
+            self._pass, self._key, self._patience = None, key, 4 * self._patience
+            try:
+                self._pass = _recorded_pass(policy, tokens, width)
+            except RuntimeError as error:
+                self.works = False
+                _warn("An update", error)
+                return None
+        return self._pass(tokens)
+
+
+class _Pass(nn.Module):
+    """Reads minibatches of one shape."""
+
+    def __init__(self, policy: Policy, width: int) -> None:
+        super().__init__()
+        self._read = partial(policy.read_whole, width=width)
+        self._learned = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        return iter(self._learned)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return self._read(tokens)
+
+
+def _recorded_pass(policy: Policy, tokens: Tensor, width: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """A pass and its gradient; on a CPU it is run."""
+    module, device = _Pass(policy, width), tokens.device.type
+    if device != "cuda":
+        return module
+    with torch.autocast(
+        device, dtype=torch.get_autocast_dtype(device), enabled=torch.is_autocast_enabled(device), cache_enabled=False
+    ):
+        found: Any = torch.cuda.make_graphed_callables(module, (tokens.clone(),), allow_unused_input=True)
+    return cast("Callable[[Tensor], tuple[Tensor, Tensor]]", found)
+
+
+def _has_room(device: torch.device) -> bool:
+    """Whether as much memory is free as was ever taken: what is recorded keeps all that it needs."""
+    return device.type != "cuda" or torch.cuda.mem_get_info(device)[0] > torch.cuda.max_memory_allocated(device)
+
+
+def _warn(what: str, error: RuntimeError) -> None:
+    reason = " ".join(str(error).split())[:200]
+    warnings.warn(f"{what} cannot be recorded and runs kernel by kernel ({reason}).", stacklevel=3)
 
 
 class _Step:
@@ -86,7 +210,7 @@ class _Step:
             next_positions=state.next_positions.clone(),
         )
         self._found: tuple[Tensor, Tensor]
-        self._replay = self._run if state.pending.device.type != "cuda" else self._record()
+        self._replay = _recorded(self._run, self._rewind, self._tokens.device)
 
     def begin(self, state: Decoding) -> None:
         """Takes over what was read of the prompts."""
@@ -119,17 +243,45 @@ class _Step:
             logits, values = self._policy.read(self._state, self._tokens, keep=1)
         self._found = logits[:, 0], values[:, 0]
 
-    def _record(self) -> Callable[[], None]:
-        # Libraries make their workspaces when first called, which must not be recorded.
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                self._run()
-                self._rewind()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._run()
-        replay: Callable[[], None] = graph.replay
-        return replay
+
+class _Choice:
+    """One choice of a token for every row."""
+
+    def __init__(self, function: Choose, logits: Tensor, noise: Tensor, masks: Tensor | None, memory: Any) -> None:
+        self._function = function
+        self._logits, self._noise = logits.clone(), noise.clone()
+        self._masks = None if masks is None else masks.clone()
+        self._found: tuple[Tensor, Tensor]
+        self._replay = _recorded(self._run, lambda: None, logits.device, memory)
+
+    def of(self, logits: Tensor, noise: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        self._logits.copy_(logits)
+        self._noise.copy_(noise)
+        if self._masks is not None and masks is not None:
+            self._masks.copy_(masks)
+        self._replay()
+        return self._found
+
+    def _run(self) -> None:
+        self._found = self._function(self._logits, self._noise, self._masks)
+
+
+def _recorded(
+    run: Callable[[], None], rewind: Callable[[], None], device: torch.device, memory: Any = None
+) -> Callable[[], None]:
+    """What replays what `run` does, and `rewind` takes back; on a CPU that is `run`."""
+    if device.type != "cuda":
+        return run
+    # Libraries make their workspaces when first called, which must not be recorded.
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(2):
+            run()
+            rewind()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=memory, capture_error_mode="thread_local"):
+        run()
+    replay: Callable[[], None] = graph.replay
+    return replay
