@@ -29,7 +29,7 @@ def build_policy(
     layers: int = 2,
     width: int = 64,
     heads: int = 4,
-    position_ids: Literal["auto", "columns", "text"] = "auto",
+    position_ids: Literal["auto", "columns", "places", "text"] = "auto",
     value: ValueKind = "none",
     lora_rank: int = 0,
     lora_alpha: int = 16,
@@ -69,7 +69,7 @@ def build_policy(
     else:
         kind = position_ids
     trained_length = getattr(config, "rlfl_prompt_length", None) or prompt_length
-    first_position = trained_length - prompt_length if kind == "columns" else 0
+    first_position = 0 if kind == "text" else trained_length - prompt_length
     context = getattr(config, "max_position_embeddings", None)
     if first_position < 0 or (context is not None and first_position + prompt_length + completion_length > context):
         raise ConfigError(
