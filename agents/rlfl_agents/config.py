@@ -193,9 +193,9 @@ class PolicySettings(Settings):
     "smollm2" (likewise `rlfl from-gguf`). Without one, a GPT-2 of `layers`, `width` and `heads` starts from random
     weights. Unless `env_kwargs` names a vocabulary, the environment takes the model's."""
     position_ids: Literal["auto", "columns", "places", "text"] = "auto"
-    """How positions are counted: "columns" gives the end of every prompt the same position; "places" too, but a
-    prompt's digits count their place in their number (which number it is they do not tell); "text" counts from the
-    first real token, as everybody who loads the policy elsewhere will. "auto" takes columns from random weights, which
+    """How positions are counted: "columns" gives the end of every prompt the same position; "places" too, and its
+    numbers take up as many positions as each other, so that units stand below units; "text" counts from the first
+    real token, as everybody who loads the policy elsewhere will. "auto" takes columns from random weights, which
     learn faster, and for a given model what it was trained with."""
     eval_prompts: _Count = 512
     """How many held-out prompts an evaluation asks."""

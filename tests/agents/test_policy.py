@@ -11,6 +11,7 @@ from rlfl_agents.environments import make_envs
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_agents.model.policy import Policy, attended, draw
+from rlfl_agents.model.reading import FIELD, places
 from rlfl_envs import ConfigError, Tokenizer
 
 from .conftest import small_policy
@@ -54,6 +55,32 @@ def test_drawing_in_two_levels_draws_the_same(monkeypatch: pytest.MonkeyPatch, v
     assert bool((log_dist.gather(1, found) > -1e8).all())
 
 
+def aligned(tokens: list[str]) -> torch.Tensor:
+    """How far tokens are from the last one, where every number is filled up to four digits, with zeros in front."""
+    written: list[int | None] = []
+    number: list[int | None] = []
+    for column, token in enumerate(tokens):
+        if token.isdigit():
+            number.append(column)
+        else:
+            written += [None] * (FIELD - 1 - len(number)) + number + [column]
+            number = []
+    places_of = {column: len(written) - 1 - i for i, column in enumerate(written) if column is not None}
+    return torch.tensor([places_of[column] for column in range(len(tokens))])
+
+
+def test_places_align_numbers() -> None:
+    """Units stand below units, tens below tens, whatever is behind them; numbers too long for their field overlap."""
+
+    def found(text: str) -> list[int]:
+        return places(torch.tensor([[character.isdigit() for character in text]]))[0].tolist()
+
+    assert found("12+345=") == [7, 6, 5, 3, 2, 1, 0] == aligned([*"12+345="]).tolist()
+    assert found("12+5=") == [7, 6, 5, 1, 0]
+    assert found("4+12") == [5, 4, 1, 0]
+    assert found("1234567=") == [4, 4, 4, 4, 3, 2, 1, 0]
+
+
 def by_hand(
     policy: Policy, vocabulary: Tokenizer, prompts: torch.Tensor, completions: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,13 +92,9 @@ def by_hand(
     if policy.position_ids == "text":
         positions = (seen.long().cumsum(1) - 1).clamp(min=0)
     if policy.position_ids == "places":
-        positions = positions.clone()
+        positions = positions + (FIELD - 1) * prompts.shape[1]
         for row, tokens in zip(positions, prompts.tolist(), strict=True):
-            place = 0
-            for column in reversed(range(len(tokens))):
-                is_digit = vocabulary.decode([tokens[column]]).isdigit()
-                row[column] = place if is_digit else row[column]
-                place = place + 1 if is_digit else 0
+            row[: len(tokens)] = row[len(tokens) - 1] - aligned([vocabulary.decode([token]) for token in tokens])
     output = policy.model(input_ids=rows, attention_mask=seen.long(), position_ids=positions, output_hidden_states=True)
     columns = slice(prompts.shape[1] - 1, rows.shape[1] - 1)
     assert policy.value_head is not None

@@ -105,9 +105,9 @@ class Policy(nn.Module):
             vocabulary: V and the special tokens.
             value: "none", "shared" (a linear head on the model's last hidden state) or "separate" (on a copy of the
                 backbone).
-            position_ids: "columns" gives the end of every prompt the same position; so does "places", but a prompt's
-                digits have that of their place in their number, 0 for units; "text" counts from the first real token,
-                as pretrained models expect.
+            position_ids: "columns" gives the end of every prompt the same position; so does "places", where
+                each number of a prompt takes up as many positions as any other, so that units stand below units; "text"
+                counts from the first real token, as pretrained models expect.
             first_position: The position of the first column, where `position_ids` is not "text".
 
         Raises:

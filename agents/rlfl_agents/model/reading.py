@@ -19,10 +19,12 @@ from transformers import DynamicCache, PreTrainedModel
 from rlfl_agents.model.groups import GroupCache, Packing, can_be_grouped
 from rlfl_envs import ConfigError
 
-__all__ = ["Decoding", "PositionKind", "Reader", "attended", "places"]
+__all__ = ["FIELD", "Decoding", "PositionKind", "Reader", "attended", "places"]
 
 PositionKind = Literal["columns", "places", "text"]
 
+FIELD = 5
+"""How many columns "places" gives to a number and what stands before it: further digits share one."""
 _CACHES = ("past_key_values", "cache_params")  # what models call it: those with attention, those with states alone
 
 
@@ -79,18 +81,22 @@ def attended(prompts: Tensor, pad_id: int, bos_id: int | None) -> Tensor:
 
 
 def places(is_digit: Tensor) -> Tensor:
-    """Where digits stand in their numbers: 0 for units, 1 for tens, and so on.
+    """How far tokens stand from the last one, where every number takes up as many columns as the longest may have.
+
+    So units have the same distance whatever the numbers behind them are, and so have tens.
 
     Args:
         is_digit: Bool [N, P]; digits side by side are one number.
 
     Returns:
-        Int64 [N, P]; -1 where there is no digit.
+        Int64 [N, P], 0 in the last column, less than P * FIELD.
     """
-    columns = torch.arange(is_digit.shape[1], device=is_digit.device)
-    others = torch.where(is_digit, is_digit.shape[1], columns)
-    following = others.flip(1).cummin(dim=1).values.flip(1)  # the next column that holds no digit
-    return following - columns - 1
+    columns, others = torch.arange(is_digit.shape[1], device=is_digit.device), ~is_digit
+    following = torch.where(others, columns, len(columns)).flip(1).cummin(dim=1).values.flip(1)
+    place = (following - columns - 1).clamp(max=FIELD - 2)  # 0 for units, 1 for tens
+    fields = others.flip(1).cumsum(dim=1).flip(1) - others.long()  # what is no digit ends one, to its right
+    distances = FIELD * fields + torch.where(is_digit, place, FIELD - 1)
+    return distances - distances[:, -1:]
 
 
 class Reader:
@@ -239,13 +245,12 @@ class Reader:
         return torch.arange(first, end, device=device)[None] + self._first_position
 
     def _of_prompts(self, tokens: Tensor, columns: Tensor, width: int) -> Tensor:
-        """Positions of tokens [N, L] that begin with a prompt of `width` columns: in it, digits have their places."""
+        """Positions of tokens [N, L] that begin with a prompt of `width` columns: in it, numbers are aligned."""
         if self._digits is None:
             return columns
         self._digits = self._digits.to(tokens.device)
-        found = places(self._digits[tokens[:, :width]])
-        first, later = columns[:, :width], columns[:, width:].expand(len(tokens), -1)
-        return torch.cat([torch.where(found < 0, first, found), later], dim=1)
+        aligned = columns[:, width - 1 : width] - places(self._digits[tokens[:, :width]])
+        return torch.cat([aligned, columns[:, width:].expand(len(tokens), -1)], dim=1)
 
     def _group_inputs(self, state: Decoding, tokens: Tensor, packing: Packing | None) -> dict[str, Any]:
         # The attention looks at no mask; but without one, some models look at the tokens, and wait for the device.

@@ -15,6 +15,7 @@ from rlfl_agents.config import Settings
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import no_progress_bar
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.reading import FIELD
 from rlfl_agents.model.weights import seal
 from rlfl_envs import CHAT_DATE, PromptedTask, StoppingTask, Task, Tokenizer, TokenVectorEnv
 
@@ -139,17 +140,18 @@ _BY_COLUMN = """It counts positions by columns: every prompt fills {prompt_lengt
 has always the same position. So `position_ids` have to be given as above. Without them, in a `pipeline` above all, it
 answers other things, and mostly wrong ones. A policy that is trained with `--position-ids text` needs none."""
 _PLACES = """
-positions = torch.arange({first}, {end}).repeat(len(prompts), 1)
+positions = torch.empty_like(inputs["input_ids"])
 for row, tokens in zip(positions, inputs["input_ids"].tolist()):
-    place = 0
+    field = place = 0
     for column in reversed(range({width})):
         if tokenizer.convert_ids_to_tokens(tokens[column]).isdigit():
-            row[column], place = place, place + 1  # units, tens, ...
+            row[column], place = -field - min(place, {last_place}), place + 1  # units, tens, ...
         else:
-            place = 0"""
-_BY_PLACE = """It counts positions by columns, and those of a prompt's digits by their place in their number. So
-`position_ids` have to be given as above. Without them, in a `pipeline` above all, it answers other things, and mostly
-wrong ones. A policy that is trained with `--position-ids text` needs none."""
+            row[column], field, place = -field - {last_place} - 1, field + {field}, 0
+    row += {last} - row[-1].item()"""
+_BY_PLACE = """It counts positions by columns, with room for as many digits in each number of the prompt, so that
+units stand below units. So `position_ids` have to be given as above. Without them, in a `pipeline` above all, it
+answers other things, and mostly wrong ones. A policy that is trained with `--position-ids text` needs none."""
 _MASKED = """
 It was trained and measured under the environment's mask (`mask="syntax"`), which `generate` does not know: where the
 mask would have forbidden its first choice, it answers something else here."""
@@ -180,7 +182,7 @@ def _card(policy: Policy, envs: TokenVectorEnv, facts: dict[str, Any], row: Mapp
         notes=notes,
         imports="" if by_text else "import torch\n",
         inputs=_inputs(envs.task, padding)
-        + (_PLACES.format(first=first, end=first + width, width=width) if by_place else ""),
+        + (_PLACES.format(width=width, field=FIELD, last_place=FIELD - 2, last=first + width - 1) if by_place else ""),
         positions=own_positions[policy.position_ids],
     )
 
