@@ -34,8 +34,12 @@ nothing-without
 nothing-dense
         Clipped policy gradients from the same verdicts as rewards, and from the reward at the end.
         Budget: 3 variants x 3 seeds x about 7 min = 1 core-hour.
+nothing-end
+        The reward at the end alone: ten ideas. Budget: 10 variants x 1.5 min = 15 core-minutes.
 digits  Sums and products of up to three digits, a character each, by tries.
         Budget: 10 seeds of sums, 3 of the others, x about 8 min = 2.5 core-hours.
+digits-places
+        The same sums with numbers aligned and kinds as often. Budget: 10 seeds x about 5 min = 50 core-minutes.
 long    Copy and Brackets at ten times their length. Budget: 2 variants x 3 seeds x about 8 min = 50 core-minutes.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
         Budget: 6 variants x 3 seeds x about 20 min = 6 core-hours.
@@ -81,7 +85,7 @@ COLUMNS = (
 HEADLINES: Sequence[tuple[str, str, str]] = [
     ("sums, the answer one token", "confirm", "Arithmetic-v0"),
     ("whole derivations, each step worked out", "nothing-sampled", "ArithmeticSteps-v0"),
-    ("sums of up to three digits, a character each", "digits", "sums"),
+    ("sums of up to three digits, a character each", "digits-places", "sums"),
 ]
 
 
@@ -198,10 +202,17 @@ def unseen(runs: Sequence[dict[str, Any]]) -> str:
     return f"{solved / n:.3f} ({n} prompts)" if n else "none left"
 
 
-def four_operands(runs: Sequence[dict[str, Any]]) -> str:
-    """Exact answers to prompts of four operands, the rarest kind; only runs that have counted them are asked."""
-    shares = [solved / n for run in runs for count, n, solved in run["operands"] if count == 4]
+def of_operands(wanted: int, runs: Sequence[dict[str, Any]]) -> str:
+    """Exact answers to prompts of so many operands; only runs that have counted them are asked."""
+    shares = [solved / n for run in runs for count, n, solved in run["operands"] if count == wanted]
     return spread(shares)
+
+
+def by_level(runs: Sequence[dict[str, Any]]) -> str:
+    """The share of the last update's prompts that was solved, from the easiest level to the hardest, where known."""
+    levels = [[run["final"].get(f"level/{level}") for run in runs] for level in range(len(runs[0]["final"]))]
+    shares = [[share for share in found if share is not None] for found in levels]
+    return ", ".join(f"{np.mean(found):.2f}" for found in shares if found)
 
 
 # The cells of a table by their headings.
@@ -213,7 +224,9 @@ CELLS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "unearned": lambda runs: spread([run["unearned"] for run in runs]),
     "worked out": lambda runs: spread([run["worked_out"] for run in runs]),
     "unseen": unseen,
-    "four operands": four_operands,
+    "three operands": partial(of_operands, 3),
+    "four operands": partial(of_operands, 4),
+    "by level": by_level,
     "millions to 0.9": partial(reached, 0.9),
     "millions to 0.99": partial(reached, 0.99),
     "entropy": lambda runs: spread([run["final"]["entropy"] for run in runs], ".2f"),
