@@ -59,9 +59,7 @@ DIGITS = dataclasses.replace(
     eval_every=500,
 )
 # The same with numbers aligned, so that units stand below units, and kinds of prompts as often.
-PLACES = dataclasses.replace(
-    DIGITS, position_ids="places", sampler="kinds", total_samples=800 * 256, eval_every=200
-)
+PLACES = dataclasses.replace(DIGITS, position_ids="places", sampler="kinds", total_samples=800 * 256, eval_every=200)
 # The prompts of `carry`, twice as long: the last value of a derivation that is given.
 _GIVEN: dict[str, Any] = {"env_id": "rlfl/Arithmetic-v0", "total_samples": 1000 * 256, "eval_every": 250}
 # Copy and Brackets at ten times their length.

@@ -60,8 +60,8 @@ def build_policy(
             cannot be read in groups of padded prompts.
     """
     if model is None:
-        context = (FIELD if position_ids == "places" else 1) * prompt_length + completion_length
-        language_model = _from_scratch(vocabulary, context, layers, width, heads)
+        positions = (FIELD if position_ids == "places" else 1) * prompt_length + completion_length
+        language_model = _from_scratch(vocabulary, positions, layers, width, heads)
     else:
         language_model = _load(model, vocabulary, getattr(torch, frozen_dtype))
     config: Any = language_model.config.get_text_config()
