@@ -138,7 +138,7 @@ class Policy(nn.Module):
             first_position=first_position,
             pad_id=self.pad_id,
             bos_id=self.bos_id,
-            digits=_digits(vocabulary),
+            digits=_digits(vocabulary) if position_ids == "places" else None,
         )
         self.checkpoints_gradients = False
         self.recorded: RecordedSteps | None = None

@@ -115,7 +115,7 @@ class Reader:
         first_position: int,
         pad_id: int,
         bos_id: int | None,
-        digits: Tensor,
+        digits: Tensor | None = None,
     ) -> None:
         """Finds out what can be known without reading anything.
 
@@ -125,7 +125,7 @@ class Reader:
             first_position: That of the first column, where they are counted in columns.
             pad_id: PAD.
             bos_id: BOS, or None.
-            digits: Bool [V], which tokens are digits alone.
+            digits: Bool [V], which tokens are digits alone, where numbers are to be aligned; or None.
 
         Raises:
             ConfigError: It cannot be told which columns to look at, or has no cache.
@@ -142,7 +142,7 @@ class Reader:
         self._takes_positions = "position_ids" in takes
         self._takes_keep = "logits_to_keep" in takes
         self._counts_columns, self._first_position = position_ids != "text", first_position
-        self._digits = digits if position_ids == "places" else None
+        self._digits = digits
         self._pad_id, self._bos_id = pad_id, bos_id
         layers = DynamicCache(config=model.config).layers
         self.is_recurrent = cache == "cache_params" or any(hasattr(layer, "recurrent_states") for layer in layers)
