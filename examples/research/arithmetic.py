@@ -51,12 +51,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import re
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -71,6 +72,7 @@ from arithmetic_settings import EXPERIMENTS, HEAT_MAPS, SCREEN, TARGETS
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.run.metrics import read_metrics
 from rlfl_agents.run.results import changed_settings, find_results
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_agents.sweep import Job, run_missing, train_agent
@@ -117,6 +119,7 @@ def answers(folder: Path, device: Literal["auto", "cpu"]) -> dict[str, Any]:
         `answers`: [answer due, answer given (-1 where it is no number), how often], sorted; `distinct_answers`;
         `unseen`: [how many prompts have a novelty key that training never met, how many of these are solved];
         `operands`: [how many an expression has, how many prompts have so many, how many of these are solved];
+        `levels`: which share of each level's prompts was solved in the last tenth of training, where levels are chosen;
         `unearned`, the share of completions that have the full reward without being a success; and `worked_out`, the
         share in which every statement is the one before with two neighbours added (of sums alone).
     """
@@ -138,9 +141,17 @@ def answers(folder: Path, device: Literal["auto", "cpu"]) -> dict[str, Any]:
             [count, operands[count, True] + operands[count, False], operands[count, True]]
             for count in sorted({count for count, _ in operands})
         ],
+        "levels": levels(read_metrics(folder)),
         "unearned": float(np.mean([sample.reward == 1 and not sample.is_success for sample in found.samples])),
         "worked_out": float(np.mean([is_worked_out(sample.prompt + sample.completion) for sample in found.samples])),
     }
+
+
+def levels(metrics: Mapping[str, Sequence[float]]) -> list[float | None]:
+    """Success by level in the last tenth of the updates, the easiest first; None where none was played."""
+    columns = [np.array(metrics[name]) for name in sorted(metrics) if name.startswith("level/")]
+    recent = [column[-math.ceil(len(column) / 10) :] for column in columns]
+    return [float(np.nanmean(column)) if not np.isnan(column).all() else None for column in recent]
 
 
 def is_worked_out(derivation: str) -> bool:
@@ -209,10 +220,9 @@ def of_operands(wanted: int, runs: Sequence[dict[str, Any]]) -> str:
 
 
 def by_level(runs: Sequence[dict[str, Any]]) -> str:
-    """The share of the last update's prompts that was solved, from the easiest level to the hardest, where known."""
-    levels = [[run["final"].get(f"level/{level}") for run in runs] for level in range(len(runs[0]["final"]))]
-    shares = [[share for share in found if share is not None] for found in levels]
-    return ", ".join(f"{np.mean(found):.2f}" for found in shares if found)
+    """Which share of each level's prompts was solved at last, from the easiest to the hardest, in all runs together."""
+    found = np.array([run["levels"] for run in runs], dtype=float)  # None becomes NaN
+    return ", ".join(f"{share:.2f}" for share in found.mean(axis=0))
 
 
 # The cells of a table by their headings.
