@@ -92,9 +92,9 @@ _DIGITS: dict[str, Any] = _FROM_NOTHING | {
     "random_tries": 8,
     "learning_rate": 1.5e-3,
     "batch_entropy_coef": 0.02,
-    "total_samples": 1000 * 256,
-    "eval_every": 250,
-    "save_every": 250,
+    "total_samples": 800 * 256,
+    "eval_every": 200,
+    "save_every": 200,
 }
 
 # After a warm start on the corpus. A new game takes half a second or more to judge, a hundred times what it takes to
