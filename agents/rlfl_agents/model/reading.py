@@ -24,7 +24,8 @@ __all__ = ["FIELD", "Decoding", "PositionKind", "Reader", "attended", "places"]
 PositionKind = Literal["columns", "places", "text"]
 
 FIELD = 5
-"""How many columns "places" gives to a number and what stands before it: further digits share one."""
+"""How many columns "places" gives to a number and what stands before it: further digits share one. Saved models know
+no other."""
 _CACHES = ("past_key_values", "cache_params")  # what models call it: those with attention, those with states alone
 
 
