@@ -192,9 +192,10 @@ class PolicySettings(Settings):
     """A Hugging Face name, a folder such as `rlfl sft` writes, "pretrained" (what `rlfl pretrain` left in the cache) or
     "smollm2" (likewise `rlfl from-gguf`). Without one, a GPT-2 of `layers`, `width` and `heads` starts from random
     weights. Unless `env_kwargs` names a vocabulary, the environment takes the model's."""
-    position_ids: Literal["auto", "columns", "text"] = "auto"
-    """How positions are counted: "columns" gives the end of every prompt the same position, "text" counts from the
-    first real token, as everybody who loads the policy elsewhere will. "auto" takes columns from random weights, which
+    position_ids: Literal["auto", "columns", "places", "text"] = "auto"
+    """How positions are counted: "columns" gives the end of every prompt the same position; "places" too, and its
+    numbers take up as many positions as each other, so that units stand below units; "text" counts from the first
+    real token, as everybody who loads the policy elsewhere will. "auto" takes columns from random weights, which
     learn faster, and for a given model what it was trained with."""
     eval_prompts: _Count = 512
     """How many held-out prompts an evaluation asks."""

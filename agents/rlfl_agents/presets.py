@@ -82,6 +82,21 @@ _DERIVATION: dict[str, Any] = _SMALL | {
     "save_every": 200,
 }
 
+# Answers of several digits, a character each: docs/research/from-nothing.md. Numbers are aligned, so that units stand
+# below units; sums of three numbers, one prompt in fourteen, are played as often as those of two.
+_DIGITS: dict[str, Any] = _FROM_NOTHING | {
+    "env_kwargs": {"rewards": "tokens"},
+    "position_ids": "places",
+    "width": 128,
+    "tries": 16,
+    "random_tries": 8,
+    "learning_rate": 1.5e-3,
+    "batch_entropy_coef": 0.02,
+    "total_samples": 800 * 256,
+    "eval_every": 200,
+    "save_every": 200,
+}
+
 # After a warm start on the corpus. A new game takes half a second or more to judge, a hundred times what it takes to
 # write and learn from it: so games are small and few playouts judge them. What a batch is too small to tell would
 # otherwise wear the model down, above all its spelling of names: more prompts a batch, a low learning rate and the
@@ -206,6 +221,9 @@ AFTER_WARM_START = ("rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0")
 # What replaces an id's preset where a model is given, such as `rlfl sft` leaves.
 _WITH_MODEL: dict[str, dict[str, Any]] = {"rlfl/ArithmeticSteps-v0": _DERIVATION}
 
+# Likewise with `vocabulary=characters`, where that is not the id's own.
+_IN_CHARACTERS: dict[str, dict[str, Any]] = {"rlfl/ArithmeticAnswer-v0": _DIGITS}
+
 # Padula & Soemers 2024: TRL's defaults but for the batch.
 _PAPER: dict[str, Any] = {
     "advantage": "gae",
@@ -245,5 +263,7 @@ def preset(env_id: str, recipe: Literal["ours", "paper"] = "ours", **changes: An
     settings = PAPER[name] if recipe == "paper" else PRESETS.get(name, _ANY)
     if recipe == "ours" and changes.get("model") is not None:
         settings = _WITH_MODEL.get(name) or PRESETS.get(name, _ANY_WITH_MODEL)
+    elif recipe == "ours" and changes.get("env_kwargs", {}).get("vocabulary") == "characters":
+        settings = _IN_CHARACTERS.get(name, settings)
     env_kwargs = settings.get("env_kwargs", {}) | changes.get("env_kwargs", {})
     return PPOConfig(**(settings | {"env_id": env_id} | changes | {"env_kwargs": env_kwargs}))

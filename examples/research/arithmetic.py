@@ -34,8 +34,12 @@ nothing-without
 nothing-dense
         Clipped policy gradients from the same verdicts as rewards, and from the reward at the end.
         Budget: 3 variants x 3 seeds x about 7 min = 1 core-hour.
+nothing-end
+        The reward at the end alone: ten ideas. Budget: 10 variants x 1.5 min = 15 core-minutes.
 digits  Sums and products of up to three digits, a character each, by tries.
         Budget: 10 seeds of sums, 3 of the others, x about 8 min = 2.5 core-hours.
+digits-places
+        The same sums with numbers aligned and kinds as often. Budget: 10 seeds x about 5 min = 50 core-minutes.
 long    Copy and Brackets at ten times their length. Budget: 2 variants x 3 seeds x about 8 min = 50 core-minutes.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
         Budget: 6 variants x 3 seeds x about 20 min = 6 core-hours.
@@ -47,12 +51,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import re
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -67,6 +72,7 @@ from arithmetic_settings import EXPERIMENTS, HEAT_MAPS, SCREEN, TARGETS
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import PPOConfig
+from rlfl_agents.run.metrics import read_metrics
 from rlfl_agents.run.results import changed_settings, find_results
 from rlfl_agents.sft import SFTConfig, warm_start
 from rlfl_agents.sweep import Job, run_missing, train_agent
@@ -81,7 +87,7 @@ COLUMNS = (
 HEADLINES: Sequence[tuple[str, str, str]] = [
     ("sums, the answer one token", "confirm", "Arithmetic-v0"),
     ("whole derivations, each step worked out", "nothing-sampled", "ArithmeticSteps-v0"),
-    ("sums of up to three digits, a character each", "digits", "sums"),
+    ("sums of up to three digits, a character each", "digits-places", "sums"),
 ]
 
 
@@ -113,6 +119,7 @@ def answers(folder: Path, device: Literal["auto", "cpu"]) -> dict[str, Any]:
         `answers`: [answer due, answer given (-1 where it is no number), how often], sorted; `distinct_answers`;
         `unseen`: [how many prompts have a novelty key that training never met, how many of these are solved];
         `operands`: [how many an expression has, how many prompts have so many, how many of these are solved];
+        `levels`: which share of each level's prompts was solved in the last tenth of training, where levels are chosen;
         `unearned`, the share of completions that have the full reward without being a success; and `worked_out`, the
         share in which every statement is the one before with two neighbours added (of sums alone).
     """
@@ -134,9 +141,17 @@ def answers(folder: Path, device: Literal["auto", "cpu"]) -> dict[str, Any]:
             [count, operands[count, True] + operands[count, False], operands[count, True]]
             for count in sorted({count for count, _ in operands})
         ],
+        "levels": levels(read_metrics(folder)),
         "unearned": float(np.mean([sample.reward == 1 and not sample.is_success for sample in found.samples])),
         "worked_out": float(np.mean([is_worked_out(sample.prompt + sample.completion) for sample in found.samples])),
     }
+
+
+def levels(metrics: Mapping[str, Sequence[float]]) -> list[float | None]:
+    """Success by level in the last tenth of the updates, the easiest first; None where none was played."""
+    columns = [np.array(metrics[name]) for name in sorted(metrics) if name.startswith("level/")]
+    recent = [column[-math.ceil(len(column) / 10) :] for column in columns]
+    return [float(np.nanmean(column)) if not np.isnan(column).all() else None for column in recent]
 
 
 def is_worked_out(derivation: str) -> bool:
@@ -198,10 +213,16 @@ def unseen(runs: Sequence[dict[str, Any]]) -> str:
     return f"{solved / n:.3f} ({n} prompts)" if n else "none left"
 
 
-def four_operands(runs: Sequence[dict[str, Any]]) -> str:
-    """Exact answers to prompts of four operands, the rarest kind; only runs that have counted them are asked."""
-    shares = [solved / n for run in runs for count, n, solved in run["operands"] if count == 4]
+def of_operands(wanted: int, runs: Sequence[dict[str, Any]]) -> str:
+    """Exact answers to prompts of so many operands; only runs that have counted them are asked."""
+    shares = [solved / n for run in runs for count, n, solved in run["operands"] if count == wanted]
     return spread(shares)
+
+
+def by_level(runs: Sequence[dict[str, Any]]) -> str:
+    """Which share of each level's prompts was solved at last, from the easiest to the hardest, in all runs together."""
+    found = np.array([run["levels"] for run in runs], dtype=float)  # None becomes NaN
+    return ", ".join(f"{share:.2f}" for share in found.mean(axis=0))
 
 
 # The cells of a table by their headings.
@@ -213,7 +234,9 @@ CELLS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "unearned": lambda runs: spread([run["unearned"] for run in runs]),
     "worked out": lambda runs: spread([run["worked_out"] for run in runs]),
     "unseen": unseen,
-    "four operands": four_operands,
+    "three operands": partial(of_operands, 3),
+    "four operands": partial(of_operands, 4),
+    "by level": by_level,
     "millions to 0.9": partial(reached, 0.9),
     "millions to 0.99": partial(reached, 0.99),
     "entropy": lambda runs: spread([run["final"]["entropy"] for run in runs], ".2f"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
+from experiments import NO_BATCH_ENTROPY, THREE_DIGITS, Experiment, around
+from from_nothing_settings import EXPERIMENTS as FROM_NOTHING
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
 from rlfl_agents.sft import SFTConfig
@@ -105,35 +106,10 @@ SCREEN: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """A table's worth of runs.
-
-    Attributes:
-        variants: The settings by name.
-        seeds: Of each variant.
-        warm_start: What each seed's model imitates first; from random weights where None.
-        table: Which cells of `CELLS` its table shows.
-        changed_from: Experiment and variant that its variants differ from, to be drawn beside them.
-    """
-
-    variants: Mapping[str, PPOConfig]
-    seeds: Sequence[int] = (0, 1, 2)
-    warm_start: SFTConfig | None = None
-    table: Sequence[str] = ("exact", "sampled", "millions to 0.9", "batch entropy", "largest p̄", "different answers")
-    changed_from: tuple[str, str] | None = None
-
-
-def around(base: PPOConfig, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, PPOConfig]:
-    """The base with each set of changes, by name."""
-    return {name: dataclasses.replace(base, **changed) for name, changed in changes.items()}
-
-
 # What the screen recommends: a learned value, and eight small steps an update.
 RECIPE = dataclasses.replace(
     BASE, advantage="gae", prompts=128, group_size=32, minibatches=8, total_samples=1200 * 128 * 32
 )
-_THREE_DIGITS = {"vocabulary": "characters", "max_operand": 500, "max_value": 999}
 # Whole derivations, after a warm start, under the mask that keeps their form. A value learned as fast as the policy is
 # what told numbers that pay from those that happen to stand beside them.
 STEPS = dataclasses.replace(
@@ -159,69 +135,6 @@ _STEPS_FIRST = dataclasses.replace(
     batch_entropy_coef=0.1,
     batch_entropy_coef_final=0.0,
 )
-# Whole derivations from random weights: every token is judged, at several tries each.
-NOTHING = PPOConfig(
-    env_id="rlfl/ArithmeticSteps-v0",
-    env_kwargs={"reward": "worked_out", "rewards": "tokens"},
-    layers=2,
-    width=64,
-    heads=4,
-    advantage="tries",
-    tries=16,
-    random_tries=4,
-    prompts=256,
-    level_weights=(0.0, 0.0, 0.0, 0.5, 0.5),
-    epochs=1,
-    minibatches=4,
-    learning_rate=3e-3,
-    lr_schedule="linear",
-    warmup=0.05,
-    weight_decay=0.01,
-    batch_entropy_coef=0.05,
-    batch_entropy_coef_final=0.0,
-    total_samples=700 * 256,
-    eval_every=200,
-    eval_prompts=1000,
-    save_every=10**6,
-)
-# The same with the sampler: what the preset is now.
-NOTHING_SAMPLED = dataclasses.replace(
-    NOTHING,
-    tries=32,
-    random_tries=16,
-    level_weights=(),
-    sampler="kinds",
-    redraw=0.5,
-    total_samples=900 * 256,
-    eval_every=300,
-)
-# Answers of up to three digits, a character each, by tries. With `expression_length=7` nearly all are sums of two.
-DIGITS = dataclasses.replace(
-    NOTHING_SAMPLED,
-    env_id="rlfl/ArithmeticAnswer-v0",
-    env_kwargs={**_THREE_DIGITS, "expression_length": 7, "rewards": "tokens"},
-    sampler="uniform",
-    tries=16,
-    random_tries=8,
-    width=128,
-    learning_rate=1.5e-3,
-    batch_entropy_coef=0.02,
-    total_samples=2000 * 256,
-    eval_every=500,
-)
-# The prompts of `carry`, twice as long: the last value of a derivation that is given.
-_GIVEN: dict[str, Any] = {"env_id": "rlfl/Arithmetic-v0", "total_samples": 1000 * 256, "eval_every": 250}
-# Copy and Brackets at ten times their length.
-LONG = dataclasses.replace(
-    NOTHING_SAMPLED,
-    env_id="rlfl/Copy-v0",
-    env_kwargs={"length": 40, "rewards": "tokens"},
-    sampler="uniform",
-    prompts=128,
-    total_samples=100 * 128,
-    eval_every=25,
-)
-_NO_BATCH_ENTROPY = {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": None}
 IMITATION = SFTConfig("rlfl/ArithmeticSteps-v0", examples=256, epochs=120, layers=2, width=64, heads=4)
 PAPER = preset("rlfl/Arithmetic-v0", recipe="paper", eval_every=64, eval_prompts=1000, save_every=10**6)
 _REMEDIES: dict[str, dict[str, Any]] = {
@@ -237,7 +150,7 @@ _PAPER_TABLE = (
     *("largest p̄", "different answers", "minutes"),
 )
 
-EXPERIMENTS: dict[str, Experiment] = {
+EXPERIMENTS: dict[str, Experiment] = FROM_NOTHING | {
     "screen": Experiment(
         around(BASE, {"base": {}} | {name: changed for group in SCREEN.values() for name, changed in group.items()})
     ),
@@ -273,8 +186,8 @@ EXPERIMENTS: dict[str, Experiment] = {
             RECIPE,
             {
                 "+*": {"env_kwargs": {"operators": "+*"}},
-                "three digits": {"env_kwargs": _THREE_DIGITS},
-                "+*, three digits": {"env_kwargs": _THREE_DIGITS | {"operators": "+*"}},
+                "three digits": {"env_kwargs": THREE_DIGITS},
+                "+*, three digits": {"env_kwargs": THREE_DIGITS | {"operators": "+*"}},
             },
         ),
         table=("exact", "sampled", "reward", "millions to 0.9", "batch entropy", "different answers", "minutes"),
@@ -283,8 +196,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         around(
             STEPS,
             {
-                "no batch entropy": _NO_BATCH_ENTROPY,
-                "neither entropy": _NO_BATCH_ENTROPY | {"entropy_coef": 0.0, "entropy_coef_final": None},
+                "no batch entropy": NO_BATCH_ENTROPY,
+                "neither entropy": NO_BATCH_ENTROPY | {"entropy_coef": 0.0, "entropy_coef_final": None},
                 "RLOO": {"advantage": "rloo"},
                 "group-normalised": {"advantage": "group_norm"},
                 "no mask, paper's reward": {"env_kwargs": {"reward": "paper"}},
@@ -311,84 +224,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         seeds=range(10),
         warm_start=IMITATION,
         table=("exact before", "exact", "sampled", "worked out", "millions to 0.9", "batch entropy", "minutes"),
-    ),
-    "nothing": Experiment(
-        {"ArithmeticSteps-v0": NOTHING},
-        seeds=range(10),
-        table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
-    ),
-    "nothing-sampled": Experiment(
-        {"ArithmeticSteps-v0": NOTHING_SAMPLED},
-        seeds=range(10),
-        table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
-        changed_from=("nothing", "ArithmeticSteps-v0"),
-    ),
-    "nothing-without": Experiment(
-        around(
-            NOTHING_SAMPLED,
-            {
-                "nothing drawn again": {"redraw": 0.0},
-                "kinds as they come": {"sampler": "uniform"},
-                "neither": {"sampler": "uniform", "redraw": 0.0},
-                "4 of 16 tries uniform": {"tries": 16, "random_tries": 4},
-                "no uniform tries": {"random_tries": 0},
-                "no batch entropy": _NO_BATCH_ENTROPY,
-            },
-        ),
-        table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
-        changed_from=("nothing-sampled", "ArithmeticSteps-v0"),
-    ),
-    "nothing-dense": Experiment(
-        around(
-            dataclasses.replace(
-                NOTHING_SAMPLED,
-                advantage="gae",
-                tries=1,
-                random_tries=0,
-                epochs=2,
-                gae_lambda=0.9,
-                vf_coef=0.5,
-                learning_rate=1e-3,
-                entropy_coef=0.02,
-                entropy_coef_final=0.0,
-                total_samples=800 * 256,
-                eval_every=100,
-            ),
-            {
-                rewards: {"env_kwargs": {"reward": "worked_out", "rewards": rewards}}
-                for rewards in ("tokens", "shaped", "end")
-            },
-        ),
-        table=("exact", "sampled", "reward", "entropy", "batch entropy", "minutes"),
-    ),
-    "long": Experiment(
-        around(
-            LONG,
-            {
-                "Copy, 40 characters": {},
-                "Brackets, 80 of them": {
-                    "env_id": "rlfl/Brackets-v0",
-                    "env_kwargs": {"length": 80, "rewards": "tokens"},
-                    "total_samples": 2000 * 128,
-                    "eval_every": 400,
-                },
-            },
-        ),
-        table=("exact", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
-    ),
-    "digits": Experiment(
-        around(
-            DIGITS,
-            {
-                "sums": {},
-                "sums, as in carry": _GIVEN | {"env_kwargs": _THREE_DIGITS | {"rewards": "tokens"}},
-                "+*, as in carry": _GIVEN | {"env_kwargs": {"operators": "+*", "rewards": "tokens"}},
-                "+*, three digits, as in carry": _GIVEN
-                | {"env_kwargs": _THREE_DIGITS | {"operators": "+*", "rewards": "tokens"}},
-            },
-        ),
-        seeds=range(10),
-        table=("exact", "sampled", "unseen", "millions to 0.9", "batch entropy", "different answers", "minutes"),
     ),
     "paper": Experiment(
         around(
@@ -418,6 +253,7 @@ TARGETS: Sequence[tuple[str, str, str, float | None]] = [
     ("whole derivations, worked out, from random weights", "nothing", "ArithmeticSteps-v0", 0.99),
     ("the same with the sampler", "nothing-sampled", "ArithmeticSteps-v0", 0.99),
     ("sums of up to three digits, in characters, from random weights", "digits", "sums", 0.99),
+    ("the same with numbers aligned", "digits-places", "sums", 0.99),
     ("one token by the paper's PPO, 128 wide, after imitating 256", "paper", "PPO, lr 1.41e-05", None),
     ("the same with batch entropy", "paper", "batch entropy 0.3, lr 1.41e-05", None),
     ("one token by the paper's PPO at GPT-2's size, after imitating 256", "paper-gpt2", "PPO", None),
@@ -439,7 +275,9 @@ HEAT_MAPS = {
     "nothing-sampled": (),
     "nothing-without": (),
     "nothing-dense": (),
+    "nothing-end": (),
     "digits": (),
+    "digits-places": (),
     "long": (),
     "paper-gpt2": ("PPO", "token entropy 0.3", "batch entropy 0.3"),
     "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),

@@ -82,6 +82,19 @@ def test_show_draws_a_game(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert not other.exists()
 
 
+def test_env_kwargs_are_added_to_those_of_the_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a recipe needs of its environment stays, and the vocabulary that is asked for may change the recipe."""
+    asked: list[PPOConfig] = []
+    monkeypatch.setattr("rlfl_agents.train", lambda config, *_, **__: asked.append(config))
+    for env_id, word in (("ArithmeticSteps", "max_value=50"), ("ArithmeticAnswer", "vocabulary=characters")):
+        words = ["train", f"rlfl/{env_id}-v0", "--env-kwargs", word, "--run-dir", str(tmp_path / env_id), "--quiet"]
+        assert main(words) == 0
+    steps, answer = asked
+    assert steps.env_kwargs == {"reward": "worked_out", "rewards": "tokens", "max_value": 50}
+    assert answer.env_kwargs == {"rewards": "tokens", "vocabulary": "characters"}
+    assert answer.position_ids == "places"
+
+
 def test_env_kwargs_reach_the_task(capsys: pytest.CaptureFixture[str]) -> None:
     """Text, numbers and symbols."""
     assert (

@@ -138,9 +138,9 @@ def generated(model: Any, tokenizer: Any, prompts: list[str]) -> list[list[int]]
     return [row[: next((i + 1 for i, token in enumerate(row) if token in ends), len(row))] for row in written]
 
 
-@pytest.mark.parametrize("position_ids", ["text", "columns"])
+@pytest.mark.parametrize("position_ids", ["text", "columns", "places"])
 def test_the_snippet_of_the_card_runs(tmp_path: Path, position_ids: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pasted beside the files it prints our answer, also where positions are counted by columns."""
+    """Pasted beside the files it prints our answer, however positions are counted."""
     folder = from_scratch(tmp_path / "made", "rlfl/ArithmeticSteps-v0", position_ids)
     prompts, answers, envs = our_answers(folder)
     card = (folder / "README.md").read_text()
@@ -149,7 +149,7 @@ def test_the_snippet_of_the_card_runs(tmp_path: Path, position_ids: str, monkeyp
     assert run_snippet(snippet).startswith("['")  # as it stands, with a prompt of its own
     asked = re.sub(r"prompts = \[.*\]", f"prompts = {prompts!r}", snippet)
     assert run_snippet(asked) == repr(envs.tokenizer.decode_batch(answers))
-    assert ("position_ids" in card) == (position_ids == "columns")
+    assert ("position_ids" in card) == (position_ids != "text")
 
 
 def run_snippet(snippet: str) -> str:

@@ -11,7 +11,8 @@ from rlfl_agents.environments import make_envs
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_agents.model.policy import Policy, attended, draw
-from rlfl_envs import ConfigError
+from rlfl_agents.model.reading import FIELD, places
+from rlfl_envs import ConfigError, Tokenizer
 
 from .conftest import small_policy
 
@@ -54,7 +55,35 @@ def test_drawing_in_two_levels_draws_the_same(monkeypatch: pytest.MonkeyPatch, v
     assert bool((log_dist.gather(1, found) > -1e8).all())
 
 
-def by_hand(policy: Policy, prompts: torch.Tensor, completions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def aligned(tokens: list[str]) -> torch.Tensor:
+    """How far tokens are from the last one, where every number is filled up to four digits, with zeros in front."""
+    written: list[int | None] = []
+    number: list[int | None] = []
+    for column, token in enumerate(tokens):
+        if token.isdigit():
+            number.append(column)
+        else:
+            written += [None] * (FIELD - 1 - len(number)) + number + [column]
+            number = []
+    places_of = {column: len(written) - 1 - i for i, column in enumerate(written) if column is not None}
+    return torch.tensor([places_of[column] for column in range(len(tokens))])
+
+
+def test_places_align_numbers() -> None:
+    """Units stand below units, tens below tens, whatever is behind them; numbers too long for their field overlap."""
+
+    def found(text: str) -> list[int]:
+        return places(torch.tensor([[character.isdigit() for character in text]]))[0].tolist()
+
+    assert found("12+345=") == [7, 6, 5, 3, 2, 1, 0] == aligned([*"12+345="]).tolist()
+    assert found("12+5=") == [7, 6, 5, 1, 0]
+    assert found("4+12") == [5, 4, 1, 0]
+    assert found("1234567=") == [4, 4, 4, 4, 3, 2, 1, 0]
+
+
+def by_hand(
+    policy: Policy, vocabulary: Tokenizer, prompts: torch.Tensor, completions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """One plain forward pass over whole rows, without cache, groups or slicing."""
     prompts = prompts.repeat_interleave(len(completions) // len(prompts), dim=0)
     rows = torch.cat([prompts, completions], dim=1)
@@ -62,6 +91,10 @@ def by_hand(policy: Policy, prompts: torch.Tensor, completions: torch.Tensor) ->
     positions = torch.arange(rows.shape[1])[None].expand(rows.shape)
     if policy.position_ids == "text":
         positions = (seen.long().cumsum(1) - 1).clamp(min=0)
+    if policy.position_ids == "places":
+        positions = positions + (FIELD - 1) * prompts.shape[1]
+        for row, tokens in zip(positions, prompts.tolist(), strict=True):
+            row[: len(tokens)] = row[len(tokens) - 1] - aligned([vocabulary.decode([token]) for token in tokens])
     output = policy.model(input_ids=rows, attention_mask=seen.long(), position_ids=positions, output_hidden_states=True)
     columns = slice(prompts.shape[1] - 1, rows.shape[1] - 1)
     assert policy.value_head is not None
@@ -69,11 +102,16 @@ def by_hand(policy: Policy, prompts: torch.Tensor, completions: torch.Tensor) ->
     return output.logits[:, columns, : policy.vocab_size], values
 
 
-@pytest.mark.parametrize("position_ids", ["columns", "text"])
-@pytest.mark.parametrize("env_id", ["rlfl/ArithmeticSteps-v0", "rlfl/Arithmetic-v0"])
-def test_sampling_and_re_evaluation_agree_with_a_plain_forward_pass(env_id: str, position_ids: str) -> None:
+@pytest.mark.parametrize("position_ids", ["columns", "places", "text"])
+@pytest.mark.parametrize(
+    ("env_id", "vocabulary"),
+    [("rlfl/ArithmeticSteps-v0", "number"), ("rlfl/Arithmetic-v0", "number"), ("rlfl/Arithmetic-v0", "characters")],
+)
+def test_sampling_and_re_evaluation_agree_with_a_plain_forward_pass(
+    env_id: str, vocabulary: str, position_ids: str
+) -> None:
     """Cached sampling in groups, `forward` and the whole rows give the same log-probabilities and values."""
-    envs = make_envs(env_id, 12)
+    envs = make_envs(env_id, 12, vocabulary=vocabulary)
     policy = small_policy(envs, position_ids=position_ids)
     observation, _ = envs.reset(seed=1, options={"group_size": 3})
     prompts = torch.as_tensor(observation[::3, : envs.prompt_length])
@@ -84,7 +122,7 @@ def test_sampling_and_re_evaluation_agree_with_a_plain_forward_pass(env_id: str,
         noise = torch.rand(envs.completion_length, 12, dtype=torch.float64)
         columns = [policy.sample(state, noise[t], masks, 0.7) for t in range(envs.completion_length)]
         tokens, log_probs, values = (torch.stack(each, dim=1) for each in zip(*columns, strict=True))
-        logits, expected_values = by_hand(policy, prompts, tokens)
+        logits, expected_values = by_hand(policy, envs.tokenizer, prompts, tokens)
         expected = masked_log_dist(logits, masks[:, None], 0.7)
         table = Masks(masks, torch.zeros(1, 1, dtype=torch.int32))
         dist, forward_values = policy(prompts, tokens, table, 0.7)

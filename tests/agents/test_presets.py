@@ -28,6 +28,14 @@ def test_a_model_changes_the_recipe_of_whole_derivations() -> None:
     assert (warm.advantage, warm.env_kwargs) == ("gae", {"reward": "strict", "mask": "syntax"})
 
 
+def test_characters_change_the_recipe_of_answers() -> None:
+    """Answers of several tokens are learned by tries, from numbers that are aligned; the id's own vocabulary is not."""
+    written = preset("rlfl/ArithmeticAnswer-v0", env_kwargs={"vocabulary": "characters", "max_operand": 500})
+    assert (written.advantage, written.position_ids) == ("tries", "places")
+    assert written.env_kwargs == {"rewards": "tokens", "vocabulary": "characters", "max_operand": 500}
+    assert preset("rlfl/ArithmeticAnswer-v0").advantage == "gae"
+
+
 @pytest.mark.parametrize("recipe", ["ours", "paper"])
 def test_a_module_before_the_id_changes_nothing(recipe: Literal["ours", "paper"]) -> None:
     """But the id itself."""

@@ -101,6 +101,13 @@ def test_preset_is_what_was_confirmed(name: str, env_id: str, script: ModuleType
     assert found == dataclasses.replace(confirmed, model=model)
 
 
+def test_the_preset_for_characters_is_what_was_confirmed(script: ModuleType) -> None:
+    """`rlfl train rlfl/ArithmeticAnswer-v0 --env-kwargs vocabulary=characters ...` learns as the seeds did."""
+    confirmed = script.EXPERIMENTS["digits-places"].variants["sums"]
+    arguments = confirmed.env_kwargs
+    assert preset(confirmed.env_id, env_kwargs=arguments, eval_prompts=1000, save_every=10**6, threads=0) == confirmed
+
+
 @pytest.mark.parametrize(
     ("derivation", "is_worked_out"),
     [

@@ -24,7 +24,7 @@ from rlfl_agents.cli.push import push
 from rlfl_agents.cli.show import show
 from rlfl_agents.cli.train import train, training_settings
 from rlfl_agents.cli.warm import from_gguf, imitation_settings, pretrain, pretraining_settings, sft
-from rlfl_agents.cli.words import ARGUMENT_RULES
+from rlfl_agents.cli.words import ARGUMENT_RULES, argument_rules
 from rlfl_agents.config import Settings
 from rlfl_agents.run.signals import StoppedError
 from rlfl_agents.terminal import any_encoding
@@ -94,9 +94,11 @@ def _run(name: str, words: Sequence[str]) -> None:
         raise ConfigError(f"command={name!r} is not known.{suggest(name, COMMANDS)} Allowed: {', '.join(COMMANDS)}.")
     command = COMMANDS[name]
     function: Callable[..., None] = command.run
+    rules = ARGUMENT_RULES
     if command.settings is not None:
-        function = functools.partial(function, config=command.settings(words))
-    tyro.cli(function, args=words, prog=f"rlfl {name}", **_TYRO)
+        config = command.settings(words)
+        function, rules = functools.partial(function, config=config), argument_rules(config.env_kwargs)
+    tyro.cli(function, args=words, prog=f"rlfl {name}", **_TYRO | {"registry": rules})
 
 
 def _overview(words: Sequence[str]) -> None:

@@ -47,7 +47,8 @@ class _Start:
 
     def settings(self, env_id: str) -> PPOConfig:
         """The id's preset, or what the run was begun with that goes on."""
-        config = preset(env_id, self.recipe, **({"model": self.model} if self.model else {}))
+        asked = {"env_kwargs": self.env_kwargs} | ({"model": self.model} if self.model else {})
+        config = preset(env_id, self.recipe, **asked)
         if self.model and not self.trust_folder:
             check_files(Path(self.model))
         begun = self.folder(config) / "config.json"

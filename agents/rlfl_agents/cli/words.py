@@ -21,6 +21,7 @@ __all__ = [
     "NONE",
     "EnvKwargs",
     "Prompting",
+    "argument_rules",
     "find",
     "leading_id",
     "named_folder",
@@ -50,21 +51,31 @@ class Prompting:
 
 AS_THEY_ARE = Prompting()
 
-ARGUMENT_RULES = ConstructorRegistry()
+
+def argument_rules(added_to: EnvKwargs = NONE) -> ConstructorRegistry:
+    """Teaches tyro `--env-kwargs operators=+* length=8`.
+
+    Args:
+        added_to: The arguments that are there without the flag; what it names is added or changed.
+    """
+    rules = ConstructorRegistry()
+
+    @rules.primitive_rule
+    def env_kwargs(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | None:
+        if info.type_origin is not dict:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs="*",
+            metavar="NAME=VALUE [NAME=VALUE ...]",
+            instance_from_str=lambda words: added_to | dict(map(_name_and_value, words)),
+            is_instance=lambda value: isinstance(value, dict),
+            str_from_instance=lambda value: [f"{name}={_written(each)}" for name, each in value.items()],
+        )
+
+    return rules
 
 
-@ARGUMENT_RULES.primitive_rule
-def _env_kwargs(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | None:
-    """Teaches tyro `--env-kwargs operators=+* length=8`."""
-    if info.type_origin is not dict:
-        return None
-    return PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="NAME=VALUE [NAME=VALUE ...]",
-        instance_from_str=lambda words: dict(map(_name_and_value, words)),
-        is_instance=lambda value: isinstance(value, dict),
-        str_from_instance=lambda value: [f"{name}={_written(each)}" for name, each in value.items()],
-    )
+ARGUMENT_RULES = argument_rules()
 
 
 def _name_and_value(word: str) -> tuple[str, Any]:

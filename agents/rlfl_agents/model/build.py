@@ -14,6 +14,7 @@ from transformers.utils import logging as hf_logging
 from rlfl_agents.model.adapters import with_adapters
 from rlfl_agents.model.policy import Policy, PositionKind, ValueKind
 from rlfl_agents.model.probe import check_reading
+from rlfl_agents.model.reading import FIELD
 from rlfl_agents.model.weights import check_weights
 from rlfl_envs import ConfigError, Tokenizer
 
@@ -29,7 +30,7 @@ def build_policy(
     layers: int = 2,
     width: int = 64,
     heads: int = 4,
-    position_ids: Literal["auto", "columns", "text"] = "auto",
+    position_ids: Literal["auto", "columns", "places", "text"] = "auto",
     value: ValueKind = "none",
     lora_rank: int = 0,
     lora_alpha: int = 16,
@@ -59,7 +60,8 @@ def build_policy(
             cannot be read in groups of padded prompts.
     """
     if model is None:
-        language_model = _from_scratch(vocabulary, prompt_length + completion_length, layers, width, heads)
+        positions = (FIELD if position_ids == "places" else 1) * prompt_length + completion_length
+        language_model = _from_scratch(vocabulary, positions, layers, width, heads)
     else:
         language_model = _load(model, vocabulary, getattr(torch, frozen_dtype))
     config: Any = language_model.config.get_text_config()
@@ -69,9 +71,11 @@ def build_policy(
     else:
         kind = position_ids
     trained_length = getattr(config, "rlfl_prompt_length", None) or prompt_length
-    first_position = trained_length - prompt_length if kind == "columns" else 0
+    end_of_prompt = {"text": prompt_length, "columns": trained_length, "places": FIELD * trained_length}[kind]
+    first_position = end_of_prompt - prompt_length
     context = getattr(config, "max_position_embeddings", None)
-    if first_position < 0 or (context is not None and first_position + prompt_length + completion_length > context):
+    is_too_long = kind != "text" and prompt_length > trained_length
+    if is_too_long or (context is not None and first_position + prompt_length + completion_length > context):
         raise ConfigError(
             f"model={model!r} has a context of {context} tokens, {trained_length} of them for the prompt; the "
             f"environment needs {prompt_length} for the prompt and {completion_length} for the completion."

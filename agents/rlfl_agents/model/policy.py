@@ -118,9 +118,10 @@ class Policy(nn.Module):
             vocabulary: V and the special tokens.
             value: "none", "shared" (a linear head on the model's last hidden state) or "separate" (on a copy of the
                 backbone).
-            position_ids: "columns" gives the end of every prompt the same position; "text" counts from the first
-                real token, as pretrained models expect.
-            first_position: The position of the first column, where `position_ids` is "columns".
+            position_ids: "columns" gives the end of every prompt the same position; so does "places", where
+                each number of a prompt takes up as many positions as any other, so that units stand below units; "text"
+                counts from the first real token, as pretrained models expect.
+            first_position: The position of the first column, where `position_ids` is not "text".
 
         Raises:
             ConfigError: The model has fewer tokens than the vocabulary.
@@ -150,6 +151,7 @@ class Policy(nn.Module):
             first_position=first_position,
             pad_id=self.pad_id,
             bos_id=self.bos_id,
+            digits=_digits(vocabulary) if position_ids == "places" else None,
         )
         self.checkpoints_gradients = False
         self.recorded: RecordedSteps | None = None
@@ -422,6 +424,15 @@ class Policy(nn.Module):
         finally:
             for layer in layers:
                 layer.training = layer.gradient_checkpointing = False
+
+
+def _digits(vocabulary: Tokenizer) -> Tensor:
+    """Which tokens are digits alone, bool [V]."""
+    is_digit = torch.zeros(vocabulary.vocab_size, dtype=torch.bool)
+    for text, token in vocabulary.backend.get_vocab().items():
+        if text.isascii() and text.isdigit() and token < len(is_digit):
+            is_digit[token] = True
+    return is_digit
 
 
 def _packing(active: Tensor) -> Packing | None:

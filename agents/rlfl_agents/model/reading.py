@@ -19,10 +19,13 @@ from transformers import DynamicCache, PreTrainedModel
 from rlfl_agents.model.groups import GroupCache, Packing, can_be_grouped
 from rlfl_envs import ConfigError
 
-__all__ = ["Decoding", "PositionKind", "Reader", "attended"]
+__all__ = ["FIELD", "Decoding", "PositionKind", "Reader", "attended", "places"]
 
-PositionKind = Literal["columns", "text"]
+PositionKind = Literal["columns", "places", "text"]
 
+FIELD = 5
+"""How many columns "places" gives to a number and what stands before it: further digits share one. Saved models know
+no other."""
 _CACHES = ("past_key_values", "cache_params")  # what models call it: those with attention, those with states alone
 
 
@@ -78,6 +81,25 @@ def attended(prompts: Tensor, pad_id: int, bos_id: int | None) -> Tensor:
     return columns >= leading.clamp(max=prompts.shape[1] - 1)
 
 
+def places(is_digit: Tensor) -> Tensor:
+    """How far tokens stand from the last one, where every number takes up as many columns as the longest may have.
+
+    So units have the same distance whatever the numbers behind them are, and so have tens.
+
+    Args:
+        is_digit: Bool [N, P]; digits side by side are one number.
+
+    Returns:
+        Int64 [N, P], 0 in the last column, less than P * FIELD.
+    """
+    columns, others = torch.arange(is_digit.shape[1], device=is_digit.device), ~is_digit
+    following = torch.where(others, columns, len(columns)).flip(1).cummin(dim=1).values.flip(1)
+    place = (following - columns - 1).clamp(max=FIELD - 2)  # 0 for units, 1 for tens
+    fields = others.flip(1).cumsum(dim=1).flip(1) - others.long()  # what is no digit ends one, to its right
+    distances = FIELD * fields + torch.where(is_digit, place, FIELD - 1)
+    return distances - distances[:, -1:]
+
+
 class Reader:
     """What a family's forward pass takes, and how it is called.
 
@@ -95,15 +117,17 @@ class Reader:
         first_position: int,
         pad_id: int,
         bos_id: int | None,
+        digits: Tensor | None = None,
     ) -> None:
         """Finds out what can be known without reading anything.
 
         Args:
             model: The language model itself, with its head.
-            position_ids: Whether positions are counted in columns or in text.
+            position_ids: How positions are counted; see `Policy`.
             first_position: That of the first column, where they are counted in columns.
             pad_id: PAD.
             bos_id: BOS, or None.
+            digits: Bool [V], which tokens are digits alone, where numbers are to be aligned; or None.
 
         Raises:
             ConfigError: It cannot be told which columns to look at, or has no cache.
@@ -120,7 +144,8 @@ class Reader:
         self.hidden_size: int = model.config.get_text_config().hidden_size
         self._takes_positions = "position_ids" in takes
         self._takes_keep = "logits_to_keep" in takes
-        self._counts_columns, self._first_position = position_ids == "columns", first_position
+        self._counts_columns, self._first_position = position_ids != "text", first_position
+        self._digits = digits
         self._pad_id, self._bos_id = pad_id, bos_id
         layers = DynamicCache(config=model.config).layers
         self.is_recurrent = cache == "cache_params" or any(hasattr(layer, "recurrent_states") for layer in layers)
@@ -206,17 +231,29 @@ class Reader:
                     cache.reorder_cache(members)
         state.attention = torch.cat([state.attention, torch.ones_like(later, dtype=torch.bool)], dim=1)
         inputs: dict[str, Any] = {"input_ids": tokens}
-        if state.needs_mask and (is_first or self._cache == "past_key_values"):
+        # Without a mask, Transformers takes positions that fall for the beginnings of other texts.
+        needs_mask = state.needs_mask or self._digits is not None
+        if needs_mask and (is_first or self._cache == "past_key_values"):
             inputs["attention_mask"] = state.attention
         columns, read = state.attention.shape[1], tokens.shape[1]
         if self._takes_positions and self._counts_columns:
-            inputs["position_ids"] = self._columns(columns - read, columns, tokens.device)
+            positions = self._columns(columns - read, columns, tokens.device)
+            width = state.pending.shape[1]
+            inputs["position_ids"] = self._of_prompts(tokens, positions, width) if is_first else positions
         elif self._takes_positions:
             inputs["position_ids"] = (state.attention.long().cumsum(dim=1) - 1).clamp(min=0)[:, columns - read :]
         return inputs
 
     def _columns(self, first: int, end: int, device: torch.device) -> Tensor:
         return torch.arange(first, end, device=device)[None] + self._first_position
+
+    def _of_prompts(self, tokens: Tensor, columns: Tensor, width: int) -> Tensor:
+        """Positions of tokens [N, L] that begin with a prompt of `width` columns: in it, numbers are aligned."""
+        if self._digits is None:
+            return columns
+        self._digits = self._digits.to(tokens.device)
+        aligned = columns[:, width - 1 : width] - places(self._digits[tokens[:, :width]])
+        return torch.cat([aligned, columns[:, width:].expand(len(tokens), -1)], dim=1)
 
     def _group_inputs(self, state: Decoding, tokens: Tensor, packing: Packing | None) -> dict[str, Any]:
         # The attention looks at no mask; but without one, some models look at the tokens, and wait for the device.
@@ -228,7 +265,8 @@ class Reader:
             width = tokens.shape[1]
             if self._counts_columns:
                 state.next_positions = self._columns(width, width + 1, tokens.device)
-                return inputs | {"position_ids": self._columns(0, width, tokens.device)}
+                positions = self._columns(0, width, tokens.device)
+                return inputs | {"position_ids": self._of_prompts(tokens, positions, width)}
             state.next_positions = seen.sum(dim=1).repeat_interleave(state.rows // len(tokens))[:, None]
             return inputs | {"position_ids": (seen.long().cumsum(dim=1) - 1).clamp(min=0)}
         assert state.next_positions is not None

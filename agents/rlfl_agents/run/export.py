@@ -15,6 +15,7 @@ from rlfl_agents.config import Settings
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import no_progress_bar
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.reading import FIELD
 from rlfl_agents.model.weights import seal
 from rlfl_envs import CHAT_DATE, PromptedTask, StoppingTask, Task, Tokenizer, TokenVectorEnv
 
@@ -138,6 +139,19 @@ _BY_TEXT = """`pipeline("text-generation", folder)` gives the same answers."""
 _BY_COLUMN = """It counts positions by columns: every prompt fills {prompt_length} of them, and its last token
 has always the same position. So `position_ids` have to be given as above. Without them, in a `pipeline` above all, it
 answers other things, and mostly wrong ones. A policy that is trained with `--position-ids text` needs none."""
+_PLACES = """
+positions = torch.empty_like(inputs["input_ids"])
+for row, tokens in zip(positions, inputs["input_ids"].tolist()):
+    field = place = 0
+    for column in reversed(range({width})):
+        if tokenizer.convert_ids_to_tokens(tokens[column]).isdigit():
+            row[column], place = -field - min(place, {last_place}), place + 1  # units, tens, ...
+        else:
+            row[column], field, place = -field - {last_place} - 1, field + {field}, 0
+    row += {last} - row[-1].item()"""
+_BY_PLACE = """It counts positions by columns, with room for as many digits in each number of the prompt, so that
+units stand below units. So `position_ids` have to be given as above. Without them, in a `pipeline` above all, it
+answers other things, and mostly wrong ones. A policy that is trained with `--position-ids text` needs none."""
 _MASKED = """
 It was trained and measured under the environment's mask (`mask="syntax"`), which `generate` does not know: where the
 mask would have forbidden its first choice, it answers something else here."""
@@ -149,26 +163,27 @@ The environment also ends a completion where the task's own rule says that it is
 
 def _card(policy: Policy, envs: TokenVectorEnv, facts: dict[str, Any], row: Mapping[str, float]) -> str:
     width, first = envs.prompt_length, policy.first_position
-    by_column = policy.position_ids == "columns"
+    by_text, by_place = policy.position_ids == "text", policy.position_ids == "places"
     low, high = row.get("eval/success_low", 0.0), row.get("eval/success_high", 0.0)
     success = (
         f"{row['eval/success']:.3f} (95% interval {low:.3f} to {high:.3f})" if "eval/success" in row else "not measured"
     )
-    notes = _BY_COLUMN.format(**facts) if by_column else _BY_TEXT
+    notes = {"text": _BY_TEXT, "columns": _BY_COLUMN.format(**facts), "places": _BY_PLACE}[policy.position_ids]
     notes += _MASKED if envs.task.config.mask != "none" else ""
     notes += _STOPPED if isinstance(envs.task, StoppingTask) else ""
     if isinstance(envs.task, PromptedTask) and envs.task.answer is not None:
         notes += _ANSWERED.replace("{answer}", envs.task.answer)
-    padding = f'padding="max_length", max_length={width}' if by_column else "padding=True"
+    padding = "padding=True" if by_text else f'padding="max_length", max_length={width}'
+    columns = f", position_ids=torch.arange({first}, {first + width}).expand(len(prompts), -1)"
+    own_positions = {"text": "", "columns": columns, "places": ", position_ids=positions"}
     return _CARD.format(
         **facts,
         success=success,
         notes=notes,
-        imports="import torch\n" if by_column else "",
-        inputs=_inputs(envs.task, padding),
-        positions=f", position_ids=torch.arange({first}, {first + width}).expand(len(prompts), -1)"
-        if by_column
-        else "",
+        imports="" if by_text else "import torch\n",
+        inputs=_inputs(envs.task, padding)
+        + (_PLACES.format(width=width, field=FIELD, last_place=FIELD - 2, last=first + width - 1) if by_place else ""),
+        positions=own_positions[policy.position_ids],
     )
 
 

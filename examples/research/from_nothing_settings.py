@@ -1,0 +1,231 @@
+"""The settings of docs/research/from-nothing.md: learned from random weights, token by token or by the end alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from experiments import NO_BATCH_ENTROPY, THREE_DIGITS, Experiment, around
+from rlfl_agents.ppo import PPOConfig
+
+# Whole derivations from random weights: every token is judged, at several tries each.
+NOTHING = PPOConfig(
+    env_id="rlfl/ArithmeticSteps-v0",
+    env_kwargs={"reward": "worked_out", "rewards": "tokens"},
+    layers=2,
+    width=64,
+    heads=4,
+    advantage="tries",
+    tries=16,
+    random_tries=4,
+    prompts=256,
+    level_weights=(0.0, 0.0, 0.0, 0.5, 0.5),
+    epochs=1,
+    minibatches=4,
+    learning_rate=3e-3,
+    lr_schedule="linear",
+    warmup=0.05,
+    weight_decay=0.01,
+    batch_entropy_coef=0.05,
+    batch_entropy_coef_final=0.0,
+    total_samples=700 * 256,
+    eval_every=200,
+    eval_prompts=1000,
+    save_every=10**6,
+)
+# The same with the sampler: what the preset is now.
+NOTHING_SAMPLED = dataclasses.replace(
+    NOTHING,
+    tries=32,
+    random_tries=16,
+    level_weights=(),
+    sampler="kinds",
+    redraw=0.5,
+    total_samples=900 * 256,
+    eval_every=300,
+)
+# Answers of up to three digits, a character each, by tries. With `expression_length=7` nearly all are sums of two.
+DIGITS = dataclasses.replace(
+    NOTHING_SAMPLED,
+    env_id="rlfl/ArithmeticAnswer-v0",
+    env_kwargs={**THREE_DIGITS, "expression_length": 7, "rewards": "tokens"},
+    sampler="uniform",
+    tries=16,
+    random_tries=8,
+    width=128,
+    learning_rate=1.5e-3,
+    batch_entropy_coef=0.02,
+    total_samples=2000 * 256,
+    eval_every=500,
+)
+# The same with numbers aligned, so that units stand below units, and kinds of prompts as often.
+PLACES = dataclasses.replace(DIGITS, position_ids="places", sampler="kinds", total_samples=800 * 256, eval_every=200)
+# The prompts of `carry`, twice as long: the last value of a derivation that is given.
+_GIVEN: dict[str, Any] = {"env_id": "rlfl/Arithmetic-v0", "total_samples": 1000 * 256, "eval_every": 250}
+# Copy and Brackets at ten times their length.
+LONG = dataclasses.replace(
+    NOTHING_SAMPLED,
+    env_id="rlfl/Copy-v0",
+    env_kwargs={"length": 40, "rewards": "tokens"},
+    sampler="uniform",
+    prompts=128,
+    total_samples=100 * 128,
+    eval_every=25,
+)
+# Whole derivations from random weights by the reward at the end: the form is given, and prompts of all lengths are
+# played from the start, since those of the whole id pay next to nothing at first. Each idea is one change.
+END = PPOConfig(
+    env_id="rlfl/ArithmeticSteps-v0",
+    env_kwargs={"reward": "worked_out", "mask": "syntax"},
+    layers=2,
+    width=64,
+    heads=4,
+    advantage="rloo",
+    group_size=16,
+    prompts=32,
+    level_weights=(1.0, 1.0, 1.0, 1.0, 1.0),
+    epochs=1,
+    minibatches=2,
+    learning_rate=1e-3,
+    warmup=0.0,
+    entropy_coef=0.02,
+    batch_entropy_coef=0.05,
+    total_samples=10**6,  # more than there is time for
+    minutes=1.5,
+    eval_every=100,
+    eval_prompts=256,
+    save_every=10**6,
+)
+_LEARNED_VALUE: dict[str, Any] = {
+    "advantage": "gae",
+    "gae_lambda": 1.0,
+    "vf_coef": 5.0,
+    "group_size": 4,
+    "prompts": 128,
+}
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "nothing": Experiment(
+        {"ArithmeticSteps-v0": NOTHING},
+        seeds=range(10),
+        table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+    ),
+    "nothing-sampled": Experiment(
+        {"ArithmeticSteps-v0": NOTHING_SAMPLED},
+        seeds=range(10),
+        table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+        changed_from=("nothing", "ArithmeticSteps-v0"),
+    ),
+    "nothing-without": Experiment(
+        around(
+            NOTHING_SAMPLED,
+            {
+                "nothing drawn again": {"redraw": 0.0},
+                "kinds as they come": {"sampler": "uniform"},
+                "neither": {"sampler": "uniform", "redraw": 0.0},
+                "4 of 16 tries uniform": {"tries": 16, "random_tries": 4},
+                "no uniform tries": {"random_tries": 0},
+                "no batch entropy": NO_BATCH_ENTROPY,
+            },
+        ),
+        table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+        changed_from=("nothing-sampled", "ArithmeticSteps-v0"),
+    ),
+    "nothing-dense": Experiment(
+        around(
+            dataclasses.replace(
+                NOTHING_SAMPLED,
+                advantage="gae",
+                tries=1,
+                random_tries=0,
+                epochs=2,
+                gae_lambda=0.9,
+                vf_coef=0.5,
+                learning_rate=1e-3,
+                entropy_coef=0.02,
+                entropy_coef_final=0.0,
+                total_samples=800 * 256,
+                eval_every=100,
+            ),
+            {
+                rewards: {"env_kwargs": {"reward": "worked_out", "rewards": rewards}}
+                for rewards in ("tokens", "shaped", "end")
+            },
+        ),
+        table=("exact", "sampled", "reward", "entropy", "batch entropy", "minutes"),
+    ),
+    "nothing-end": Experiment(
+        around(
+            END,
+            {
+                "levels mixed": {},
+                "the whole id alone": {"level_weights": ()},
+                "learned value": _LEARNED_VALUE,
+                "a wide reward": {"env_kwargs": END.env_kwargs | {"reward_scale": 50.0}},
+                "levels about half solved": {"level_weights": (), "sampler": "target"},
+                "levels that change most": {"level_weights": (), "sampler": "progress"},
+                "the missed again": {"redraw": 0.5},
+                "flat groups refilled, clip-higher": {
+                    "advantage": "group_norm",
+                    "epochs": 2,
+                    "clip_range_high": 0.28,
+                    "refill": 2,
+                },
+                "learned value, a wide reward": _LEARNED_VALUE
+                | {"env_kwargs": END.env_kwargs | {"reward_scale": 50.0}},
+                "no mask": {"env_kwargs": {"reward": "worked_out"}},
+            },
+        ),
+        seeds=(0,),
+        table=("exact", "by level", "reward", "entropy", "batch entropy", "minutes"),
+    ),
+    "long": Experiment(
+        around(
+            LONG,
+            {
+                "Copy, 40 characters": {},
+                "Brackets, 80 of them": {
+                    "env_id": "rlfl/Brackets-v0",
+                    "env_kwargs": {"length": 80, "rewards": "tokens"},
+                    "total_samples": 750 * 128,
+                    "eval_every": 250,
+                },
+            },
+        ),
+        table=("exact", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+    ),
+    "digits-places": Experiment(
+        around(
+            PLACES,
+            {
+                "sums": {},
+                "+*, three digits, as in carry": {
+                    "env_id": "rlfl/Arithmetic-v0",
+                    "env_kwargs": THREE_DIGITS | {"operators": "+*", "rewards": "tokens"},
+                    "sampler": "uniform",
+                    "width": 64,
+                    "learning_rate": 3e-3,
+                    "total_samples": 750 * 256,
+                    "eval_every": 250,
+                },
+            },
+        ),
+        seeds=range(10),
+        table=("exact", "sampled", "three operands", "unseen", "millions to 0.9", "batch entropy", "minutes"),
+        changed_from=("digits", "sums"),
+    ),
+    "digits": Experiment(
+        around(
+            DIGITS,
+            {
+                "sums": {},
+                "sums, as in carry": _GIVEN | {"env_kwargs": THREE_DIGITS | {"rewards": "tokens"}},
+                "+*, as in carry": _GIVEN | {"env_kwargs": {"operators": "+*", "rewards": "tokens"}},
+                "+*, three digits, as in carry": _GIVEN
+                | {"env_kwargs": THREE_DIGITS | {"operators": "+*", "rewards": "tokens"}},
+            },
+        ),
+        seeds=range(10),
+        table=("exact", "sampled", "unseen", "millions to 0.9", "batch entropy", "different answers", "minutes"),
+    ),
+}
