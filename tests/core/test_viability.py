@@ -116,6 +116,7 @@ def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: li
         ("rlfl/Sat-v0", {}),
         ("rlfl/Sat-v0", {"vocabulary": "characters", "min_variables": 10, "max_variables": 10}),
         ("rlfl/Proof-v0", {"axioms": ""}),
+        ("rlfl/Json-v0", {"most": 1}),
     ],
 )
 @settings(max_examples=10)
@@ -193,6 +194,7 @@ def test_which_tasks_can_judge() -> None:
         ("rlfl/Countdown-v0", {"max_numbers": 4}, {"max_numbers": 5}),
         ("rlfl/Sat-v0", {"max_variables": 10}, {"max_variables": 11}),
         ("rlfl/Proof-v0", {"axioms": ""}, {"axioms": "K"}),
+        ("rlfl/Json-v0", {"most": 1}, {"most": 2}),
     ],
 )
 def test_what_is_too_large_is_not_judged(env_id: str, small: dict[str, Any], large: dict[str, Any]) -> None:
