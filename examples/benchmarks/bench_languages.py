@@ -46,32 +46,49 @@ _COMMON: dict[str, Any] = {
     "learning_rate": 2e-3,
     "lr_schedule": "linear",
     "warmup": 0.02,
-    "entropy_coef": 0.02,
+    "entropy_coef": 0.03,
     "entropy_coef_final": 0.0,
     "batch_entropy_coef": 0.1,
     "batch_entropy_coef_final": 0.02,
-    "total_samples": 400 * 64 * 16,
     "eval_every": 20,
     "eval_prompts": EVAL_PROMPTS,
     "save_every": 10**6,
 }
-# What a warm start has learned is not to be shaken off again.
+# What a warm start has learned is not to be shaken off again: where few answers succeed, entropies would be all that
+# there is to climb.
 _AFTER: dict[str, Any] = {
-    "learning_rate": 1e-3,
-    "entropy_coef": 0.01,
-    "batch_entropy_coef": 0.03,
-    "batch_entropy_coef_final": 0.01,
+    "learning_rate": 5e-4,
+    "warmup": 0.05,
     "group_size": 8,
-    "total_samples": 400 * 64 * 8,
+    "minibatches": 2,
+    "entropy_coef": 0.0,
+    "entropy_coef_final": None,
+    "batch_entropy_coef": 0.02,
+    "batch_entropy_coef_final": 0.01,
 }
-# A learned value and four passes, as in the id's preset.
+# A learned value and four passes.
 _COUNTDOWN: dict[str, Any] = {
     "advantage": "gae",
     "group_size": 1,
     "prompts": 512,
     "epochs": 4,
-    "entropy_coef": 0.03,
-    "total_samples": 300_000,
+    "total_samples": 150_000,
+    "eval_every": 30,
+}
+# A verdict on every token, and several tries at each: docs/research/from-nothing.md.
+_TRIES: dict[str, Any] = {
+    "advantage": "tries",
+    "tries": 16,
+    "random_tries": 4,
+    "group_size": 1,
+    "prompts": 128,
+    "learning_rate": 3e-3,
+    "weight_decay": 0.01,
+    "warmup": 0.05,
+    "entropy_coef": 0.0,
+    "entropy_coef_final": None,
+    "batch_entropy_coef": 0.05,
+    "batch_entropy_coef_final": 0.0,
 }
 
 
@@ -103,16 +120,71 @@ class Lesson:
 
 
 LESSONS = [
-    Lesson("rlfl/Regex-v0", {"longest": 4, "mask": "syntax"}),
+    Lesson(
+        "rlfl/Json-v0",
+        {"most": 1, "mask": "syntax", "rewards": "tokens", "max_completion_tokens": 20},
+        settings=_TRIES | {"total_samples": 25_000},
+        by="tries",
+    ),
+    Lesson(
+        "rlfl/Regex-v0",
+        {"longest": 4, "split": "all", "mask": "syntax", "rewards": "tokens"},
+        settings=_TRIES | {"total_samples": 45_000, "eval_every": 40},
+        by="tries",
+    ),
     Lesson("rlfl/Countdown-v0", {"max_numbers": 3, "mask": "syntax"}, settings=_COUNTDOWN),
-    Lesson("rlfl/Sat-v0", {"max_variables": 4, "mask": "syntax"}),
-    Lesson("rlfl/Json-v0", {"most": 1, "mask": "syntax", "max_completion_tokens": 32}, examples=1000),
-    Lesson("rlfl/Sql-v0", {"questions": "columns"}, examples=1000),
-    Lesson("rlfl/Machine-v0", {"family": "one_step", "mask": "syntax", "max_completion_tokens": 8}, examples=1000),
-    Lesson("rlfl/Program-v0", {"family": "one_step", "mask": "syntax", "max_completion_tokens": 8}, examples=1000),
-    Lesson("rlfl/Proof-v0", {"level": 0, "mask": "syntax"}, examples=1000),
-    Lesson("rlfl/Symbolic-v0", {"level": 0, "mask": "syntax"}, examples=1000),
-    Lesson("rlfl/Planning-v0", {"level": 0, "mask": "syntax"}, examples=1000),
+    Lesson(
+        "rlfl/Sat-v0",
+        {"max_variables": 4, "mask": "syntax"},
+        settings={"prompts": 128, "group_size": 8, "total_samples": 80_000},
+    ),
+    Lesson(
+        "rlfl/Proof-v0",
+        {"max_steps": 2, "axioms": "", "mask": "syntax"},
+        settings={"learning_rate": 1.5e-3, "batch_entropy_coef": 0.2, "batch_entropy_coef_final": 0.05}
+        | {"total_samples": 150_000},
+    ),
+    Lesson(
+        "rlfl/Sql-v0",
+        {"questions": "columns", "split": "all", "max_completion_tokens": 52},
+        examples=1000,
+        epochs=12,
+        settings={"total_samples": 30_000, "eval_every": 10},
+    ),
+    Lesson(
+        "rlfl/Program-v0",
+        {"family": "texts_and_lists", "split": "all", "mask": "syntax", "max_completion_tokens": 27},
+        examples=1000,
+        epochs=8,
+        settings={"total_samples": 20_000, "eval_every": 10},
+    ),
+    Lesson(
+        "rlfl/Machine-v0",
+        {"family": "one_step", "split": "all", "mask": "syntax", "max_completion_tokens": 6},
+        examples=1000,
+        epochs=12,
+        settings={"learning_rate": 1e-3, "group_size": 16, "minibatches": 4, "total_samples": 40_000, "eval_every": 10},
+    ),
+    Lesson(
+        "rlfl/Planning-v0",
+        {"level": 0, "domain_shown": False, "split": "all", "mask": "syntax", "max_completion_tokens": 40},
+        examples=100,
+        epochs=30,
+        settings={"total_samples": 40_000},
+    ),
+    Lesson(
+        "rlfl/Symbolic-v0",
+        {"level": 0, "kind": "diff", "mask": "syntax", "max_completion_tokens": 32},
+        examples=1000,
+        settings={"minibatches": 4, "total_samples": 40_000},
+    ),
+    Lesson(
+        "rlfl/ReasoningGym-v0",
+        {"dataset": "chain_sum", "difficulty": 0},
+        examples=1000,
+        epochs=12,
+        settings={"minibatches": 4, "total_samples": 50_000, "eval_every": 25},
+    ),
 ]
 
 
