@@ -168,8 +168,8 @@ LESSONS = [
     Lesson(
         "rlfl/Planning-v0",
         {"level": 0, "domain_shown": False, "split": "all", "mask": "syntax", "max_completion_tokens": 40},
-        examples=100,
-        epochs=30,
+        examples=500,
+        epochs=20,
         settings={"total_samples": 40_000},
     ),
     Lesson(
