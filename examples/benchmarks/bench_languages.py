@@ -185,6 +185,14 @@ LESSONS = [
         epochs=12,
         settings={"minibatches": 4, "total_samples": 50_000, "eval_every": 25},
     ),
+    Lesson(
+        "rlfl/ReasoningGym-v0",
+        {"dataset": "chain_sum", "difficulty": 0, "split": "all"},
+        examples=1000,
+        epochs=12,
+        settings={"minibatches": 4, "total_samples": 30_000, "eval_every": 15},
+        by="all sums",
+    ),
 ]
 
 
