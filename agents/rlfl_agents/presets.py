@@ -148,6 +148,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         "eval_every": 100,
         "save_every": 400,
     },
+    # The first level of each under the mask, every token judged, from random weights: docs/research/languages.md. After
+    # 7,000 completions Json had 0.41, 0.29 and 0.19 held out, after 23,000 Regex 0.35, 0.30 and 0.34, all still rising.
+    "rlfl/Json-v0": _TRIES
+    | {
+        "env_kwargs": {"most": 1, "mask": "syntax", "rewards": "tokens", "max_completion_tokens": 20},
+        "total_samples": 25_000,
+        "eval_every": 50,
+    },
+    "rlfl/Regex-v0": _TRIES
+    | {
+        "env_kwargs": {"longest": 4, "split": "all", "mask": "syntax", "rewards": "tokens"},
+        "total_samples": 45_000,
+        "eval_every": 50,
+    },
     # `rlfl sft rlfl/LudaxGame-v0`, then `rlfl train --model`; or examples/synthesise_games.py.
     "rlfl/LudaxGame-v0": _GAMES | {"env_kwargs": _GAME_KWARGS | {"mask": "syntax", "max_game_tokens": 128}},
     "rlfl/LudiiGame-v0": _GAMES | {"env_kwargs": _GAME_KWARGS},
@@ -202,7 +216,11 @@ _ANY_WITH_MODEL: dict[str, Any] = _ANY | {
 AFTER_WARM_START = ("rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0")
 
 # What replaces an id's preset where a model is given, such as `rlfl sft` leaves.
-_WITH_MODEL: dict[str, dict[str, Any]] = {"rlfl/ArithmeticSteps-v0": _DERIVATION}
+_WITH_MODEL: dict[str, dict[str, Any]] = {
+    "rlfl/ArithmeticSteps-v0": _DERIVATION,
+    "rlfl/Json-v0": _ANY_WITH_MODEL,
+    "rlfl/Regex-v0": _ANY_WITH_MODEL,
+}
 
 # Padula & Soemers 2024: TRL's defaults but for the batch.
 _PAPER: dict[str, Any] = {

@@ -28,6 +28,13 @@ def test_a_model_changes_the_recipe_of_whole_derivations() -> None:
     assert (warm.advantage, warm.env_kwargs) == ("gae", {"reward": "strict", "mask": "syntax"})
 
 
+@pytest.mark.parametrize("env_id", ["rlfl/Json-v0", "rlfl/Regex-v0"])
+def test_a_model_learns_the_whole_id(env_id: str) -> None:
+    """From random weights the first level, by verdicts on tokens; a model that is given has all of it, in its tokens."""
+    assert preset(env_id).env_kwargs["rewards"] == "tokens"
+    assert preset(env_id, model="warm").env_kwargs == {}
+
+
 @pytest.mark.parametrize("recipe", ["ours", "paper"])
 def test_a_module_before_the_id_changes_nothing(recipe: Literal["ours", "paper"]) -> None:
     """But the id itself."""
