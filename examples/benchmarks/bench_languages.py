@@ -299,6 +299,7 @@ def plot() -> None:
         axis.set_xlabel("thousand completions", fontsize=8)
         axis.set_ylim(-0.02, 1.02)
         axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
     for axis in axes[len(runs) :]:
         axis.set_visible(False)
     figure.savefig(PICTURE, dpi=110)
