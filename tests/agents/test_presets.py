@@ -30,7 +30,7 @@ def test_a_model_changes_the_recipe_of_whole_derivations() -> None:
 
 @pytest.mark.parametrize("env_id", ["rlfl/Json-v0", "rlfl/Regex-v0"])
 def test_a_model_learns_the_whole_id(env_id: str) -> None:
-    """From random weights the first level, by verdicts on tokens; a model that is given has all of it, in its tokens."""
+    """From random weights the first level, by verdicts on tokens; a given model has all of it, in its own tokens."""
     assert preset(env_id).env_kwargs["rewards"] == "tokens"
     assert preset(env_id, model="warm").env_kwargs == {}
 
