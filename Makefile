@@ -111,7 +111,7 @@ bench-ludii: $(VENV)/.stamp-ludii  ## Measure the Ludii backend against the pape
 bench-judges: $(TASKS)  ## Measure the judges of programs, queries, patterns and documents against the naive way.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_judges.py
 
-bench-languages: $(TASKS)  ## Train on every language with three seeds; about 3 hours of 2 cores, resumable.
+bench-languages: $(TASKS)  ## Train on every language with three seeds; about 2 hours of 2 cores, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_languages.py --jobs $(JOBS)
 
 bench-ids: $(TASKS)  ## Measure what every id costs, and pays for nothing.

@@ -6,6 +6,8 @@ takes one thread, leaves one line of results/languages.jsonl and is not run agai
 docs/_static/languages.png from what there is. Ids whose packages are missing are left out.
 
     python examples/benchmarks/bench_languages.py [--jobs 2] [--minutes 10] [--ids ID ...] [--seeds 0 1 2] [--plot-only]
+
+The question, what was expected, and the table are in docs/research/languages.md.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import dataclasses
 import math
 import tempfile
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -43,32 +46,49 @@ _COMMON: dict[str, Any] = {
     "learning_rate": 2e-3,
     "lr_schedule": "linear",
     "warmup": 0.02,
-    "entropy_coef": 0.02,
+    "entropy_coef": 0.03,
     "entropy_coef_final": 0.0,
     "batch_entropy_coef": 0.1,
     "batch_entropy_coef_final": 0.02,
-    "total_samples": 400 * 64 * 16,
     "eval_every": 20,
     "eval_prompts": EVAL_PROMPTS,
     "save_every": 10**6,
 }
-# What a warm start has learned is not to be shaken off again.
+# What a warm start has learned is not to be shaken off again: where few answers succeed, entropies would be all that
+# there is to climb.
 _AFTER: dict[str, Any] = {
-    "learning_rate": 1e-3,
-    "entropy_coef": 0.01,
-    "batch_entropy_coef": 0.03,
-    "batch_entropy_coef_final": 0.01,
+    "learning_rate": 5e-4,
+    "warmup": 0.05,
     "group_size": 8,
-    "total_samples": 400 * 64 * 8,
+    "minibatches": 2,
+    "entropy_coef": 0.0,
+    "entropy_coef_final": None,
+    "batch_entropy_coef": 0.02,
+    "batch_entropy_coef_final": 0.01,
 }
-# A learned value and four passes, as in the id's preset.
+# A learned value and four passes.
 _COUNTDOWN: dict[str, Any] = {
     "advantage": "gae",
     "group_size": 1,
     "prompts": 512,
     "epochs": 4,
-    "entropy_coef": 0.03,
-    "total_samples": 300_000,
+    "total_samples": 150_000,
+    "eval_every": 30,
+}
+# A verdict on every token, and several tries at each: docs/research/from-nothing.md.
+_TRIES: dict[str, Any] = {
+    "advantage": "tries",
+    "tries": 16,
+    "random_tries": 4,
+    "group_size": 1,
+    "prompts": 128,
+    "learning_rate": 3e-3,
+    "weight_decay": 0.01,
+    "warmup": 0.05,
+    "entropy_coef": 0.0,
+    "entropy_coef_final": None,
+    "batch_entropy_coef": 0.05,
+    "batch_entropy_coef_final": 0.0,
 }
 
 
@@ -80,37 +100,110 @@ class Lesson:
         id: The id.
         env_kwargs: Its arguments.
         examples: On how many references the model is warmed up; 0 for random weights.
+        epochs: Passes over them.
         settings: What differs from the common settings.
+        by: What else there is to say of how it learns, such as "tries".
     """
 
     id: str
     env_kwargs: dict[str, Any]
     examples: int = 0
+    epochs: int = 10
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    by: str = ""
 
     @property
     def start(self) -> str:
-        """Where it begins."""
-        return f"{self.examples} references" if self.examples else "random weights"
+        """Where it begins, and what else it is called by."""
+        start = f"{self.examples} references" if self.examples else "random weights"
+        return f"{start}, {self.by}" if self.by else start
 
 
 LESSONS = [
-    Lesson("rlfl/Regex-v0", {"longest": 4, "mask": "syntax"}),
+    Lesson(
+        "rlfl/Json-v0",
+        {"most": 1, "mask": "syntax", "rewards": "tokens", "max_completion_tokens": 20},
+        settings=_TRIES | {"total_samples": 25_000},
+        by="tries",
+    ),
+    Lesson(
+        "rlfl/Regex-v0",
+        {"longest": 4, "split": "all", "mask": "syntax", "rewards": "tokens"},
+        settings=_TRIES | {"total_samples": 45_000, "eval_every": 40},
+        by="tries",
+    ),
     Lesson("rlfl/Countdown-v0", {"max_numbers": 3, "mask": "syntax"}, settings=_COUNTDOWN),
-    Lesson("rlfl/Sat-v0", {"max_variables": 4, "mask": "syntax"}),
-    Lesson("rlfl/Json-v0", {"most": 1, "mask": "syntax", "max_completion_tokens": 32}, examples=1000),
-    Lesson("rlfl/Sql-v0", {"questions": "columns"}, examples=1000),
-    Lesson("rlfl/Machine-v0", {"family": "one_step", "mask": "syntax", "max_completion_tokens": 8}, examples=1000),
-    Lesson("rlfl/Program-v0", {"family": "one_step", "mask": "syntax", "max_completion_tokens": 8}, examples=1000),
-    Lesson("rlfl/Proof-v0", {"level": 0, "mask": "syntax"}, examples=1000),
-    Lesson("rlfl/Symbolic-v0", {"level": 0, "mask": "syntax"}, examples=1000),
-    Lesson("rlfl/Planning-v0", {"level": 0, "mask": "syntax"}, examples=1000),
+    Lesson(
+        "rlfl/Sat-v0",
+        {"max_variables": 4, "mask": "syntax"},
+        settings={"prompts": 128, "group_size": 8, "total_samples": 80_000},
+    ),
+    Lesson(
+        "rlfl/Proof-v0",
+        {"max_steps": 2, "axioms": "", "mask": "syntax"},
+        settings={"learning_rate": 1.5e-3, "batch_entropy_coef": 0.2, "batch_entropy_coef_final": 0.05}
+        | {"total_samples": 150_000},
+    ),
+    Lesson(
+        "rlfl/Sql-v0",
+        {"questions": "columns", "split": "all", "max_completion_tokens": 52},
+        examples=1000,
+        epochs=12,
+        settings={"total_samples": 30_000, "eval_every": 10},
+    ),
+    Lesson(
+        "rlfl/Program-v0",
+        {"family": "texts_and_lists", "split": "all", "mask": "syntax", "max_completion_tokens": 27},
+        examples=1000,
+        epochs=8,
+        settings={"total_samples": 20_000, "eval_every": 10},
+    ),
+    Lesson(
+        "rlfl/Machine-v0",
+        {"family": "one_step", "split": "all", "mask": "syntax", "max_completion_tokens": 6},
+        examples=1000,
+        epochs=12,
+        settings={"learning_rate": 1e-3, "group_size": 16, "minibatches": 4, "total_samples": 40_000, "eval_every": 10},
+    ),
+    Lesson(
+        "rlfl/Planning-v0",
+        {"level": 0, "domain_shown": False, "split": "all", "mask": "syntax", "max_completion_tokens": 40},
+        examples=500,
+        epochs=20,
+        settings={"total_samples": 40_000},
+    ),
+    Lesson(
+        "rlfl/Symbolic-v0",
+        {"level": 0, "kind": "diff", "mask": "syntax", "max_completion_tokens": 32},
+        examples=1000,
+        settings={"minibatches": 4, "total_samples": 40_000},
+    ),
+    Lesson(
+        "rlfl/ReasoningGym-v0",
+        {"dataset": "chain_sum", "difficulty": 0},
+        examples=1000,
+        epochs=12,
+        settings={"minibatches": 4, "total_samples": 50_000, "eval_every": 25},
+    ),
+    Lesson(
+        "rlfl/ReasoningGym-v0",
+        {"dataset": "chain_sum", "difficulty": 0, "split": "all"},
+        examples=1000,
+        epochs=12,
+        settings={"minibatches": 4, "total_samples": 30_000, "eval_every": 15},
+        by="all sums",
+    ),
 ]
+
+
+def settings_of(lesson: Lesson) -> dict[str, Any]:
+    """All that is set in its PPO."""
+    return _COMMON | (_AFTER if lesson.examples else {}) | lesson.settings
 
 
 def learn(lesson: Lesson, seed: int, minutes: float) -> dict[str, Any]:
     """Warms up where it is due, then trains; what `train_agent` keeps, and the settings of the warm start."""
-    settings = _COMMON | (_AFTER if lesson.examples else {}) | lesson.settings
+    settings = settings_of(lesson)
     config = PPOConfig(env_id=lesson.id, env_kwargs=lesson.env_kwargs, seed=seed, minutes=minutes, **settings)
     if not lesson.examples:
         return train_agent(config, COLUMNS)
@@ -122,14 +215,16 @@ def learn(lesson: Lesson, seed: int, minutes: float) -> dict[str, Any]:
         env_kwargs=lesson.env_kwargs,
         seed=seed,
         examples=lesson.examples,
-        epochs=30,
+        epochs=lesson.epochs,
         learning_rate=3e-3,
         prompt_loss=False,
         device="cpu",
         **shared,
     )
     with tempfile.TemporaryDirectory() as folder:
+        begun = time.monotonic()
         measures = warm_start(warm, Path(folder) / "warm", quiet=True)
+        measures["minutes"] = (time.monotonic() - begun) / 60
         found = train_agent(dataclasses.replace(config, model=str(Path(folder) / "warm")), COLUMNS)
     del found["settings"]["model"]  # which is gone
     return found | {"warm_start": {"settings": changed_settings(warm), **measures}}
@@ -145,11 +240,11 @@ def is_here(lesson: Lesson) -> bool:
     return True
 
 
-def jobs(lessons: Sequence[Lesson], seeds: Sequence[int], minutes: float) -> list[Job]:
+def jobs(lessons: Sequence[Lesson], seeds: Sequence[int], minutes: float, results: Path) -> list[Job]:
     """All runs, a seed of each lesson before the next."""
     return [
         Job(
-            RESULTS,
+            results,
             {"id": lesson.id, "variant": lesson.start, "seed": seed},
             partial(learn, lesson, seed, minutes),
         )
@@ -161,16 +256,29 @@ def jobs(lessons: Sequence[Lesson], seeds: Sequence[int], minutes: float) -> lis
 def table() -> str:
     """A row a lesson: held-out success before and after PPO, a number for each seed."""
     lines = ["| id | arguments | from | before | after | completions | minutes |", "| --- " * 7 + "|"]
-    for lesson in LESSONS:
-        found = find_results(RESULTS, id=lesson.id, variant=lesson.start)
-        if found:
-            before, after = ([run["curve"]["eval/success"][place] for run in found] for place in (0, -1))
-            cells = [", ".join(f"{value:.2f}" for value in values) for values in (before, after)]
-            counts = f"{max(run['curve']['samples'][-1] for run in found):,.0f}"
-            minutes = f"{max(run['minutes'] for run in found):.0f}"
-            words = " ".join(f"{name}={value}" for name, value in lesson.env_kwargs.items())
-            lines.append(f"| {' | '.join([lesson.id, words, lesson.start, *cells, counts, minutes])} |")
+    for lesson, runs in _runs():
+        before, after = ([run["curve"]["eval/success"][place] for run in runs] for place in (0, -1))
+        cells = [", ".join(f"{value:.2f}" for value in values) for values in (before, after)]
+        counts = f"{max(run['curve']['samples'][-1] for run in runs):,.0f}"
+        minutes = f"{max(run['minutes'] + run.get('warm_start', {}).get('minutes', 0.0) for run in runs):.0f}"
+        words = " ".join(f"{name}={value}" for name, value in lesson.env_kwargs.items())
+        lines.append(f"| {' | '.join([_name(lesson), f'`{words}`', lesson.start, *cells, counts, minutes])} |")
     return "\n".join(lines)
+
+
+def _name(lesson: Lesson) -> str:
+    return lesson.id.removeprefix("rlfl/").removesuffix("-v0")
+
+
+def _runs() -> list[tuple[Lesson, list[dict[str, Any]]]]:
+    """The lessons that have been given, each with a run for each seed."""
+    runs = [(lesson, find_results(RESULTS, id=lesson.id, variant=lesson.start)) for lesson in LESSONS]
+    return [(lesson, sorted(found, key=lambda run: run["seed"])) for lesson, found in runs if found]
+
+
+def tables() -> dict[str, str]:
+    """The table, by the marks between which a page shows it."""
+    return {"languages: before and after": table()}
 
 
 def plot() -> None:
@@ -178,8 +286,7 @@ def plot() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: runs may be made where there is no Matplotlib
     from matplotlib.figure import Figure
 
-    all_runs = [(lesson, find_results(RESULTS, id=lesson.id, variant=lesson.start)) for lesson in LESSONS]
-    runs = [(lesson, found) for lesson, found in all_runs if found]
+    runs = _runs()
     columns = 4
     figure = Figure(figsize=(12, 2.8 * math.ceil(len(runs) / columns)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -188,10 +295,11 @@ def plot() -> None:
         for run in found:
             thousands = [samples / 1000 for samples in run["curve"]["samples"]]
             axis.plot(thousands, run["curve"]["eval/success"], label=f"seed {run['seed']}")
-        axis.set_title(f"{lesson.id.removeprefix('rlfl/')}, {lesson.start}", fontsize=9)
+        axis.set_title(f"{_name(lesson)}, {lesson.start}", fontsize=9)
         axis.set_xlabel("thousand completions", fontsize=8)
         axis.set_ylim(-0.02, 1.02)
         axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
     for axis in axes[len(runs) :]:
         axis.set_visible(False)
     figure.savefig(PICTURE, dpi=110)
@@ -204,11 +312,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="the most that PPO takes in a run")
     parser.add_argument("--ids", nargs="+", help="these ids alone")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the file that gets a line for each run")
     parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
     chosen = parser.parse_args(arguments)
     if not chosen.plot_only:
         lessons = [lesson for lesson in LESSONS if chosen.ids is None or lesson.id in chosen.ids]
-        run_missing(jobs([*filter(is_here, lessons)], chosen.seeds, chosen.minutes), chosen.jobs)
+        run_missing(jobs([*filter(is_here, lessons)], chosen.seeds, chosen.minutes, chosen.results), chosen.jobs)
     print(table())
     if RESULTS.exists():
         plot()

@@ -75,7 +75,7 @@ def _monty(process: int) -> Monty:
     )
     try:
         monty.__enter__()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, IndexError) as error:  # the last where its search for its program leaves the path
         raise MissingDependencyError(f"Monty cannot be started ({error}): {how_to_install('programs')}") from error
     return monty
 

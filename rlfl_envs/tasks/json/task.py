@@ -20,6 +20,7 @@ from rlfl_envs.task import TaskConfig
 from rlfl_envs.tasks.json.documents import DocumentAutomaton, read, written
 from rlfl_envs.tasks.json.schemas import Leaf, draw_schema, leaves, some_value
 from rlfl_envs.tasks.json.store import MOST_VALUES, cut_down
+from rlfl_envs.tasks.json.viability import OneDocument
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator
@@ -109,7 +110,8 @@ class Json(AnswerTask):
         `min_completion_tokens`, `level`. Level k has `fewest` + k values. Splits are by schema and facts, whatever the
         properties are called and in whichever order they are. With `mask="syntax"` only JSON objects can be written, up
         to 4 deep, without spaces, fractions and escapes, and within the budget. The mask is that of JSON and not of the
-        prompt's schema: with the schema's there would be nothing to learn but to copy the facts.
+        prompt's schema: with the schema's there would be nothing to learn but to copy the facts. With `most=1` there
+        are `judge_tokens` and `rewards="tokens"`.
 
     Example:
         >>> import rlfl_envs
@@ -153,6 +155,8 @@ class Json(AnswerTask):
         super().__init__(**kwargs)
         if importlib.util.find_spec("jsonschema_rs") is None:
             raise MissingDependencyError(f"rlfl/Json-v0 needs the package jsonschema-rs: {how_to_install('json')}")
+        if self.config.most == 1 and self.config.schemas == "drawn":  # several values may come in any order
+            self.successes = OneDocument()
 
     # --- prompts ---------------------------------------------------------------------------------------------------
 

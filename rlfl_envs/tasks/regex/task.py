@@ -20,6 +20,7 @@ from rlfl_envs.task import TaskConfig
 from rlfl_envs.tasks.regex.automaton import PatternAutomaton, is_pattern
 from rlfl_envs.tasks.regex.languages import LETTERS, LONGEST_WORD, WORDS, Languages, languages
 from rlfl_envs.tasks.regex.matcher import HIDDEN, JUDGED, check_installed, matches
+from rlfl_envs.tasks.regex.viability import MOST_CHARACTERS, OneLanguage
 
 __all__ = ["Regex", "RegexConfig"]
 
@@ -108,6 +109,7 @@ class Regex(AnswerTask):
         `shortest`, `longest`, `reward`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
         `min_completion_tokens`, `level`. Level k seeks patterns of `shortest` + k characters. Splits are by the
         language, whichever of the two letters is called a. With `mask="syntax"` only patterns can be written.
+        Where C is at most 5, in the vocabulary "characters", there are `judge_tokens` and `rewards="tokens"`.
 
     Example:
         >>> import rlfl_envs
@@ -141,6 +143,8 @@ class Regex(AnswerTask):
         """Takes the fields of RegexConfig by name; raises ConfigError, or MissingDependencyError without RE2."""
         super().__init__(**kwargs)
         check_installed()
+        if self.config.vocabulary == "characters" and self.max_completion_tokens <= MOST_CHARACTERS:
+            self.successes = OneLanguage(self.max_completion_tokens)
 
     @property
     def characters(self) -> str:
