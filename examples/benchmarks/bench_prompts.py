@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,32 +123,42 @@ def measure(id: str, arguments: dict[str, Any], level: int | None, seconds: floa
         MissingDependencyError: The id cannot be played here.
         ConfigError: A level has no prompts of a split.
     """
-    tasks = [rlfl_envs.load_task(id, **arguments, split=split, level=level) for split in ("train", "test")]
-    until = time.perf_counter() + seconds
+    train, test = (rlfl_envs.load_task(id, **arguments, split=split, level=level) for split in ("train", "test"))
     rng = np.random.default_rng(0)
-    keys: list[set[str]] = []
-    drawn, solved, drawing = 0, 0, 0.0
-    for task, share in zip(tasks, (0.9, 0.1), strict=True):
-        keys.append(set())
-        for _ in range(round(PROMPTS * share / AT_ONCE)):
-            begun = time.process_time()
-            prompts = task.sample_prompts(rng, AT_ONCE)
-            drawing += time.process_time() - begun
-            outcomes = task.evaluate(prompts, [task.reference_completion(prompt, rng) or "" for prompt in prompts])
-            solved += sum(outcome.is_success and outcome.reward == task.reward_range[1] for outcome in outcomes)
-            keys[-1].update(map(task.problem_key, prompts))
-            drawn += len(prompts)
-            if time.perf_counter() > until - seconds * (0.1 if task is tasks[0] else 0):
-                break
+    found = [_drawn(train, 9 * PROMPTS // 10, 0.9 * seconds, rng), _drawn(test, PROMPTS // 10, 0.1 * seconds, rng)]
     return {
-        "prompts": drawn,
-        "problems": [len(each) for each in keys],
-        "unsolved": drawn - solved,
-        "in_both": len(keys[0] & keys[1]),
-        "elsewhere": _elsewhere(tasks[0], DISGUISES.get(id), rng),
-        "drawn_per_second": drawn / drawing,
-        "judge_ms": _judging(tasks[0], time.perf_counter if id in IN_WORKERS else time.process_time, rng),
+        "prompts": sum(part.prompts for part in found),
+        "problems": [len(part.problems) for part in found],
+        "unsolved": sum(part.unsolved for part in found),
+        "in_both": len(found[0].problems & found[1].problems),
+        "elsewhere": _elsewhere(train, DISGUISES.get(id), rng),
+        "drawn_per_second": found[0].prompts / found[0].seconds,
+        "judge_ms": _judging(train, time.perf_counter if id in IN_WORKERS else time.process_time, rng),
     }
+
+
+class Drawn(NamedTuple):
+    """What was drawn of a split: how many prompts, of which problems, how many unsolved, and the seconds they took."""
+
+    prompts: int
+    problems: set[str]
+    unsolved: int
+    seconds: float
+
+
+def _drawn(task: Task, most: int, seconds: float, rng: Random) -> Drawn:
+    """Draws so many prompts, and judges their references, but for no more than so many seconds."""
+    until, drawing = time.perf_counter() + seconds, 0.0
+    drawn, problems, unsolved = 0, set[str](), 0
+    while drawn < most and time.perf_counter() < until:
+        begun = time.process_time()
+        prompts = task.sample_prompts(rng, AT_ONCE)
+        drawing += time.process_time() - begun
+        outcomes = task.evaluate(prompts, [task.reference_completion(prompt, rng) or "" for prompt in prompts])
+        unsolved += sum(not outcome.is_success or outcome.reward != task.reward_range[1] for outcome in outcomes)
+        problems.update(map(task.problem_key, prompts))
+        drawn += len(prompts)
+    return Drawn(drawn, problems, unsolved, drawing)
 
 
 def _elsewhere(task: Task, disguise: Callable[[str, Random], str] | None, rng: Random) -> int | None:
