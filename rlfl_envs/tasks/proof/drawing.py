@@ -55,14 +55,18 @@ def draw_problem(
         premises = draft.with_more(goal)
         if goal in premises or sum(map(len, premises)) + len(premises) + len(goal) + 2 > longest_prompt:
             continue
-        proof = find_proof(premises, goal, axioms)
-        if not proof or len(proof) != steps or sum([len(step.formula) + 1 for step in proof]) - 1 > longest_proof:
+        if truth(goal) == ALL_TRUE or not _can_all_be_true(premises):  # most drafts, and quickly seen
             continue
-        together = ALL_TRUE
-        for premise in premises:
-            together &= truth(premise)
-        if together and truth(goal) != ALL_TRUE:
+        proof = find_proof(premises, goal, axioms)
+        if proof and len(proof) == steps and sum([len(step.formula) + 1 for step in proof]) - 1 <= longest_proof:
             return premises, goal, proof
+
+
+def _can_all_be_true(formulas: Sequence[str]) -> bool:
+    together = ALL_TRUE
+    for formula in formulas:
+        together &= truth(formula)
+    return together != 0
 
 
 class _Draft:
