@@ -336,5 +336,18 @@ def test_wrong_arguments() -> None:
     """The message names the argument, its value and what is allowed."""
     with pytest.raises(ConfigError, match=r"^shown=7 is not allowed; allowed: 1\.\.6\.$"):
         load_task(MACHINE, shown=7)
-    with pytest.raises(ConfigError, match=r"^hidden=1 is not allowed; allowed: 2\.\.16\.$"):
+    with pytest.raises(ConfigError, match=r"^hidden=1 is not allowed; allowed: 2\.\.8\.$"):
         load_task(MACHINE, hidden=1)
+    with pytest.raises(ConfigError, match=r"^hidden=17 is not allowed; allowed: 2\.\.16\.$"):
+        load_task(MACHINE, hidden=17, family="one_step")
+
+
+def test_powers_have_few_arguments() -> None:
+    """More cases than there are arguments are refused, for the family and for a prompt that hashes to it."""
+    with pytest.raises(ConfigError, match=r"^hidden=9 is not allowed; allowed: 2\.\.8\.$"):
+        load_task(MACHINE, hidden=9)
+    assert drawn(load_task(MACHINE, hidden=8, family="powers"), 3)
+    task = load_task(MACHINE, hidden=9, family="sums")
+    for prompt in drawn(load_task(MACHINE, family="powers"), 3):
+        with pytest.raises(PromptError):
+            task.parse_prompt(prompt.text)

@@ -291,7 +291,8 @@ def test_pddl_that_is_not_known(files: dict[str, Any], text: str, words: str) ->
 def test_arguments() -> None:
     """Wrong ones are refused by name."""
     for arguments, words in (
-        ({"domain": "nowhere.pddl"}, "problems=''"),
+        ({"domain": "block"}, "domain=.block. is not allowed; allowed: .blocks."),
+        ({"problems": "nowhere"}, "problems=.nowhere. is not allowed"),
         ({"domain": "nowhere.pddl", "problems": "nowhere"}, "cannot be read"),
         ({"min_size": 9}, "min_size=9"),
         ({"min_size": 5, "max_size": 3}, "max_size=3"),

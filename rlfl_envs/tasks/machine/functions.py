@@ -51,6 +51,11 @@ class Family:
     largest: int
     draw: Callable[[random.Random, Sequence[str]], Function]
 
+    @property
+    def arguments(self) -> int:
+        """How many there are for a parameter."""
+        return self.largest - self.least + 1
+
 
 def pick(dice: random.Random, options: Sequence[T]) -> T:
     """One of them, the same in every version of Python."""

@@ -130,13 +130,16 @@ def solutions_of(equation: str) -> tuple[float, ...]:
                 return ()
             values[powers[term]] += sign * coefficient
     c, b, a = values
-    if a == 0:
-        return (float(-c / b),) if b else ()
     under = b * b - 4 * a * c
-    if under < 0:
+    if (a == b == 0) or under < 0:
         return ()
-    root = float(under) ** 0.5
-    return tuple(sorted({(-float(b) - root) / (2 * float(a)), (-float(b) + root) / (2 * float(a))}))
+    try:
+        if a == 0:
+            return (float(-c / b),)
+        root = float(under) ** 0.5
+        return tuple(sorted({(-float(b) - root) / (2 * float(a)), (-float(b) + root) / (2 * float(a))}))
+    except OverflowError:  # hundreds of digits, such as those of 9999^70
+        return ()
 
 
 def _written(solutions: Sequence[float]) -> str | None:
