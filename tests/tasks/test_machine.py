@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlfl_envs import ConfigError, Prompt, PromptError, Task, TokenVectorEnv, load_task
-from tests.settings import MACHINE
+from rlfl_envs import ConfigError, Prompt, PromptError, Task, load_task
+from tests.settings import MACHINE, masked_play
 
 pytest.importorskip("wasmtime", reason="needs the extra machine")
 
@@ -282,15 +282,8 @@ def test_bounded_time(task: Task) -> None:
 def test_masked_random_play_compiles(vocabulary: str, budget: int) -> None:
     """Random legal tokens make a program that compiles, whatever the budget."""
     task = load_task(MACHINE, vocabulary=vocabulary, mask="syntax", max_completion_tokens=budget)
-    envs = TokenVectorEnv(task, 100, autoreset_mode="Disabled")
-    _, infos = envs.reset(seed=0)
-    rng, ended, compiles = np.random.default_rng(0), np.zeros(100, dtype=np.bool_), np.zeros(100)
-    while not ended.all():
-        weights = rng.random((100, task.tokenizer.vocab_size)) * infos["action_mask"]
-        _, _, ended, _, infos = envs.step(weights.argmax(axis=1))
-        if "reward_parts" in infos:
-            compiles += infos["reward_parts"]["compiles"] * infos["_is_success"]
-    assert compiles.mean() == 1
+    prompts = drawn(task, 100)
+    assert all(outcome.parts["compiles"] for outcome in task.evaluate(prompts, masked_play(task, prompts)))
 
 
 @given(data=st.data())

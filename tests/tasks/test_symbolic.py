@@ -15,11 +15,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rlfl_envs import ConfigError, PromptError, baselines, check_task, load_task
-from rlfl_envs.masks import make_mask
 from rlfl_envs.tasks.symbolic.algebra import derivative, integral, sum_of, text_of
 from rlfl_envs.tasks.symbolic.automaton import AnswerAutomaton
 from rlfl_envs.tasks.symbolic.expressions import POINTS, agree, evaluate, read, terms_of
-from tests.settings import SYMBOLIC
+from tests.settings import SYMBOLIC, masked_play
 
 TASK = load_task(SYMBOLIC)
 
@@ -337,18 +336,9 @@ def test_every_prefix_can_be_ended(text: str, is_list: bool) -> None:
 def test_masked_play_ends_well_formed() -> None:
     """Random legal tokens are well-formed answers, within the budget."""
     task = load_task(SYMBOLIC, mask="syntax", max_completion_tokens=12)
-    mask, rng = make_mask(task), np.random.default_rng(0)
-    for prompt in task.sample_prompts(rng, 60):
-        state = mask.start(prompt)
-        written: list[int] = []
-        while len(written) < 12:
-            token = int(rng.choice(np.flatnonzero(mask.row(state))))
-            if token == task.tokenizer.eos_id:
-                break
-            written.append(token)
-            state = mask.next_state(state, token)
-        (outcome,) = task.evaluate([prompt], [task.tokenizer.decode(written)])
-        assert outcome.status != "malformed"
+    prompts = task.sample_prompts(np.random.default_rng(0), 60)
+    outcomes = task.evaluate(prompts, masked_play(task, prompts))
+    assert "malformed" not in {outcome.status for outcome in outcomes}
 
 
 @pytest.mark.parametrize(

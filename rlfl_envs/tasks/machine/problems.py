@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlfl_envs.tasks.machine.functions import FAMILIES, Family, Function, pick
+from rlfl_envs.dice import pick
+from rlfl_envs.tasks.machine.functions import FAMILIES, Family, Function
 
 __all__ = ["MOST_REFERENCE", "Problem", "draw_problem", "header", "most_prompt", "read_problem"]
 

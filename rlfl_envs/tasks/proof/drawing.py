@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rlfl_envs.dice import Choices
 from rlfl_envs.tasks.proof.formulas import ALL_TRUE, LETTERS, sides, truth
 from rlfl_envs.tasks.proof.prover import Step, find_proof
 
@@ -15,24 +16,6 @@ _LONGEST = 11  # characters of a formula that is drawn
 _MOST_MORE = 4  # premises that no step needs
 _TRIES = 4
 _RANDOM = 512  # numbers drawn at a time
-
-
-class _Choices:
-    """Random choices from numbers drawn in bulk."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._numbers: list[float] = []
-
-    def below(self, high: int) -> int:
-        """A number 0..high-1."""
-        if not self._numbers:
-            self._numbers = self._rng.random(_RANDOM).tolist()
-        return int(self._numbers.pop() * high)
-
-    def of(self, options: Sequence[str]) -> str:
-        """One of them."""
-        return options[self.below(len(options))]
 
 
 def draw_problem(
@@ -46,7 +29,7 @@ def draw_problem(
     Returns:
         The premises, the goal and the known proof.
     """
-    choices = _Choices(rng)
+    choices = Choices(rng, _RANDOM)
     while True:
         draft = _Draft(choices, axioms)
         goal = draft.formula(choices.below(3) if axioms else 0)
@@ -72,7 +55,7 @@ def _can_all_be_true(formulas: Sequence[str]) -> bool:
 class _Draft:
     """A proof that is drawn from its goal backwards."""
 
-    def __init__(self, choices: _Choices, axioms: str) -> None:
+    def __init__(self, choices: Choices, axioms: str) -> None:
         self._choices = choices
         self._axioms = axioms
         names = [*LETTERS]
