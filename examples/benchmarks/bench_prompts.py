@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -208,6 +209,54 @@ def _milliseconds(clock: Callable[[], float], judge: Callable[[], object]) -> fl
     return 1000 * (clock() - begun)
 
 
+# --- tables --------------------------------------------------------------------------------------------------------
+
+
+def tables() -> dict[str, str]:
+    """The table of all that was drawn: a line for each id and its arguments, with the worst of its levels."""
+    measured = read_results(RESULTS)
+    lines = [
+        [
+            "Id",
+            "Levels",
+            "Prompts",
+            "Problems",
+            "Unsolved",
+            "In both splits",
+            "Drawn/s, least",
+            "1,024 judged, ms, most",
+        ]
+    ]
+    lines.append(["---"] * len(lines[0]))
+    for id, arguments in PLAYED:
+        rows = [row for row in measured if row["id"] == id and row["variant"] in _variants(id, arguments)]
+        if rows:
+            name, fields = id.removeprefix("rlfl/"), (f"`{key}={value!r}`" for key, value in arguments.items())
+            batches = [
+                " / ".join(f"{each:,.0f}" for each in map(max, zip(*[row["judge_ms"] for row in rows], strict=True)))
+            ]
+            lines.append(
+                [
+                    ", ".join([f"[{name.removesuffix('-v0')}](environments/{name}.md)", *fields]),
+                    str(len(rows)),
+                    f"{sum(row['prompts'] for row in rows):,}",
+                    f"{sum(sum(row['problems']) for row in rows):,}",
+                    str(sum(row["unsolved"] for row in rows)),
+                    str(sum(row["in_both"] + (row["elsewhere"] or 0) for row in rows)),
+                    f"{min(row['drawn_per_second'] for row in rows):,.0f}",
+                    *batches,
+                ]
+            )
+    return {"prompts: all": "\n".join(f"| {' | '.join(line)} |" for line in lines)}
+
+
+def _variants(id: str, arguments: dict[str, Any]) -> list[str]:
+    """What names the levels of an id that is made with these arguments."""
+    words = [f"{name}={value}" for name, value in arguments.items()]
+    config = rlfl_envs.task_class(gymnasium.spec(id).kwargs["task"]).Config(**arguments)
+    return [" ".join([*words, f"level {level}"]) for level in range(len(config.levels()))]
+
+
 def main() -> None:
     """Measures what has no line yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -217,8 +266,7 @@ def main() -> None:
     asked = parser.parse_args()
     failed = []
     for id, arguments in PLAYED:
-        for level in range(len(rlfl_envs.load_task(id, **arguments).levels)):
-            variant = " ".join([*(f"{name}={value}" for name, value in arguments.items()), f"level {level}"])
+        for level, variant in enumerate(_variants(id, arguments)):
             name = f"{id} {variant}"
             if not all(word in name for word in asked.words) or _is_known(asked.results, id, variant):
                 continue
