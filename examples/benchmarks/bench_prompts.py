@@ -5,7 +5,7 @@ reference is judged, and has to be a success that earns full reward. No problem 
 is written with other names or in another order, where DISGUISES knows how. Then 1,024 completions are judged at a time,
 half of them references, half with a character changed; where the task has arrays by these as well.
 
-Times are processor time, but for the judges that are processes of their own. Prints a line for each id and level,
+Times are processor time, but for ids that have processes of their own. Prints a line for each id and level,
 writes results/prompts.jsonl, and skips what is there. Fails where something is not as it has to be.
 
     python examples/benchmarks/bench_prompts.py [--seconds S] [WORD ...]
@@ -34,7 +34,7 @@ from rlfl_agents.run.results import append_result, read_results
 from rlfl_envs import ArrayTask, Prompt, Task
 
 RESULTS = Path(__file__).parent / "results" / "prompts.jsonl"
-PROMPTS, BATCH, AT_ONCE, DISGUISED = 100_000, 1024, 1000, 2000
+BATCH, AT_ONCE, DISGUISED = 1024, 1000, 2000
 PLAYED: Sequence[tuple[str, dict[str, Any]]] = (
     ("rlfl/Countdown-v0", {}),
     ("rlfl/Countdown-v0", {"min_numbers": 5, "max_numbers": 6}),
@@ -49,8 +49,12 @@ PLAYED: Sequence[tuple[str, dict[str, Any]]] = (
     ("rlfl/Json-v0", {}),
     ("rlfl/Regex-v0", {}),
     ("rlfl/Sql-v0", {}),
+    *(
+        ("rlfl/ReasoningGym-v0", {"dataset": name})
+        for name in ("ab", "lcm", "ransom_note", "shortest_path", "word_sorting")
+    ),
 )
-IN_WORKERS = ("rlfl/Program-v0",)
+IN_WORKERS = ("rlfl/Program-v0", "rlfl/ReasoningGym-v0")  # draw or judge in processes of their own
 Random = np.random.Generator
 
 
@@ -125,8 +129,9 @@ def measure(id: str, arguments: dict[str, Any], level: int | None, seconds: floa
         ConfigError: A level has no prompts of a split.
     """
     train, test = (rlfl_envs.load_task(id, **arguments, split=split, level=level) for split in ("train", "test"))
-    rng = np.random.default_rng(0)
-    found = [_drawn(train, 9 * PROMPTS // 10, 0.9 * seconds, rng), _drawn(test, PROMPTS // 10, 0.1 * seconds, rng)]
+    clock, rng = time.perf_counter if id in IN_WORKERS else time.process_time, np.random.default_rng(0)
+    # A held-out prompt is the tenth that is drawn, so that both splits take as long.
+    found = [_drawn(task, count, seconds / 2, clock, rng) for task, count in ((train, 90_000), (test, 10_000))]
     return {
         "prompts": sum(part.prompts for part in found),
         "problems": [len(part.problems) for part in found],
@@ -134,7 +139,7 @@ def measure(id: str, arguments: dict[str, Any], level: int | None, seconds: floa
         "in_both": len(found[0].problems & found[1].problems),
         "elsewhere": _elsewhere(train, DISGUISES.get(id), rng),
         "drawn_per_second": found[0].prompts / found[0].seconds,
-        "judge_ms": _judging(train, time.perf_counter if id in IN_WORKERS else time.process_time, rng),
+        "judge_ms": _judging(train, clock, rng),
     }
 
 
@@ -147,14 +152,14 @@ class Drawn(NamedTuple):
     seconds: float
 
 
-def _drawn(task: Task, most: int, seconds: float, rng: Random) -> Drawn:
+def _drawn(task: Task, most: int, seconds: float, clock: Callable[[], float], rng: Random) -> Drawn:
     """Draws so many prompts, and judges their references, but for no more than so many seconds."""
     until, drawing = time.perf_counter() + seconds, 0.0
     drawn, problems, unsolved = 0, set[str](), 0
     while drawn < most and time.perf_counter() < until:
-        begun = time.process_time()
+        begun = clock()
         prompts = task.sample_prompts(rng, AT_ONCE)
-        drawing += time.process_time() - begun
+        drawing += clock() - begun
         outcomes = task.evaluate(prompts, [task.reference_completion(prompt, rng) or "" for prompt in prompts])
         unsolved += sum(not outcome.is_success or outcome.reward != task.reward_range[1] for outcome in outcomes)
         problems.update(map(task.problem_key, prompts))
@@ -212,42 +217,33 @@ def _milliseconds(clock: Callable[[], float], judge: Callable[[], object]) -> fl
 # --- tables --------------------------------------------------------------------------------------------------------
 
 
+HEAD = ("Id", "Levels", "Prompts", "Problems", "Unsolved", "In both splits", "Drawn/s, least", "1,024 judged, ms, most")
+
+
 def tables() -> dict[str, str]:
     """The table of all that was drawn: a line for each id and its arguments, with the worst of its levels."""
-    measured = read_results(RESULTS)
-    lines = [
-        [
-            "Id",
-            "Levels",
-            "Prompts",
-            "Problems",
-            "Unsolved",
-            "In both splits",
-            "Drawn/s, least",
-            "1,024 judged, ms, most",
-        ]
-    ]
-    lines.append(["---"] * len(lines[0]))
+    lines = [HEAD, ["---"] * len(HEAD)]
     for id, arguments in PLAYED:
-        rows = [row for row in measured if row["id"] == id and row["variant"] in _variants(id, arguments)]
-        if rows:
-            name, fields = id.removeprefix("rlfl/"), (f"`{key}={value!r}`" for key, value in arguments.items())
-            batches = [
-                " / ".join(f"{each:,.0f}" for each in map(max, zip(*[row["judge_ms"] for row in rows], strict=True)))
-            ]
-            lines.append(
-                [
-                    ", ".join([f"[{name.removesuffix('-v0')}](environments/{name}.md)", *fields]),
-                    str(len(rows)),
-                    f"{sum(row['prompts'] for row in rows):,}",
-                    f"{sum(sum(row['problems']) for row in rows):,}",
-                    str(sum(row["unsolved"] for row in rows)),
-                    str(sum(row["in_both"] + (row["elsewhere"] or 0) for row in rows)),
-                    f"{min(row['drawn_per_second'] for row in rows):,.0f}",
-                    *batches,
-                ]
-            )
+        variants = _variants(id, arguments)
+        rows = [row for row in read_results(RESULTS) if row["id"] == id and row["variant"] in variants]
+        lines += [_line(id, arguments, rows)] if rows else []
     return {"prompts: all": "\n".join(f"| {' | '.join(line)} |" for line in lines)}
+
+
+def _line(id: str, arguments: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[str]:
+    name = id.removeprefix("rlfl/")
+    words = [f"[{name.removesuffix('-v0')}](environments/{name}.md)", *(f"`{n}={v!r}`" for n, v in arguments.items())]
+    slowest = map(max, zip(*[row["judge_ms"] for row in rows], strict=True))
+    return [
+        ", ".join(words),
+        str(len(rows)),
+        f"{sum(row['prompts'] for row in rows):,}",
+        f"{sum(sum(row['problems']) for row in rows):,}",
+        str(sum(row["unsolved"] for row in rows)),
+        str(sum(row["in_both"] + (row["elsewhere"] or 0) for row in rows)),
+        f"{min(row['drawn_per_second'] for row in rows):,.0f}",
+        " / ".join(f"{milliseconds:,.0f}" for milliseconds in slowest),
+    ]
 
 
 def _variants(id: str, arguments: dict[str, Any]) -> list[str]:

@@ -49,7 +49,7 @@ def _can_all_be_true(formulas: Sequence[str]) -> bool:
     together = ALL_TRUE
     for formula in formulas:
         together &= truth(formula)
-    return together != 0
+    return bool(together)
 
 
 class _Draft:
