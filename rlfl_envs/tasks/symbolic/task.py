@@ -75,9 +75,9 @@ class Symbolic(AnswerTask):
         of the solutions; for `simp` how much shorter than what was given an equal answer is, as a share of what can be
         saved. `reward="strict"` pays for successes alone. What is not finite, or has a part that is not, agrees with
         nothing: neither `log(0-x)` nor `1/(1/0)`. Parts: `well_formed`, `points` (the share of points that agree, or of
-        solutions found) and `terms`, each 0..1. Status: "ok", "wrong", "undefined" (somewhere not finite), "long" (equal,
-        but no short form), "list" (another number of answers than asked for, or an x where numbers are) or "malformed",
-        such as what has more than 256 characters.
+        solutions found) and `terms`, each 0..1. Status: "ok", "wrong", "undefined" (somewhere not finite), "long"
+        (equal, but no short form), "list" (another number of answers than asked for, or an x where numbers are) or
+        "malformed", such as what has more than 256 characters.
 
     Episode end:
         EOS, or the budget of C tokens: 8 and 24 for each of `max_terms`.
