@@ -31,7 +31,6 @@ __all__ = ["Symbolic"]
 _PART_SHARE = 0.5  # of the reward, for all terms but the whole
 _MOST_SOLUTIONS = 8
 
-
 _FORM = "Use digits, x, +, -, *, /, ^, brackets, sin, cos, exp and log, no spaces. Write nothing else."
 _INSTRUCTIONS = {
     "diff": f"Write the derivative of the expression by x. {_FORM}",
