@@ -5,7 +5,7 @@ reference is judged, and has to be a success that earns full reward. No problem 
 is written with other names or in another order, where DISGUISES knows how. Then 1,024 completions are judged at a time,
 half of them references, half with a character changed; where the task has arrays by these as well.
 
-Times are processor time, but for ids that have processes of their own. Prints a line for each id and level,
+Times are processor time, but for ids that have worker processes. Prints a line for each id and level,
 writes results/prompts.jsonl, and skips what is there. Fails where something is not as it has to be.
 
     python examples/benchmarks/bench_prompts.py [--seconds S] [WORD ...]
@@ -54,7 +54,6 @@ PLAYED: Sequence[tuple[str, dict[str, Any]]] = (
         for name in ("ab", "lcm", "ransom_note", "shortest_path", "word_sorting")
     ),
 )
-IN_WORKERS = ("rlfl/Program-v0", "rlfl/ReasoningGym-v0")  # draw or judge in processes of their own
 Random = np.random.Generator
 
 
@@ -129,7 +128,8 @@ def measure(id: str, arguments: dict[str, Any], level: int | None, seconds: floa
         ConfigError: A level has no prompts of a split.
     """
     train, test = (rlfl_envs.load_task(id, **arguments, split=split, level=level) for split in ("train", "test"))
-    clock, rng = time.perf_counter if id in IN_WORKERS else time.process_time, np.random.default_rng(0)
+    clock = time.perf_counter if hasattr(train.config, "workers") else time.process_time
+    rng = np.random.default_rng(0)
     # A held-out prompt is the tenth that is drawn, so that both splits take as long.
     found = [_drawn(task, count, seconds / 2, clock, rng) for task, count in ((train, 90_000), (test, 10_000))]
     return {
