@@ -1,8 +1,8 @@
 """Which id for which question: what each id is good for, how large it is, and what it costs and pays for nothing.
 
 `make bench-ids` measures every id that can be played here, as it is by default, and adds a line for each to
-results/ids.jsonl; `docs/_scripts/fill_tables.py` makes the tables of those lines, for the docs and the README. Times are
-processor time, but for ids that have worker processes.
+results/ids.jsonl; `docs/_scripts/fill_tables.py` makes the tables of those lines, for the docs and the README. Times
+are processor time, but for ids that have worker processes.
 """
 
 from __future__ import annotations
