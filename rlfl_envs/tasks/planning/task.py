@@ -94,8 +94,9 @@ class Planning(Task):
     Arguments:
         `domain`, `problems`, `min_size`, `max_size`, `min_steps`, `max_steps`, `domain_shown`, `reward`, and the common
         `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`, `level`. Of problems in files
-        every state that can be reached is a start; those with more than some thousand states are left out.
-        `mask="syntax"` leaves the actions of the prompt's objects that can ever be done.
+        every state that can be reached is a start; those with more than some thousand states are left out. Level k has
+        worlds of `min_size` + k; with one ball there are only three problems. `mask="syntax"` leaves the actions
+        of the prompt's objects that can ever be done.
 
     Example:
         >>> import rlfl_envs
