@@ -5,8 +5,9 @@ reference is judged, and has to be a success that earns full reward. No problem 
 is written with other names or in another order, where DISGUISES knows how. Then 1,024 completions are judged at a time,
 half of them references, half with a character changed; where the task has arrays by these as well.
 
-Times are processor time, but for ids that have worker processes. Prints a line for each id and level,
-writes results/prompts.jsonl, and skips what is there. Fails where something is not as it has to be.
+Times are processor time, but for ids that have worker processes. Prints a line for each id and level, writes
+results/prompts.jsonl, and skips what is there, also with fewer prompts where --seconds ran out: remove a line to
+measure it anew. Fails where something is not as it has to be.
 
     python examples/benchmarks/bench_prompts.py [--seconds S] [WORD ...]
 """
