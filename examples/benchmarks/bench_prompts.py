@@ -172,8 +172,9 @@ def _elsewhere(task: Task, disguise: Callable[[str, Random], str] | None, rng: R
     """How many of some problems are in the other split when they are written in other words; None if none are."""
     if disguise is None:
         return None
-    others = [task.parse_prompt(disguise(prompt.text, rng)) for prompt in task.sample_prompts(rng, DISGUISED)]
-    return int((~task.in_split(others)).sum())
+    whole = task.changed(level=None)  # what is written otherwise may be longer than a level's prompts
+    others = [whole.parse_prompt(disguise(prompt.text, rng)) for prompt in task.sample_prompts(rng, DISGUISED)]
+    return int((~whole.in_split(others)).sum())
 
 
 def _judging(task: Task, clock: Callable[[], float], rng: Random) -> list[float]:
