@@ -17,6 +17,7 @@ from tokenizers import Tokenizer as Backend
 
 import rlfl_envs
 from rlfl_envs import Outcome, Prompt, PromptError, Task, Tokenizer, character_tokenizer
+from rlfl_envs.masks import make_mask
 from rlfl_envs.tasks.games.task import GameSynthesis
 from rlfl_envs.token_env import TokenEnv
 
@@ -162,6 +163,21 @@ def answer_to(task: Task, prompt: Prompt, rng: np.random.Generator) -> str:
     """The reference, or where there is none something that one could say."""
     reference = task.reference_completion(prompt, rng)
     return task.constant_completions()[0] if reference is None else reference
+
+
+def masked_play(task: Task, prompts: Sequence[Prompt], seed: int = 0) -> list[str]:
+    """What random legal tokens write for each prompt, within the budget; the task has a mask."""
+    mask, rng, found = make_mask(task), np.random.default_rng(seed), []
+    for prompt in prompts:
+        state, written = mask.start(prompt), list[int]()
+        while len(written) < task.max_completion_tokens:
+            token = int(rng.choice(np.flatnonzero(mask.row(state))))
+            if token in task.tokenizer.eos_ids:
+                break
+            written.append(token)
+            state = mask.next_state(state, token)
+        found.append(task.tokenizer.decode(written))
+    return found
 
 
 def has_references(task: Task) -> bool:

@@ -26,13 +26,14 @@ import bench_games  # noqa: E402
 import bench_gpu  # noqa: E402
 import bench_ids  # noqa: E402
 import bench_languages  # noqa: E402
+import bench_prompts  # noqa: E402
 import bench_reasoning_gym  # noqa: E402
 import bench_smollm2  # noqa: E402
 import countdown  # noqa: E402
 from rlfl_agents.run.results import read_results  # noqa: E402
 from rlfl_envs import ConfigError  # noqa: E402
 
-KINDS = ("research", "algorithms", "audit", "games", "gpu", "smollm2", "datasets", "ids", "languages")
+KINDS = ("research", "algorithms", "audit", "games", "gpu", "smollm2", "datasets", "ids", "languages", "prompts")
 MARKS = re.compile(rf"(?<=<!-- )((?:{'|'.join(KINDS)}): .*?) -->\n(.*?)(?=<!-- end -->)", re.DOTALL)
 # What names a line in its file: no two lines have the same.
 KEY = ("experiment", "variant", "algorithm", "id", "game", "seed")
@@ -53,6 +54,7 @@ def tables() -> dict[str, str]:
         bench_gpu,
         bench_ids,
         bench_languages,
+        bench_prompts,
         bench_reasoning_gym,
         bench_smollm2,
         countdown,

@@ -1,7 +1,8 @@
 """Which id for which question: what each id is good for, how large it is, and what it costs and pays for nothing.
 
 `make bench-ids` measures every id that can be played here, as it is by default, and adds a line for each to
-results/ids.jsonl; `docs/_scripts/fill_tables.py` makes the tables of those lines, for the docs and the README.
+results/ids.jsonl; `docs/_scripts/fill_tables.py` makes the tables of those lines, for the docs and the README. Times
+are processor time, but for ids that have worker processes.
 """
 
 from __future__ import annotations
@@ -161,15 +162,16 @@ def measure(id: str) -> dict[str, Any]:
     is_slow = id.endswith(SLOW)
     rng = np.random.default_rng(0)
     task.sample_prompts(rng, 8)
-    begun = time.perf_counter()
+    clock = time.perf_counter if hasattr(task.config, "workers") else time.process_time
+    begun = clock()
     prompts = task.sample_prompts(rng, DRAWN)
-    drawing = (time.perf_counter() - begun) / DRAWN
+    drawing = (clock() - begun) / DRAWN
     prompts = prompts[: 4 if is_slow else JUDGED]
     answers = [_answer(task, prompt, rng) for prompt in prompts]
     task.evaluate(prompts[:1], answers[1:2])
-    begun = time.perf_counter()
+    begun = clock()
     task.evaluate(prompts, answers)
-    judging = (time.perf_counter() - begun) / len(prompts)
+    judging = (clock() - begun) / len(prompts)
     found = {line.name: line for line in baselines(task, num_prompts=4 if is_slow else None)}
     constant = found.get("best constant answer")
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlfl_envs.tokenization.builtin import character_tokenizer, number_tokenizer, train_tokenizer
+from rlfl_envs.tokenization.builtin import character_tokenizer, number_tokenizer, train_tokenizer, word_tokenizer
 from rlfl_envs.tokenization.chat import CHAT_DATE, around_message
 from rlfl_envs.tokenization.loading import load_tokenizer
 from rlfl_envs.tokenization.tokenizer import BOS, EOS, PAD, Tokenizer
@@ -18,4 +18,5 @@ __all__ = [
     "load_tokenizer",
     "number_tokenizer",
     "train_tokenizer",
+    "word_tokenizer",
 ]

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as Backend
 from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.tokenization.tokenizer import BOS, EOS, PAD, Tokenizer
 
-__all__ = ["character_tokenizer", "number_tokenizer", "train_tokenizer"]
+__all__ = ["character_tokenizer", "number_tokenizer", "train_tokenizer", "word_tokenizer"]
 
 
 def character_tokenizer(alphabet: str) -> Tokenizer:
@@ -24,8 +24,18 @@ def character_tokenizer(alphabet: str) -> Tokenizer:
     """
     is_allowed = 0 < len(alphabet) == len(set(alphabet)) and not any("\ud800" <= each <= "\udfff" for each in alphabet)
     check_value("alphabet", alphabet, is_allowed, "one character or more, none twice, and no lone surrogates")
-    backend = _word_level([*alphabet])
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex("(?m:.)"), "isolated")
+    return word_tokenizer(alphabet, "(?m:.)")
+
+
+def word_tokenizer(words: Iterable[str], pattern: str) -> Tokenizer:
+    """One token per word, in their order, from id 3 on; written one after another, with nothing between them.
+
+    Args:
+        words: None twice.
+        pattern: What a word looks like: a text is cut into what this regular expression finds, from left to right.
+    """
+    backend = _word_level([*words])
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
     backend.decoder = decoders.Fuse()
     return Tokenizer(backend, pad=PAD, eos=EOS, bos=BOS, closed=True)
 

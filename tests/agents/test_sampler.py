@@ -129,6 +129,16 @@ def test_a_restored_sampler_chooses_the_same(changes: dict[str, Any]) -> None:
     assert kept.choose(source(1)) == restored.choose(source(1))
 
 
+def test_what_a_new_process_cannot_read_is_forgotten() -> None:
+    """Puzzles are drawn by number: a run that goes on elsewhere must not ask for texts that are unknown there."""
+    kept, restored = sampler(redraw=0.5), sampler(redraw=0.5)
+    texts = kept.choose(source()) or []
+    observe(kept, [0.0] * 64)
+    state = kept.state_dict()
+    restored.load_state_dict(state | {"missed": ["a puzzle", *state["missed"]]})
+    assert restored.state_dict()["missed"] == texts
+
+
 @pytest.mark.parametrize("changes", [{"sampler": "target"}, {"level_weights": (1.0, 0.0), "redraw": 0.5}])
 def test_a_run_goes_on_bit_by_bit(changes: dict[str, Any], tmp_path: Path) -> None:
     """Half a run resumed has the weights and the metrics of an unbroken one; levels are told apart in metrics.csv."""

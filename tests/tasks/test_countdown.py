@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlfl_envs import ConfigError, PromptError, Task, baselines, check_task, load_task
+from rlfl_envs import ConfigError, PromptError, baselines, check_task, load_task
 from rlfl_envs.masks import make_mask
 from rlfl_envs.tasks.countdown.solving import all_solutions, solve
-from tests.settings import COUNTDOWN
+from tests.settings import COUNTDOWN, masked_play
 
 TASK = load_task(COUNTDOWN)
 PROMPT = TASK.parse_prompt("19 36 55 7=65:")
@@ -253,32 +253,16 @@ def test_the_contract(arguments: dict[str, Any]) -> None:
     check_task(load_task(COUNTDOWN, **arguments), num_prompts=48)
 
 
-def masked_play(task: Task, episodes: int) -> list[tuple[Any, str]]:
-    """Prompts with what random legal tokens write."""
-    mask, rng, found = make_mask(task), np.random.default_rng(0), []
-    for prompt in task.sample_prompts(rng, episodes):
-        state = mask.start(prompt)
-        written: list[int] = []
-        while len(written) < task.max_completion_tokens:
-            token = int(rng.choice(np.flatnonzero(mask.row(state))))
-            if token in task.tokenizer.eos_ids:
-                break
-            written.append(token)
-            state = mask.next_state(state, token)
-        found.append((prompt, task.tokenizer.decode(written)))
-    return found
-
-
 @pytest.mark.parametrize("use_all", [True, False])
 @pytest.mark.parametrize("vocabulary", ["number", "characters"])
 @pytest.mark.parametrize("max_numbers", [3, 6])
 def test_masked_play_is_well_formed(vocabulary: str, use_all: bool, max_numbers: int) -> None:
     """Random legal tokens always end in an expression of the numbers given, used as they should be."""
     task = load_task(COUNTDOWN, vocabulary=vocabulary, use_all=use_all, max_numbers=max_numbers, mask="syntax")
-    played = masked_play(task, 300)
-    outcomes = task.evaluate(*map(list, zip(*played, strict=True)))
-    assert {outcome.status for outcome in outcomes} <= {"ok", "undefined"}
-    assert len({text for _, text in played}) > 250
+    prompts = task.sample_prompts(np.random.default_rng(0), 300)
+    played = masked_play(task, prompts)
+    assert {outcome.status for outcome in task.evaluate(prompts, played)} <= {"ok", "undefined"}
+    assert len({*played}) > 250
 
 
 def test_the_mask_allows_every_solution() -> None:

@@ -29,10 +29,9 @@ from rlfl_envs import (
     check_task,
     load_task,
 )
-from rlfl_envs.masks import make_mask
 from rlfl_envs.tasks.json import store
 from rlfl_envs.tasks.json.documents import DocumentAutomaton, read
-from tests.settings import JSON
+from tests.settings import JSON, masked_play
 
 jsonschema_rs = pytest.importorskip("jsonschema_rs", reason="needs the extra json")
 
@@ -147,19 +146,8 @@ def test_the_automaton_reads_what_json_writes(document: dict[str, object]) -> No
 def test_the_mask_writes_documents(task: Task) -> None:
     """Random legal tokens end as documents within the budget, in nearly every episode: few have a name twice."""
     masked = task.changed(mask="syntax")
-    mask, tokenizer, rng = make_mask(masked), masked.tokenizer, np.random.default_rng(0)
-    (prompt,) = masked.sample_prompts(rng, 1)
-    read_back = 0
-    for _ in range(200):
-        state, written = mask.start(prompt), list[int]()
-        while len(written) < masked.max_completion_tokens:
-            token = int(rng.choice(np.flatnonzero(mask.row(state))))
-            if token == tokenizer.eos_id:
-                break
-            written.append(token)
-            state = mask.next_state(state, token)
-        read_back += read(tokenizer.decode(written)) is not None
-    assert read_back >= 195
+    prompts = masked.sample_prompts(np.random.default_rng(0), 1) * 200
+    assert sum(read(text) is not None for text in masked_play(masked, prompts)) >= 195
 
 
 @given(text=st.text('{}[]":,-0123456789truefalsn ab', max_size=24))

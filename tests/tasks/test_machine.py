@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlfl_envs import ConfigError, Prompt, PromptError, Task, TokenVectorEnv, load_task
-from tests.settings import MACHINE
+from rlfl_envs import ConfigError, Prompt, PromptError, Task, load_task
+from tests.settings import MACHINE, masked_play
 
 pytest.importorskip("wasmtime", reason="needs the extra machine")
 
@@ -282,15 +282,8 @@ def test_bounded_time(task: Task) -> None:
 def test_masked_random_play_compiles(vocabulary: str, budget: int) -> None:
     """Random legal tokens make a program that compiles, whatever the budget."""
     task = load_task(MACHINE, vocabulary=vocabulary, mask="syntax", max_completion_tokens=budget)
-    envs = TokenVectorEnv(task, 100, autoreset_mode="Disabled")
-    _, infos = envs.reset(seed=0)
-    rng, ended, compiles = np.random.default_rng(0), np.zeros(100, dtype=np.bool_), np.zeros(100)
-    while not ended.all():
-        weights = rng.random((100, task.tokenizer.vocab_size)) * infos["action_mask"]
-        _, _, ended, _, infos = envs.step(weights.argmax(axis=1))
-        if "reward_parts" in infos:
-            compiles += infos["reward_parts"]["compiles"] * infos["_is_success"]
-    assert compiles.mean() == 1
+    prompts = drawn(task, 100)
+    assert all(outcome.parts["compiles"] for outcome in task.evaluate(prompts, masked_play(task, prompts)))
 
 
 @given(data=st.data())
@@ -336,5 +329,18 @@ def test_wrong_arguments() -> None:
     """The message names the argument, its value and what is allowed."""
     with pytest.raises(ConfigError, match=r"^shown=7 is not allowed; allowed: 1\.\.6\.$"):
         load_task(MACHINE, shown=7)
-    with pytest.raises(ConfigError, match=r"^hidden=1 is not allowed; allowed: 2\.\.16\.$"):
+    with pytest.raises(ConfigError, match=r"^hidden=1 is not allowed; allowed: 2\.\.8\.$"):
         load_task(MACHINE, hidden=1)
+    with pytest.raises(ConfigError, match=r"^hidden=17 is not allowed; allowed: 2\.\.16\.$"):
+        load_task(MACHINE, hidden=17, family="one_step")
+
+
+def test_powers_have_few_arguments() -> None:
+    """More cases than there are arguments are refused, for the family and for a prompt that hashes to it."""
+    with pytest.raises(ConfigError, match=r"^hidden=9 is not allowed; allowed: 2\.\.8\.$"):
+        load_task(MACHINE, hidden=9)
+    assert drawn(load_task(MACHINE, hidden=8, family="powers"), 3)
+    task = load_task(MACHINE, hidden=9, family="sums")
+    for prompt in drawn(load_task(MACHINE, family="powers"), 3):
+        with pytest.raises(PromptError):
+            task.parse_prompt(prompt.text)

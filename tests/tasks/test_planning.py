@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlfl_envs import ConfigError, MissingDependencyError, Prompt, PromptError, Task, load_task
+from rlfl_envs import ConfigError, MissingDependencyError, PromptError, Task, load_task
 from rlfl_envs.tasks.planning import pddl
 from rlfl_envs.tasks.planning.domains import DOMAINS
 from rlfl_envs.tasks.planning.fingerprints import fingerprint
+from tests.settings import masked_play
 
 ID = "rlfl/Planning-v0"
 HEAD = "(define (problem p) (:domain blocks)\n(:objects a b c)\n"
@@ -209,23 +210,11 @@ def test_prompts_that_are_none(blocks: Task, text: str, words: str) -> None:
 
 def test_masked_random_play_is_well_formed() -> None:
     """At random, masked: every plan can be read, in both vocabularies."""
-    from rlfl_envs import TokenVectorEnv
-
     for vocabulary in ("word", "characters"):
         task = load_task(ID, mask="syntax", vocabulary=vocabulary, domain_shown=False, max_size=4)
-        envs = TokenVectorEnv(task, 64, autoreset_mode="Disabled")
-        rng = np.random.default_rng(0)
-        _, infos = envs.reset(seed=0)
-        ended = np.zeros(64, dtype=np.bool_)
-        while not ended.all():
-            actions = (rng.random((64, task.tokenizer.vocab_size)) * infos["action_mask"]).argmax(axis=1)
-            _, _, ended, _, infos = envs.step(actions)
-        assert all(outcome.status != "malformed" for outcome in _outcomes(task, envs))
-
-
-def _outcomes(task: Task, envs: Any) -> list[Any]:
-    prompts: list[Prompt] = envs.prompts
-    return task.evaluate(prompts, [envs.current_completion(row) for row in range(len(prompts))])
+        prompts = task.sample_prompts(np.random.default_rng(0), 64)
+        outcomes = task.evaluate(prompts, masked_play(task, prompts))
+        assert "malformed" not in {outcome.status for outcome in outcomes}
 
 
 # --- PDDL of others ------------------------------------------------------------------------------------------------
@@ -269,6 +258,24 @@ def test_files(files: dict[str, Any]) -> None:
     assert load_task(ID).arguments_that_load(files) == ["domain", "problems"]
 
 
+def test_choices_that_fixed_facts_rule_out_are_not_gone_through(files: dict[str, Any]) -> None:
+    """A chain through a map of 40 places: four thousand million choices of objects, 35 of which there are."""
+    variables = "?a ?b ?c ?d ?e ?f"
+    chain = " ".join(f"(next {one} {other})" for one, other in itertools.pairwise(variables.split()))
+    Path(files["domain"]).write_text(
+        f"(define (domain chain) (:action light :parameters ({variables}) :precondition (and {chain} (dark ?f))\n"
+        ":effect (not (dark ?f))))"
+    )
+    places = [f"p{i}" for i in range(40)]
+    facts = " ".join(f"(next {one} {other})" for one, other in itertools.pairwise(places))
+    Path(files["problems"], "one.pddl").write_text(
+        f"(define (problem p) (:domain chain) (:objects {' '.join(places)})\n"
+        f"(:init {facts} (dark p9)) (:goal (not (dark p9))))"
+    )
+    (world,) = load_task(ID, **files, min_steps=1)._worlds.values()
+    assert world.texts == ["(light p4 p5 p6 p7 p8 p9)"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -291,7 +298,8 @@ def test_pddl_that_is_not_known(files: dict[str, Any], text: str, words: str) ->
 def test_arguments() -> None:
     """Wrong ones are refused by name."""
     for arguments, words in (
-        ({"domain": "nowhere.pddl"}, "problems=''"),
+        ({"domain": "block"}, "domain=.block. is not allowed; allowed: .blocks."),
+        ({"problems": "nowhere"}, "problems=.nowhere. is not allowed"),
         ({"domain": "nowhere.pddl", "problems": "nowhere"}, "cannot be read"),
         ({"min_size": 9}, "min_size=9"),
         ({"min_size": 5, "max_size": 3}, "max_size=3"),

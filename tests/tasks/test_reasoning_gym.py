@@ -34,6 +34,14 @@ def _prompts(task: Task, count: int) -> list[rlfl_envs.Prompt]:
     return task.sample_prompts(np.random.default_rng(0), count)
 
 
+def test_the_cards_example() -> None:
+    """It is skipped as a doctest, where JAX may have been imported before, which forbids to fork; so it runs here."""
+    task = load_task(ID, dataset="chain_sum")
+    (prompt,) = _prompts(task, 1)
+    assert repr(prompt.text) in task.card
+    assert [outcome.reward for outcome in task.evaluate([prompt] * 2, ["-160", "0"])] == [1.0, 0.0]
+
+
 # --- the datasets --------------------------------------------------------------------------------------------------
 
 

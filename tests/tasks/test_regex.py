@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlfl_envs import ConfigError, Prompt, PromptError, Task, baselines, load_task
-from rlfl_envs.masks import make_mask
 from rlfl_envs.tasks.regex.automaton import PatternAutomaton, is_pattern
 from rlfl_envs.tasks.regex.languages import WORDS, languages
-from tests.settings import REGEX
+from tests.settings import REGEX, masked_play
 
 matcher = pytest.importorskip("rlfl_envs.tasks.regex.matcher")
 pytest.importorskip("re2", reason="needs the extra regex")
@@ -152,17 +151,8 @@ def test_what_is_a_pattern_compiles(text: str) -> None:
 def test_the_mask_writes_patterns(task: Task) -> None:
     """Random legal tokens end as patterns, within the budget."""
     masked = task.changed(mask="syntax", max_completion_tokens=12)
-    mask, tokenizer, rng = make_mask(masked), masked.tokenizer, np.random.default_rng(0)
-    (prompt,) = masked.sample_prompts(rng, 1)
-    for _ in range(300):
-        state, written = mask.start(prompt), list[int]()
-        while len(written) < 12:
-            token = int(rng.choice(np.flatnonzero(mask.row(state))))
-            if token == tokenizer.eos_id:
-                break
-            written.append(token)
-            state = mask.next_state(state, token)
-        assert is_pattern(tokenizer.decode(written))
+    prompts = masked.sample_prompts(np.random.default_rng(0), 1) * 300
+    assert all(map(is_pattern, masked_play(masked, prompts)))
 
 
 BOMBS = [

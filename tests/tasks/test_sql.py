@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from rlfl_envs import ConfigError, Prompt, PromptError, Task, baselines, load_task
-from rlfl_envs.masks import make_mask
 from rlfl_envs.tasks.sql.databases import databases, run
 from rlfl_envs.tasks.sql.questions import KINDS
-from tests.settings import SQL
+from tests.settings import SQL, masked_play
 from tests.tasks.hostile_queries import QUERIES
 
 TABLES = "teams(id,age,name,rank,city) pets(id,teams_id,kind,size)\n"
@@ -242,20 +241,9 @@ def test_the_mask_writes_queries(task: Task) -> None:
     """Random legal tokens end within the budget as something that SQLite can parse, in 95 of 100 episodes."""
     pytest.importorskip("llguidance", reason="masks by a grammar need it")
     masked = task.changed(mask="syntax")
-    mask, tokenizer, rng = make_mask(masked), masked.tokenizer, np.random.default_rng(0)
-    (prompt,) = masked.sample_prompts(rng, 1)
-    well_formed = 0.0
-    for _ in range(200):
-        state, written = mask.start(prompt), list[int]()
-        while len(written) < masked.max_completion_tokens:
-            token = int(rng.choice(np.flatnonzero(mask.row(state))))
-            if token == tokenizer.eos_id:
-                break
-            written.append(token)
-            state = mask.next_state(state, token)
-        (outcome,) = masked.evaluate([prompt], [tokenizer.decode(written)])
-        well_formed += outcome.parts["well_formed"]
-    assert well_formed >= 190
+    prompts = masked.sample_prompts(np.random.default_rng(0), 1) * 200
+    outcomes = masked.evaluate(prompts, masked_play(masked, prompts))
+    assert sum(outcome.parts["well_formed"] for outcome in outcomes) >= 190
 
 
 @pytest.mark.parametrize(

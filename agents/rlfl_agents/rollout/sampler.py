@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn.curricula import Curriculum, FixedLevels, ProgressCurriculum, TargetCurriculum
-from rlfl_envs import ConfigError, KindTask, Prompt, Task, check_value
+from rlfl_envs import ConfigError, KindTask, Prompt, PromptError, Task, check_value
 
 __all__ = ["Sampler"]
 
@@ -131,6 +131,13 @@ class Sampler:
         for text in list(self._missed)[: -_KEPT * self._count]:
             del self._missed[text]
 
+    def _can_be_played(self, text: str) -> bool:
+        try:
+            self._task.parse_prompt(text)
+        except PromptError:
+            return False
+        return True
+
     @property
     def names(self) -> list[str]:
         """The names that `metrics` can have: "level/0" and so on, where levels are chosen; "kind/NAME"."""
@@ -147,8 +154,11 @@ class Sampler:
         return {"missed": list(self._missed), "curriculum": self._curriculum.state() if self._curriculum else []}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from where `state_dict` was called."""
-        self._missed = dict.fromkeys(state["missed"])
+        """Goes on from where `state_dict` was called.
+
+        A task such as ReasoningGym reads only what its own process has drawn: what it cannot read is forgotten.
+        """
+        self._missed = {text: None for text in state["missed"] if self._can_be_played(text)}
         if self._curriculum is not None:
             self._curriculum.restore(state["curriculum"])
 

@@ -11,13 +11,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Regex, decoders, models, pre_tokenizers
-from tokenizers import Tokenizer as Backend
 
 from rlfl_envs.episode import Prompt
 from rlfl_envs.masks import llguidance_vocabulary
 from rlfl_envs.protocols import Grammar
-from rlfl_envs.tokenization import BOS, EOS, PAD, Tokenizer
+from rlfl_envs.tokenization import Tokenizer, word_tokenizer
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -120,15 +118,11 @@ def ludeme_tokenizer(words: tuple[str, ...], markers: tuple[str, ...] = ()) -> T
     ludemes = [*sorted({f"({word}" for word in words} | {*words}), *map(str, range(100))]
     spaced = [f" {ludeme}" for ludeme in [*ludemes, "(", '"']]
     tokens = [*dict.fromkeys([*markers, *ludemes, *spaced, *_PRINTABLE])]
-    backend = Backend(models.WordLevel({t: i for i, t in enumerate([PAD, BOS, EOS, *tokens])}, unk_token="<unk>"))
-    backend.add_special_tokens([PAD, BOS, EOS])
     # A word ends where no letter, digit or underscore follows; so does an integer.
     longest_first = sorted(words, key=len, reverse=True)
     word = "|".join(re.escape(word) + ("" if word.endswith(":") else r"(?!\w)") for word in longest_first)
     pieces = [*map(re.escape, markers), rf" ?\(?(?<!\w)(?:{word})", r" ?(?<!\w)(?:0|[1-9]\d?)(?!\w)", ' [("]', "(?m:.)"]
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex("|".join(pieces)), "isolated")
-    backend.decoder = decoders.Fuse()
-    return Tokenizer(backend, pad=PAD, eos=EOS, bos=BOS, closed=True)
+    return word_tokenizer(tokens, "|".join(pieces))
 
 
 # --- a grammar -------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ class MachineConfig(TaskConfig):
         reward: "strict": half for the hidden cases solved above the best constant, half for speed once all are;
             "plain": the share of hidden cases solved.
         shown: How many cases the prompt shows, 1..6.
-        hidden: How many others judge, 2..16.
+        hidden: How many others judge, 2..16; for powers, which have 12 arguments, at most 12 - shown.
     """
 
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"vocabulary": ("characters", "instruction")}
@@ -39,7 +39,9 @@ class MachineConfig(TaskConfig):
         """Checks the arguments."""
         super().__post_init__()
         check_value("shown", self.shown, 1 <= self.shown <= 6, "1..6")
-        check_value("hidden", self.hidden, 2 <= self.hidden <= 16, "2..16")
+        families = FAMILIES.values() if self.family == "all" else [FAMILIES[self.family]]
+        most = min(16, *(family.arguments - self.shown for family in families))
+        check_value("hidden", self.hidden, 2 <= self.hidden <= most, f"2..{most}")
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """The families, from easy to hard; none where one is chosen."""

@@ -10,11 +10,11 @@ import operator
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-__all__ = ["FAMILIES", "Family", "Function", "pick"]
+from rlfl_envs.dice import pick
 
-T = TypeVar("T")
+__all__ = ["FAMILIES", "Family", "Function"]
+
 Values = Mapping[str, int]
 
 _SQUARE = ("local.tee $a", "local.get $a", "i64.mul")  # of what is on top of the stack
@@ -51,10 +51,10 @@ class Family:
     largest: int
     draw: Callable[[random.Random, Sequence[str]], Function]
 
-
-def pick(dice: random.Random, options: Sequence[T]) -> T:
-    """One of them, the same in every version of Python."""
-    return options[int(dice.random() * len(options))]
+    @property
+    def arguments(self) -> int:
+        """How many there are for a parameter."""
+        return self.largest - self.least + 1
 
 
 # --- expressions -----------------------------------------------------------------------------------------------------

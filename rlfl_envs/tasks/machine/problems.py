@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlfl_envs.tasks.machine.functions import FAMILIES, Family, Function, pick
+from rlfl_envs.dice import pick
+from rlfl_envs.tasks.machine.functions import FAMILIES, Family, Function
 
 __all__ = ["MOST_REFERENCE", "Problem", "draw_problem", "header", "most_prompt", "read_problem"]
 
@@ -93,6 +94,8 @@ def _problem(names: str, shown: Sequence[Case], hidden: int, wanted: str | None 
     is_within = all(len(case) == len(names) and kind.least <= min(case) <= max(case) <= kind.largest for case in shown)
     if wanted not in (None, family) or len(names) not in kind.counts or not is_within or len({*shown}) < len(shown):
         return None
+    if len(shown) + hidden > kind.arguments:
+        return None
     dice = random.Random(seed)
     cases = [*shown, *_distinct(dice, kind, len(names), hidden, shown)]
     for _ in range(_TRIES):
@@ -116,9 +119,8 @@ def _distinct(
 ) -> list[Case]:
     """So many cases' arguments, none twice, and none of the others."""
     found: list[Case] = []
-    span = kind.largest - kind.least + 1
     while len(found) < count:
-        case = tuple([kind.least + int(dice.random() * span) for _ in range(parameters)])
+        case = tuple([kind.least + int(dice.random() * kind.arguments) for _ in range(parameters)])
         if case not in found and case not in others:
             found.append(case)
     return found

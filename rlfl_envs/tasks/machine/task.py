@@ -8,16 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
-from tokenizers import Regex, decoders, models, pre_tokenizers
-from tokenizers import Tokenizer as Backend
 
 from rlfl_envs.answers import AnswerTask
+from rlfl_envs.dice import first_drawn, pick
 from rlfl_envs.episode import Outcome, Prompt
-from rlfl_envs.errors import ConfigError, PromptError
+from rlfl_envs.errors import PromptError
 from rlfl_envs.protocols import Accepted
 from rlfl_envs.tasks.machine.config import MachineConfig
 from rlfl_envs.tasks.machine.execution import check_installed, run
-from rlfl_envs.tasks.machine.functions import FAMILIES, pick
+from rlfl_envs.tasks.machine.functions import FAMILIES
 from rlfl_envs.tasks.machine.problems import (
     MOST_REFERENCE,
     Problem,
@@ -27,11 +26,10 @@ from rlfl_envs.tasks.machine.problems import (
     read_problem,
 )
 from rlfl_envs.tasks.machine.syntax import LINES, NUMBER, MachineAutomaton, read
-from rlfl_envs.tokenization import Tokenizer
+from rlfl_envs.tokenization import Tokenizer, word_tokenizer
 
 __all__ = ["Machine"]
 
-_MAX_DRAWS = 10_000  # arguments in a row of which no problem comes
 _LONGEST_LINE = max(len(line) for line in LINES) + 1
 _MOST_NUMBERS = 5  # in a reference, each of up to two digits
 _FOR_VALUES = 0.5  # of the reward; the rest is for speed
@@ -152,11 +150,11 @@ class Machine(AnswerTask):
         """Draws a family, then arguments until a function of the family comes of them."""
         dice = random.Random(int(rng.integers(2**63)))
         family = pick(dice, self._families)
-        for _ in range(_MAX_DRAWS):
-            problem = draw_problem(dice, family, self.config.shown, self.config.hidden)
-            if problem is not None:
-                return Prompt(problem.text, problem)
-        raise ConfigError(f"shown={self.config.shown!r} leaves no function of {family=}; allowed: another number.")
+        problem = first_drawn(
+            lambda: draw_problem(dice, family, self.config.shown, self.config.hidden),
+            f"shown={self.config.shown!r} leaves no function of {family=}; allowed: another number.",
+        )
+        return Prompt(problem.text, problem)
 
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts the prompts that can be drawn with these numbers of cases, of any family."""
@@ -224,10 +222,5 @@ def _instruction_tokenizer() -> Tokenizer:
     """A token for each instruction with its line's end, and for what numbers and prompts are made of besides."""
     begins = [header(count) for count in (1, 2)]
     pieces = [*(f"{line}\n" for line in LINES), NUMBER, *"0123456789-\n", "f(", ", ", ") = ", *begins]
-    tokens = ["<pad>", "<bos>", "<eos>", *pieces]
-    backend = Backend(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
-    backend.add_special_tokens(tokens[:3])
     longest_first = sorted(pieces, key=len, reverse=True)
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex("|".join(map(re.escape, longest_first))), "isolated")
-    backend.decoder = decoders.Fuse()
-    return Tokenizer(backend, pad="<pad>", eos="<eos>", bos="<bos>", closed=True)
+    return word_tokenizer(pieces, "|".join(map(re.escape, longest_first)))

@@ -50,10 +50,10 @@ class PlanningConfig(TaskConfig):
     def __post_init__(self) -> None:
         """Checks the arguments."""
         super().__post_init__()
-        is_file = self.domain not in DOMAINS and not self.domain.startswith("pddlgym:")
-        check_value(
-            "problems", self.problems, bool(self.problems) is is_file, "a folder where `domain` is a path, else ''"
-        )
+        is_known = self.domain in DOMAINS or self.domain.startswith("pddlgym:")
+        allowed = f"{', '.join(map(repr, DOMAINS))}, 'pddlgym:NAME', or a path with `problems` beside it"
+        check_value("domain", self.domain, is_known or bool(self.problems), allowed)
+        check_value("problems", self.problems, not (is_known and self.problems), "'' unless `domain` is a path")
         least, most = DOMAINS[self.domain].sizes if self.domain in DOMAINS else (1, 0)
         for name, size in (("min_size", self.min_size), ("max_size", self.max_size)):
             allowed = f"{least}..{most}, min_size <= max_size, or None" if most else "None: the files say how many"

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from tokenizers import Regex, decoders, models, pre_tokenizers
-from tokenizers import Tokenizer as Backend
 
+from rlfl_envs.dice import first_drawn
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError
 from rlfl_envs.protocols import Accepted
@@ -23,12 +22,11 @@ from rlfl_envs.tasks.planning.domains import DOMAINS
 from rlfl_envs.tasks.planning.fingerprints import fingerprint
 from rlfl_envs.tasks.planning.pddl import Atom, PDDLError, read_domain, read_problem
 from rlfl_envs.tasks.planning.worlds import FAR, TooLargeError, World
-from rlfl_envs.tokenization import Tokenizer
+from rlfl_envs.tokenization import Tokenizer, word_tokenizer
 
 __all__ = ["Planning"]
 
 MAX_TEXT = 8192  # characters; anything longer is malformed, so that judging takes bounded time
-_MAX_DRAWS = 10_000
 _WORD = r" ?\(|\)|\n| ?[^\s()]+| "
 _ACTION = re.compile(r"\s*+\(\s*+([^\s()]++(?:\s++[^\s()]++)*+)\s*+\)")
 _PROBLEM = "(define (problem p)"
@@ -96,8 +94,9 @@ class Planning(Task):
     Arguments:
         `domain`, `problems`, `min_size`, `max_size`, `min_steps`, `max_steps`, `domain_shown`, `reward`, and the common
         `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`, `level`. Of problems in files
-        every state that can be reached is a start; those with more than some thousand states are left out.
-        `mask="syntax"` leaves the actions of the prompt's objects that can ever be done.
+        every state that can be reached is a start; those with more than some thousand states are left out. Level k has
+        worlds of `min_size` + k; with one ball there are only three problems. `mask="syntax"` leaves the actions
+        of the prompt's objects that can ever be done.
 
     Example:
         >>> import rlfl_envs
@@ -165,7 +164,7 @@ class Planning(Task):
 
     def vocabularies(self) -> Mapping[str, Callable[[], Tokenizer]]:
         """A word a token, and characters."""
-        return {"word": lambda: _word_tokenizer(self._texts()), **super().vocabularies()}
+        return {"word": lambda: _tokenizer_of(self._texts()), **super().vocabularies()}
 
     def _texts(self) -> Iterator[str]:
         """Texts that have every word of a prompt or a plan, as it stands there."""
@@ -201,18 +200,21 @@ class Planning(Task):
         Raises:
             ConfigError: There are (nearly) no plans of the lengths that were asked for.
         """
-        for _ in range(_MAX_DRAWS):
-            name = self._names[rng.integers(len(self._names))]
-            world, goals = self._worlds[name], self._loaded.goals[name]
-            start, goal = int(rng.integers(len(world.states))), goals[int(rng.integers(len(goals)))]
-            shortest = int(world.distances(*goal)[start])
-            if self.config.min_steps <= shortest <= self.config.max_steps:
-                problem = Problem(name, start, goal, shortest)
-                return Prompt(self._write(problem), problem)
-        raise ConfigError(
-            f"min_steps={self.config.min_steps} and max_steps={self.config.max_steps} leave none of {_MAX_DRAWS} "
-            "problems drawn; allowed: lengths that the domain's plans have."
+        problem = first_drawn(
+            lambda: self._draw(rng),
+            f"min_steps={self.config.min_steps} and max_steps={self.config.max_steps} leave (nearly) no problem; "
+            "allowed: lengths that the domain's plans have.",
         )
+        return Prompt(self._write(problem), problem)
+
+    def _draw(self, rng: np.random.Generator) -> Problem | None:
+        """Draws one of any length; None where the shortest plan is not as long as asked for."""
+        name = self._names[rng.integers(len(self._names))]
+        world, goals = self._worlds[name], self._loaded.goals[name]
+        start, goal = int(rng.integers(len(world.states))), goals[int(rng.integers(len(goals)))]
+        shortest = int(world.distances(*goal)[start])
+        is_wanted = self.config.min_steps <= shortest <= self.config.max_steps
+        return Problem(name, start, goal, shortest) if is_wanted else None
 
     def _head(self, name: str) -> str:
         """The beginning of a world's problems: the objects, and the facts that never change."""
@@ -405,12 +407,6 @@ def _count_words(text: str) -> int:
     return len(re.findall(_WORD, text))
 
 
-def _word_tokenizer(texts: Iterator[str]) -> Tokenizer:
+def _tokenizer_of(texts: Iterator[str]) -> Tokenizer:
     """A token for each word as it stands in the texts, with the space before it."""
-    words = dict.fromkeys(word for text in texts for word in re.findall(_WORD, text))
-    tokens = ["<pad>", "<bos>", "<eos>", *words]
-    backend = Backend(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
-    backend.add_special_tokens(tokens[:3])
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), "isolated")
-    backend.decoder = decoders.Fuse()
-    return Tokenizer(backend, pad="<pad>", eos="<eos>", bos="<bos>", closed=True)
+    return word_tokenizer(dict.fromkeys(word for text in texts for word in re.findall(_WORD, text)), _WORD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from rlfl_envs.tasks.planning.pddl import OBJECT, Action, Atom, Domain, Literal,
 __all__ = ["TooLargeError", "World"]
 
 MOST_ACTIONS, MOST_CELLS = 2000, 500_000
+MOST_CHOICES = 100_000  # of objects for some of an action's variables
 FAR = 2**15 - 1  # steps to where no plan leads
 
 
@@ -96,28 +96,43 @@ class World:
         return self.bits(atom for atom in atoms if atom not in self.fixed)
 
     def _ground(self, domain: Domain, action: Action, objects: Mapping[str, str], changing: set[str]) -> list[_Ground]:
-        choices = [
-            [name for name, kind in objects.items() if domain.is_a(kind, wanted)] for _, wanted in action.parameters
-        ]
         found = []
-        for chosen in itertools.product(*choices):
-            named = dict(zip((variable for variable, _ in action.parameters), chosen, strict=True))
+        for named in self._choices(domain, action, objects, changing):
             needs, makes = (_named(literals, named) for literals in (action.needs, action.makes))
-            if not all(self._holds(literal) for literal in needs if literal[1][0] not in changing):
-                continue
             made, unmade = ({atom for is_true, atom in makes if is_true is wanted} for wanted in (True, False))
             found.append(
                 _Ground(
-                    f"({' '.join((action.name, *chosen))})",
+                    f"({' '.join((action.name, *named.values()))})",
                     self.bits(atom for is_true, atom in needs if is_true and atom[0] in changing),
                     self.bits(atom for is_true, atom in needs if not is_true and atom[0] in changing),
                     self.bits(sorted(made)),
                     self.bits(sorted(unmade - made)),
                 )
             )
-            if len(found) > MOST_ACTIONS:
-                raise TooLargeError(f"the action {action.name!r} has more than {MOST_ACTIONS} choices of objects.")
         return found
+
+    def _choices(
+        self, domain: Domain, action: Action, objects: Mapping[str, str], changing: set[str]
+    ) -> list[dict[str, str]]:
+        """The objects that an action's variables may stand for, by what it needs of facts that never change.
+
+        A variable is added at a time, so that what is impossible already is not gone through.
+        """
+        fixed = [literal for literal in action.needs if literal[1][0] not in changing]
+        found: list[dict[str, str]] = [{}]
+        for place, (variable, wanted) in enumerate(action.parameters):
+            open_ones = {other for other, _ in action.parameters[place + 1 :]}
+            known = [literal for literal in fixed if variable in literal[1] and open_ones.isdisjoint(literal[1])]
+            names = [name for name, kind in objects.items() if domain.is_a(kind, wanted)]
+            most = MOST_CHOICES if open_ones else MOST_ACTIONS
+            begun, found = found, []
+            for named in ({**before, variable: name} for before in begun for name in names):
+                if all(map(self._holds, _named(known, named))):
+                    found.append(named)
+                if len(found) > most:
+                    raise TooLargeError(f"the action {action.name!r} has more than {most} choices of objects.")
+        is_possible = all(self._holds(literal) for literal in fixed if not any(w.startswith("?") for w in literal[1]))
+        return found if is_possible else []
 
     def _holds(self, literal: Literal) -> bool:
         """Whether a literal on a fact that no action changes is true."""

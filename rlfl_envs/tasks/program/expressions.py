@@ -9,7 +9,9 @@ import operator
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
+
+from rlfl_envs.dice import pick
 
 __all__ = [
     "ERRORS",
@@ -22,13 +24,11 @@ __all__ = [
     "Type",
     "draw",
     "leaf",
-    "pick",
     "rules",
     "smaller",
 ]
 
 Type = str  # "int", "bool", "str", "list[int]" or "list[str]"
-T = TypeVar("T")
 Scope = Mapping[str, Type]  # the variables that may be read, by name
 
 _MAX_NUMBER = 10_000  # of what is computed on the way
@@ -233,11 +233,6 @@ _CONSTANTS: Mapping[Type, Sequence[Any]] = {
     "list[str]": [[letter] for letter in _LETTERS],
 }
 _SMALLEST: Mapping[Type, Sequence[Any]] = {"int": (0, 1), "str": ("",), "list[int]": ([],), "list[str]": ([],)}
-
-
-def pick(dice: random.Random, options: Sequence[T]) -> T:
-    """One of them, the same in every version of Python."""
-    return options[int(dice.random() * len(options))]
 
 
 def rules(allowed: Iterable[Rule] = RULES) -> Rules:

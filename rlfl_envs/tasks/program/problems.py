@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlfl_envs.dice import pick
 from rlfl_envs.tasks.program.expressions import (
     ERRORS,
     RULES,
@@ -25,7 +26,6 @@ from rlfl_envs.tasks.program.expressions import (
     Type,
     build,
     draw,
-    pick,
     rules,
 )
 from rlfl_envs.tasks.program.statements import Function, long_function, loop, of_expression, recursion

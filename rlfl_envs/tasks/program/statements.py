@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlfl_envs.dice import pick
 from rlfl_envs.tasks.program.expressions import (
     RULES,
     Expression,
@@ -17,7 +18,6 @@ from rlfl_envs.tasks.program.expressions import (
     constant,
     draw,
     item_name,
-    pick,
     rules,
     smaller,
     variable,

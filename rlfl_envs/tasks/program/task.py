@@ -9,21 +9,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rlfl_envs.dice import first_drawn, pick
 from rlfl_envs.episode import Outcome, Prompt
-from rlfl_envs.errors import ConfigError, PromptError
+from rlfl_envs.errors import PromptError
 from rlfl_envs.judging.plain import same
 from rlfl_envs.judging.sandbox import Limits, Run, Sandbox
 from rlfl_envs.judging.sandbox import Program as Submission
 from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task
 from rlfl_envs.tasks.program.config import ProgramConfig
-from rlfl_envs.tasks.program.expressions import pick
 from rlfl_envs.tasks.program.problems import FORMS, MAX_LINE, MAX_SIGNATURE, Problem, draw_problem, read_problem
 from rlfl_envs.tasks.program.syntax import ProgramAutomaton
 
 __all__ = ["Program"]
 
-_MAX_DRAWS = 10_000  # arguments in a row for which no program is found
 _LIMITS = Limits(seconds=0.5, total_seconds=0.5, memory_mb=32, recursion=200, output=0)
 _LINE_ENDS = re.compile(r"[\n\r\f\v\x1c-\x1e\x85\u2028\u2029]")
 _CONSTANTS = (
@@ -171,13 +170,11 @@ class Program(Task):
         """Draws a family, then arguments until a program of the family comes of them."""
         dice = random.Random(int(rng.integers(2**63)))
         family = pick(dice, self._families)
-        for _ in range(_MAX_DRAWS):
-            problem = draw_problem(dice, self._form, family, self.config.shown, self.config.hidden)
-            if problem is not None:
-                return Prompt(problem.text(self._form), problem)
-        raise ConfigError(
-            f"shown={self.config.shown!r} leaves no program of family={family!r}; allowed: another number."
+        problem = first_drawn(
+            lambda: draw_problem(dice, self._form, family, self.config.shown, self.config.hidden),
+            f"shown={self.config.shown!r} leaves no program of {family=}; allowed: another number.",
         )
+        return Prompt(problem.text(self._form), problem)
 
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts the prompts that can be drawn with these numbers of cases, of any family of the form."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rlfl_envs.dice import Choices
 from rlfl_envs.tasks.proof.formulas import ALL_TRUE, LETTERS, sides, truth
 from rlfl_envs.tasks.proof.prover import Step, find_proof
 
@@ -15,24 +16,6 @@ _LONGEST = 11  # characters of a formula that is drawn
 _MOST_MORE = 4  # premises that no step needs
 _TRIES = 4
 _RANDOM = 512  # numbers drawn at a time
-
-
-class _Choices:
-    """Random choices from numbers drawn in bulk."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._numbers: list[float] = []
-
-    def below(self, high: int) -> int:
-        """A number 0..high-1."""
-        if not self._numbers:
-            self._numbers = self._rng.random(_RANDOM).tolist()
-        return int(self._numbers.pop() * high)
-
-    def of(self, options: Sequence[str]) -> str:
-        """One of them."""
-        return options[self.below(len(options))]
 
 
 def draw_problem(
@@ -46,7 +29,7 @@ def draw_problem(
     Returns:
         The premises, the goal and the known proof.
     """
-    choices = _Choices(rng)
+    choices = Choices(rng, _RANDOM)
     while True:
         draft = _Draft(choices, axioms)
         goal = draft.formula(choices.below(3) if axioms else 0)
@@ -55,20 +38,24 @@ def draw_problem(
         premises = draft.with_more(goal)
         if goal in premises or sum(map(len, premises)) + len(premises) + len(goal) + 2 > longest_prompt:
             continue
-        proof = find_proof(premises, goal, axioms)
-        if not proof or len(proof) != steps or sum([len(step.formula) + 1 for step in proof]) - 1 > longest_proof:
+        if truth(goal) == ALL_TRUE or not _can_all_be_true(premises):  # most drafts, and quickly seen
             continue
-        together = ALL_TRUE
-        for premise in premises:
-            together &= truth(premise)
-        if together and truth(goal) != ALL_TRUE:
+        proof = find_proof(premises, goal, axioms)
+        if proof and len(proof) == steps and sum([len(step.formula) + 1 for step in proof]) - 1 <= longest_proof:
             return premises, goal, proof
+
+
+def _can_all_be_true(formulas: Sequence[str]) -> bool:
+    together = ALL_TRUE
+    for formula in formulas:
+        together &= truth(formula)
+    return bool(together)
 
 
 class _Draft:
     """A proof that is drawn from its goal backwards."""
 
-    def __init__(self, choices: _Choices, axioms: str) -> None:
+    def __init__(self, choices: Choices, axioms: str) -> None:
         self._choices = choices
         self._axioms = axioms
         names = [*LETTERS]

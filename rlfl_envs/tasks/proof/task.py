@@ -22,8 +22,6 @@ __all__ = ["Proof"]
 MAX_TEXT = 2048  # characters; anything longer is malformed, so that judging takes bounded time
 _PART_SHARE = 0.5  # of the reward, for all of a known proof but its end
 _PROMPT = re.compile(rf"((?:[CN{LETTERS}]+,)*[CN{LETTERS}]+)?\|-([CN{LETTERS}]+):")
-
-
 _SCHEMES = {"K": "CaCba", "S": "CCaCbcCCabCac", "N": "CCNaNbCba"}
 
 

@@ -88,8 +88,14 @@ class ReasoningGym(Task):
         mask. Needs the extra `puzzles`, and Linux or macOS.
 
     Example:
+        >>> import numpy as np
         >>> import rlfl_envs
         >>> task = rlfl_envs.load_task("rlfl/ReasoningGym-v0", dataset="chain_sum")  # doctest: +SKIP
+        >>> (prompt,) = task.sample_prompts(np.random.default_rng(0), 1)  # doctest: +SKIP
+        >>> prompt.text  # doctest: +SKIP
+        'State the final answer to the following arithmetic problem: 67 - 42 - 11 - 72 - 29 - 73 ='
+        >>> [outcome.reward for outcome in task.evaluate([prompt] * 2, ["-160", "0"])]  # doctest: +SKIP
+        [1.0, 0.0]
 
     Known exploits:
         Nine of the library's scorers execute what the model wrote (`eval`, or SymPy's `parse_expr`): answers there may

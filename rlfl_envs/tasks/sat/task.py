@@ -8,8 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Regex, decoders, models, pre_tokenizers
-from tokenizers import Tokenizer as Backend
 
 from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import PromptError
@@ -22,7 +20,7 @@ from rlfl_envs.tasks.sat.formulas import Formulas, draw_formulas, formula_finger
 from rlfl_envs.tasks.sat.solver import solve
 from rlfl_envs.tasks.sat.viability import MOST_VARIABLES as MOST_JUDGED
 from rlfl_envs.tasks.sat.viability import AssignmentAutomaton, LiteralTokens
-from rlfl_envs.tokenization import Tokenizer
+from rlfl_envs.tokenization import Tokenizer, word_tokenizer
 
 __all__ = ["Sat"]
 
@@ -348,11 +346,5 @@ def _literal_tokenizer(variables: int, largest: int) -> Tokenizer:
     There are at least as many clauses as variables.
     """
     numbers = [*range(1, largest + 1), *range(-1, -variables - 1, -1)]
-    tokens = ["<pad>", "<bos>", "<eos>", _HEAD, _NEWLINE, _END, _ANSWER, *(f" {number}" for number in numbers)]
-    backend = Backend(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
-    backend.add_special_tokens(tokens[:3])
-    backend.pre_tokenizer = pre_tokenizers.Split(
-        Regex(rf"{_HEAD}|{_END}|{_WORD.pattern}|{_NEWLINE}|{_ANSWER}"), "isolated"
-    )
-    backend.decoder = decoders.Fuse()
-    return Tokenizer(backend, pad="<pad>", eos="<eos>", bos="<bos>", closed=True)
+    words = [_HEAD, _NEWLINE, _END, _ANSWER, *(f" {number}" for number in numbers)]
+    return word_tokenizer(words, rf"{_HEAD}|{_END}|{_WORD.pattern}|{_NEWLINE}|{_ANSWER}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
+from rlfl_envs.dice import Choices
 from rlfl_envs.tasks.symbolic.algebra import Sum, Term, added, multiplied, raised, text_of
 
 __all__ = ["draw_text"]
@@ -15,22 +15,12 @@ _RANDOM = 128  # numbers drawn at a time
 _X: Sum = {((("x", ()), 1),): Fraction(1)}
 
 
-class _Choices:
-    """Random choices from numbers drawn in bulk."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._numbers: list[float] = []
+class _Choices(Choices):
+    """Random choices."""
 
     def between(self, low: int, high: int) -> int:
         """A number low..high."""
-        if not self._numbers:
-            self._numbers = self._rng.random(_RANDOM).tolist()
-        return low + int(self._numbers.pop() * (high - low + 1))
-
-    def of(self, options: Sequence[str]) -> str:
-        """One of them."""
-        return options[self.between(0, len(options) - 1)]
+        return low + self.below(high - low + 1)
 
     def coefficient(self) -> int:
         """A number of 1..9, one in three with a minus."""
@@ -39,7 +29,7 @@ class _Choices:
 
 def draw_text(rng: np.random.Generator, kind: str, terms: int) -> str:
     """Draws the text of a prompt of a kind whose expression, or whose short form, has about so many terms."""
-    choices = _Choices(rng)
+    choices = _Choices(rng, _RANDOM)
     if kind == "solve":
         return f"solve {_equation(choices, terms)}:"
     if kind == "simp":

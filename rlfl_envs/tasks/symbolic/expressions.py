@@ -108,10 +108,11 @@ def terms_of(program: Sequence[Item]) -> list[Program]:
 def evaluate(program: Program) -> tuple[Numbers, Numbers]:
     """The values of an expression and of its derivative at POINTS: float64 [12] each, not to be written to.
 
-    What is undefined or too large is not finite.
+    What is undefined or too large anywhere, be it in a part whose value does not matter such as log(-1)^0, is NaN.
     """
     stack: list[tuple[Numbers, Numbers]] = []
     one, zero = np.ones_like(POINTS), np.zeros_like(POINTS)
+    is_defined = np.ones_like(POINTS, dtype=np.bool_)
     with np.errstate(all="ignore"):
         for item in program:
             if isinstance(item, int):
@@ -126,7 +127,9 @@ def evaluate(program: Program) -> tuple[Numbers, Numbers]:
             else:
                 second, first = stack.pop(), stack.pop()
                 stack.append(_operation(item, *first, *second))
-    return stack[0]
+            is_defined &= np.isfinite(stack[-1][0])
+    value, slope = stack[0]
+    return np.where(is_defined, value, np.nan), np.where(is_defined, slope, np.nan)
 
 
 def _function(name: str, value: Numbers, slope: Numbers) -> tuple[Numbers, Numbers]:

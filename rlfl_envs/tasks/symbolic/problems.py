@@ -116,7 +116,10 @@ def share_of_terms(answer: Program, reference: str | None, place: int) -> float:
 
 @lru_cache(maxsize=8192)
 def solutions_of(equation: str) -> tuple[float, ...]:
-    """The one or two solutions of a linear or quadratic equation of integers, in order; else none."""
+    """The one or two solutions of a linear or quadratic equation of integers, in order; else none.
+
+    None either where they are huge, or so near to each other that no answer could be told from another.
+    """
     left, _, right = equation.partition("=")
     sides = [sum_of(read(side) or (), expand=True) for side in (left, right)]
     if None in sides or not all(map(read, (left, right))):
@@ -130,13 +133,18 @@ def solutions_of(equation: str) -> tuple[float, ...]:
                 return ()
             values[powers[term]] += sign * coefficient
     c, b, a = values
-    if a == 0:
-        return (float(-c / b),) if b else ()
     under = b * b - 4 * a * c
-    if under < 0:
+    if (a == b == 0) or under < 0:
         return ()
-    root = float(under) ** 0.5
-    return tuple(sorted({(-float(b) - root) / (2 * float(a)), (-float(b) + root) / (2 * float(a))}))
+    try:
+        if a == 0:
+            return (float(-c / b),)
+        root = float(under) ** 0.5
+        found = sorted({(-float(b) - root) / (2 * float(a)), (-float(b) + root) / (2 * float(a))})
+    except OverflowError:  # hundreds of digits, such as those of 9999^70
+        return ()
+    are_apart = len(found) == 1 or not agree(np.array(found[:1]), np.array(found[1:])).any()
+    return tuple(found) if are_apart else ()
 
 
 def _written(solutions: Sequence[float]) -> str | None:

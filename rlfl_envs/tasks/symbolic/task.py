@@ -31,7 +31,6 @@ __all__ = ["Symbolic"]
 _PART_SHARE = 0.5  # of the reward, for all terms but the whole
 _MOST_SOLUTIONS = 8
 
-
 _FORM = "Use digits, x, +, -, *, /, ^, brackets, sin, cos, exp and log, no spaces. Write nothing else."
 _INSTRUCTIONS = {
     "diff": f"Write the derivative of the expression by x. {_FORM}",
@@ -73,10 +72,11 @@ class Symbolic(AnswerTask):
         functions; for `solve` all solutions are there, and nothing else. Otherwise `reward="plain"` pays half of
         `terms`: the F1 of the answer's terms, each of which agrees with one of the known answer's and depends on x, or
         of the solutions; for `simp` how much shorter than what was given an equal answer is, as a share of what can be
-        saved. `reward="strict"` pays for successes alone. What is not finite agrees with nothing. Parts: `well_formed`,
-        `points` (the share of points that agree, or of solutions found) and `terms`, each 0..1. Status: "ok", "wrong",
-        "undefined" (somewhere not finite), "long" (equal, but no short form), "list" (another number of answers than
-        asked for, or an x where numbers are) or "malformed", such as what has more than 256 characters.
+        saved. `reward="strict"` pays for successes alone. What is not finite, or has a part that is not, agrees with
+        nothing: neither `log(0-x)` nor `1/(1/0)`. Parts: `well_formed`, `points` (the share of points that agree, or of
+        solutions found) and `terms`, each 0..1. Status: "ok", "wrong", "undefined" (somewhere not finite), "long"
+        (equal, but no short form), "list" (another number of answers than asked for, or an x where numbers are) or
+        "malformed", such as what has more than 256 characters.
 
     Episode end:
         EOS, or the budget of C tokens: 8 and 24 for each of `max_terms`.
