@@ -411,15 +411,28 @@ except rlfl_envs.MissingDependencyError as error:
     assert run.stdout == f"rlfl_envs.integrations.sb3 needs Stable-Baselines3: {how_to_install('sb3')}\n"
 
 
-def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rewards", ["end", "tokens"])
+def test_settings(rewards: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every algorithm of examples/benchmarks/sb3_settings.py can be made, and plays; on every id there is a network."""
     monkeypatch.syspath_prepend(str(EXAMPLES / "benchmarks"))
     module = importlib.import_module("sb3_settings")
     ids = itertools.cycle(module.NETWORKS)
     for algorithm, id in zip([*module.ALGORITHMS], ids, strict=False):
-        model = module.make_model(algorithm, id)
+        model = module.make_model(algorithm, id, arguments={"rewards": rewards})
         assert type(model).__name__ == algorithm
+        assert model.gamma == (0.0 if rewards == "tokens" else 1.0)
         assert 0 <= module.success(model, make_sb3(id, 10, split="test")) <= 1
+    assert [*module.ALGORITHMS] == [*module.BY_TOKEN]
+    del sys.modules["sb3_settings"]
+
+
+def test_every_token_is_rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the benchmark's settings, a learner of tokens learns more of them right; others learn from the end."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "benchmarks"))
+    module = importlib.import_module("sb3_settings")
+    monkeypatch.setitem(module.BY_TOKEN, "PPO", module.BY_TOKEN["PPO"] | {"num_envs": 128})
+    curve = module.train_sb3("PPO", "rlfl/Copy-v0", 60_000, arguments={"rewards": "tokens"}, quiet=True)
+    assert curve.successes[0] < 0.5 < 0.9 < curve.successes[-1]
     del sys.modules["sb3_settings"]
 
 
