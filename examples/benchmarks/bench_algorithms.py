@@ -1,13 +1,14 @@
 """Other people's algorithms and ours on our ids, about equal tokens each (`make bench-algorithms`).
 
 Ten algorithms (seven of Stable-Baselines3 and sb3-contrib, three ways to run our agent) and TRL's GRPO learn five ids
-from random weights, mask "none", default sizes. A contender's settings are the same on all ids (sb3_settings.py, and
-AGENT below), picked by hand in a few tries, not searched; only SB3's network goes by the id. Success is greedy, on
-1,000 held-out prompts.
+from random weights, mask "none", default sizes, rewarded at the end. Those that can be rewarded for each token learn
+three columns so. A contender's settings are the same on all ids of a table (sb3_settings.py, and AGENT below), picked
+by hand in a few tries, not searched; only SB3's network goes by the id. Success is greedy, on 1,000 held-out prompts.
 
-Budget: 263 runs on one core each, of up to 25 minutes; 11 core-hours in all. Each run leaves one line of
+Budget: for rewards at the end 263 runs on one core each, of up to 25 minutes; 11 core-hours in all. For rewards by
+token 90 runs of 2 to 10 minutes; 7 core-hours, of which few have been run. Each run leaves one line of
 results/algorithms.jsonl, and what has one is not run again: stop it and go on at will. Draws
-docs/_static/algorithms.png; `make docs-pages` puts the tables into README.md and docs/benchmark.md.
+docs/_static/algorithms.png and algorithms-tokens.png; `make docs-pages` puts the tables into docs/benchmark.md.
 
     python examples/benchmarks/bench_algorithms.py [--ids rlfl/Copy-v0] [--algorithms PPO DQN] [--seeds 0 1] [--jobs 2]
 """
@@ -18,7 +19,7 @@ import argparse
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,23 +36,54 @@ from rlfl_agents.sweep import Job, run_missing, train_agent
 RESULTS = Path(__file__).parent / "results" / "algorithms.jsonl"
 PICTURES = Path(__file__).parents[2] / "docs" / "_static"
 GOAL = 0.9
+COLOURS = (*(f"C{i}" for i in range(10)), "deeppink", "black")  # of the algorithms
 
-TOKENS = {
-    "rlfl/Copy-v0": 80_000,
-    "rlfl/Brackets-v0": 150_000,
-    "rlfl/Arithmetic-v0": 300_000,
-    "rlfl/ArithmeticAnswer-v0": 300_000,
-    "rlfl/ArithmeticSteps-v0": 50_000,
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What is learned in a column of a table, and how long.
+
+    Attributes:
+        id: The environment's.
+        tokens: Of a run.
+        completion_tokens: How many of them a completion has on average, EOS included, over a run of `rlfl PPO`. Our
+            agent and TRL count completions; a policy that learns to end its completions has fewer.
+        arguments: The environment's.
+        size: What they make of it, in words.
+    """
+
+    id: str
+    tokens: int
+    completion_tokens: float
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    size: str = ""
+
+    @property
+    def head(self) -> str:
+        """What stands above it."""
+        return ", ".join(filter(None, [self.id.removeprefix("rlfl/"), self.size]))
+
+
+END = {  # the reward comes at the end; by the names that results go by
+    "rlfl/Copy-v0": Column("rlfl/Copy-v0", 80_000, 4.0),
+    "rlfl/Brackets-v0": Column("rlfl/Brackets-v0", 150_000, 4.0),
+    "rlfl/Arithmetic-v0": Column("rlfl/Arithmetic-v0", 300_000, 1.0),
+    "rlfl/ArithmeticAnswer-v0": Column("rlfl/ArithmeticAnswer-v0", 300_000, 1.0),
+    "rlfl/ArithmeticSteps-v0": Column("rlfl/ArithmeticSteps-v0", 50_000, 18.7),
 }
-# Our agent and TRL count completions: about as many tokens as each has over a run, EOS included. A policy that learns
-# to end its completions has fewer (ours 81% to 93% of its tokens on Brackets and ArithmeticSteps).
-COMPLETION_TOKENS = {
-    "rlfl/Copy-v0": 4.0,
-    "rlfl/Brackets-v0": 4.0,
-    "rlfl/Arithmetic-v0": 1.0,
-    "rlfl/ArithmeticAnswer-v0": 1.0,
-    "rlfl/ArithmeticSteps-v0": 18.7,
+# Each right token is rewarded, and the first wrong one ends the episode. An illegal token is wrong, so that the syntax
+# mask changes nothing for those that cannot use it.
+_JUDGED = {"rewards": "tokens", "mask": "syntax"}
+JUDGED = {
+    "rlfl/ArithmeticSteps-v0, tokens": Column(
+        "rlfl/ArithmeticSteps-v0", 2_800_000, 18.0, _JUDGED | {"reward": "worked_out"}, "worked out"
+    ),
+    "rlfl/Countdown-v0, tokens": Column(
+        "rlfl/Countdown-v0", 1_000_000, 5.0, _JUDGED | {"max_numbers": 3}, "three numbers"
+    ),
+    "rlfl/Sat-v0, tokens": Column("rlfl/Sat-v0", 1_000_000, 3.0, _JUDGED | {"max_variables": 4}, "four variables"),
 }
+COLUMNS = END | JUDGED
 
 SB3 = ("PPO", "MaskablePPO", "RecurrentPPO", "A2C", "TRPO", "DQN", "QRDQN")
 _AGENT: dict[str, Any] = {"layers": 2, "width": 64, "heads": 4, "lr_schedule": "linear", "entropy_coef": 0.01}
@@ -61,53 +93,84 @@ AGENT: dict[str, dict[str, Any]] = {
     "rlfl PPO + batch entropy": _PPO | {"batch_entropy_coef": 0.3, "batch_entropy_coef_final": 0.1},
     "rlfl RLOO": _AGENT | {"advantage": "rloo", "prompts": 16, "group_size": 8, "epochs": 1, "learning_rate": 2e-3},
 }
+# Our recipe where tokens are judged (docs/research/from-nothing.md): several tokens are tried at each place.
+_TRIES = _AGENT | {
+    "advantage": "tries",
+    "tries": 16,
+    "random_tries": 4,
+    "prompts": 256,
+    "epochs": 1,
+    "minibatches": 4,
+    "learning_rate": 3e-3,
+    "entropy_coef": 0.0,
+    "batch_entropy_coef": 0.05,
+    "batch_entropy_coef_final": 0.0,
+}
+AGENT_JUDGED: dict[str, dict[str, Any]] = {
+    "rlfl PPO": _PPO | {"gamma": 0.0},
+    "rlfl PPO + batch entropy": AGENT["rlfl PPO + batch entropy"] | {"gamma": 0.0},
+    "rlfl tries": _TRIES,
+}
 TRL = "TRL GRPO"
-ALGORITHMS = (*SB3, *AGENT, TRL)
+ALGORITHMS = (*SB3, *AGENT, "rlfl tries", TRL)
 
 
-def seeds(algorithm: str, id: str) -> range:
-    """Five; three of our PPO and of TRL on one-token answers, whose runs take longest, 4 to 23 minutes each."""
-    is_slow = COMPLETION_TOKENS[id] == 1 and algorithm in (TRL, "rlfl PPO", "rlfl PPO + batch entropy")
-    return range(3 if is_slow else 5)
+def algorithms(name: str) -> tuple[str, ...]:
+    """Who learns a column: groups of completions (RLOO, GRPO) are rewarded at their end, tries are judged by token."""
+    return (*SB3, *AGENT, TRL) if name in END else (*SB3, *AGENT_JUDGED)
+
+
+def seeds(algorithm: str, name: str) -> range:
+    """Five; three of our PPO and of TRL on one-token answers, and where tokens are judged: those runs take longest."""
+    is_slow = COLUMNS[name].completion_tokens == 1 and algorithm in (TRL, "rlfl PPO", "rlfl PPO + batch entropy")
+    return range(3 if is_slow or name in JUDGED else 5)
 
 
 # --- one run -----------------------------------------------------------------------------------------------------
 # The libraries are imported by the run that needs them, so that the table can be made without.
 
 
-def run(algorithm: str, id: str, seed: int) -> dict[str, Any]:
-    """Trains one contender.
+def run(algorithm: str, name: str, seed: int) -> dict[str, Any]:
+    """Trains one contender on a column.
 
     Returns:
         What to keep; its `curve` has tokens, seconds (of the processor, evaluations left out) and success at ten or so
         evaluations.
     """
     started = time.perf_counter()
-    train = run_sb3 if algorithm in SB3 else run_agent if algorithm in AGENT else run_trl
-    curve = train(algorithm, id, seed)
+    train = run_sb3 if algorithm in SB3 else run_trl if algorithm == TRL else run_agent
+    curve = train(algorithm, COLUMNS[name], seed)
     return {
         "minutes": round((time.perf_counter() - started) / 60, 2),
         "curve": {name: [round(value, 4) for value in values] for name, values in curve.items()},
     }
 
 
-def run_sb3(algorithm: str, id: str, seed: int) -> dict[str, list[float]]:
+def run_sb3(algorithm: str, column: Column, seed: int) -> dict[str, list[float]]:
     """One of SB3's or sb3-contrib's, with the settings of sb3_settings.py."""
     from sb3_settings import train_sb3
 
-    progress = train_sb3(algorithm, id, TOKENS[id], seed, quiet=True)
+    progress = train_sb3(algorithm, column.id, column.tokens, seed, column.arguments, quiet=True)
     return {"tokens": [*progress.tokens], "seconds": progress.seconds, "success": progress.successes}
 
 
-def updates_for(id: str, rows: int) -> int:
-    """How many updates of so many completions use up the id's tokens."""
-    return round(TOKENS[id] / COMPLETION_TOKENS[id] / rows)
+def updates_for(column: Column, rows: int) -> int:
+    """How many updates of so many completions use up the column's tokens."""
+    return round(column.tokens / column.completion_tokens / rows)
 
 
-def run_agent(algorithm: str, id: str, seed: int) -> dict[str, list[float]]:
+def run_agent(algorithm: str, column: Column, seed: int) -> dict[str, list[float]]:
     """Ours."""
-    config = PPOConfig(env_id=id, seed=seed, eval_prompts=1000, save_every=10**6, **AGENT[algorithm])
-    updates = updates_for(id, config.rows)
+    settings = (AGENT_JUDGED if "rewards" in column.arguments else AGENT)[algorithm]
+    config = PPOConfig(
+        env_id=column.id,
+        env_kwargs=dict(column.arguments),
+        seed=seed,
+        eval_prompts=1000,
+        save_every=10**6,
+        **settings,
+    )
+    updates = updates_for(column, config.rows)
     config = dataclasses.replace(config, total_samples=updates * config.rows, eval_every=max(1, updates // 10))
     started, started_cpu = time.perf_counter(), time.process_time()
     curve = train_agent(config, ("tokens", "clock/minutes", "eval/success"))["curve"]
@@ -117,15 +180,15 @@ def run_agent(algorithm: str, id: str, seed: int) -> dict[str, list[float]]:
     return {name: values[1:] for name, values in found.items()}  # the first is from before training
 
 
-def run_trl(algorithm: str, id: str, seed: int) -> dict[str, list[float]]:
+def run_trl(algorithm: str, column: Column, seed: int) -> dict[str, list[float]]:
     """TRL's GRPO on the model, the batch and the settings of our RLOO."""
     from bench_trl import Watch, their_training
 
-    ours = PPOConfig(env_id=id, **AGENT["rlfl RLOO"])
-    updates = updates_for(id, ours.rows)
-    watch = Watch(id, every=max(1, updates // 10))
+    ours = PPOConfig(env_id=column.id, **AGENT["rlfl RLOO"])
+    updates = updates_for(column, ours.rows)
+    watch = Watch(column.id, every=max(1, updates // 10))
     their_training(
-        id,
+        column.id,
         ours.prompts,
         ours.group_size,
         updates,
@@ -141,20 +204,20 @@ def run_trl(algorithm: str, id: str, seed: int) -> dict[str, list[float]]:
 # --- all runs ----------------------------------------------------------------------------------------------------
 
 
-def jobs(algorithms: Sequence[str], ids: Sequence[str], chosen: Sequence[int]) -> list[Job]:
-    """The runs, seed by seed, so that the table fills evenly."""
+def jobs(chosen: Sequence[str], names: Sequence[str], numbers: Sequence[int]) -> list[Job]:
+    """The runs of these algorithms, columns and seeds, seed by seed, so that the tables fill evenly."""
     return [
-        Job(RESULTS, {"algorithm": algorithm, "id": id, "seed": seed}, partial(run, algorithm, id, seed))
-        for seed in chosen
-        for id in ids
-        for algorithm in algorithms
-        if seed in seeds(algorithm, id)
+        Job(RESULTS, {"algorithm": algorithm, "id": name, "seed": seed}, partial(run, algorithm, name, seed))
+        for seed in numbers
+        for name in names
+        for algorithm in chosen
+        if algorithm in algorithms(name) and seed in seeds(algorithm, name)
     ]
 
 
-def curves(algorithm: str, id: str) -> list[dict[str, list[float]]]:
+def curves(algorithm: str, name: str) -> list[dict[str, list[float]]]:
     """Reads the finished runs of a cell: a curve a seed."""
-    return [result["curve"] for result in find_results(RESULTS, algorithm=algorithm, id=id)]
+    return [result["curve"] for result in find_results(RESULTS, algorithm=algorithm, id=name)]
 
 
 def interquartile_mean(*samples: np.ndarray) -> float:
@@ -177,77 +240,87 @@ def estimate(samples: Sequence[np.ndarray]) -> str:
     return f"{centre:.2f} ({low:.2f} to {high:.2f})"
 
 
-def table() -> str:
-    """Success at the end of a run, by algorithm and id, and over all ids."""
-    names = [id.removeprefix("rlfl/") for id in TOKENS]
-    budgets = [f"{tokens // 1000}k" for tokens in TOKENS.values()]
-    lines = [
-        "| "
-        + " | ".join(["", *(f"{name} ({k} tokens)" for name, k in zip(names, budgets, strict=True)), "all"])
-        + " |",
-        "| --- " * (len(names) + 2) + "|",
-    ]
-    for algorithm in ALGORITHMS:
-        finals = [np.array([curve["success"][-1] for curve in curves(algorithm, id)]) for id in TOKENS]
-        cells = [estimate([final]) if len(final) else "" for final in finals]
+def table(columns: Mapping[str, Column]) -> str:
+    """Success at the end of a run, by algorithm and column, and over all columns."""
+    heads = [f"{column.head} ({column.tokens // 1000:,}k tokens)" for column in columns.values()]
+    lines = [f"| {' | '.join(['', *heads, 'all'])} |", "| --- " * (len(heads) + 2) + "|"]
+    for algorithm in algorithms(next(iter(columns))):
+        finals = [np.array([curve["success"][-1] for curve in curves(algorithm, name)]) for name in columns]
+        cells = [
+            estimate([final]) + missing(len(final), len(seeds(algorithm, name))) if len(final) else "not run"
+            for name, final in zip(columns, finals, strict=True)
+        ]
         cells.append(estimate(finals) if all(len(final) for final in finals) else "")
         lines.append(f"| {algorithm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def table_to_goal() -> str:
+def missing(found: int, wanted: int) -> str:
+    """Says so where seeds have not been run."""
+    return "" if found == wanted else f", {found} of {wanted} seeds"
+
+
+def table_to_goal(columns: Mapping[str, Column]) -> str:
     """Tokens until an evaluation first shows GOAL, median of the seeds that got there; seed 0's processor seconds."""
-    lines = [f"| | {' | '.join(id.removeprefix('rlfl/') for id in TOKENS)} |", "| --- " * (len(TOKENS) + 1) + "|"]
-    for algorithm in ALGORITHMS:
+    heads = [column.head for column in columns.values()]
+    lines = [f"| | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
+    for algorithm in algorithms(next(iter(columns))):
         cells = []
-        for id in TOKENS:
-            found = curves(algorithm, id)
+        for name in columns:
+            found = curves(algorithm, name)
             reached = [(c, next((i for i, s in enumerate(c["success"]) if s >= GOAL), None)) for c in found]
             tokens = [c["tokens"][i] for c, i in reached if i is not None]
             if not tokens:
-                cells.append("never" if found else "")
+                cells.append("never" if found else "not run")
                 continue
             first, at = reached[0]
             seconds = f", {first['seconds'][at]:.0f} s" if at is not None else ""
-            cells.append(f"{np.median(tokens) / 1000:.0f}k{seconds} ({len(tokens)} of {len(found)})")
+            cells.append(f"{np.median(tokens) / 1000:,.0f}k{seconds} ({len(tokens)} of {len(found)})")
         lines.append(f"| {algorithm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def tables() -> dict[str, str]:
     """All tables, by the marks between which a page shows them."""
-    return {"algorithms: success": table(), "algorithms: to the goal": table_to_goal()}
+    return {
+        "algorithms: success": table(END),
+        "algorithms: to the goal": table_to_goal(END),
+        "algorithms: success by token": table(JUDGED),
+        "algorithms: to the goal by token": table_to_goal(JUDGED),
+    }
 
 
-def plot() -> None:
-    """Draws the median success over tokens, a panel an id; the band reaches from the worst seed to the best."""
-    figure = Figure(figsize=(15, 4.2), layout="constrained")
+def plot(columns: Mapping[str, Column], picture: str) -> None:
+    """Draws the median success over tokens, a panel a column; the band reaches from the worst seed to the best."""
+    figure = Figure(figsize=(3 * len(columns), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(TOKENS), sharey=True)
-    styles = dict.fromkeys(SB3, "-") | dict.fromkeys(AGENT, "--") | {TRL: ":"}
-    for axis, id in zip(axes, TOKENS, strict=True):
+    axes = figure.subplots(1, len(columns), sharey=True)
+    styles = dict.fromkeys(SB3, "-") | dict.fromkeys([*AGENT, *AGENT_JUDGED], "--") | {TRL: ":"}
+    drawn: dict[str, Any] = {}
+    for axis, (name, column) in zip(axes, columns.items(), strict=True):
         for i, algorithm in enumerate(ALGORITHMS):
-            found = curves(algorithm, id)
+            found = curves(algorithm, name)
             if not found:
                 continue
-            grid = np.linspace(0, TOKENS[id], 50)
+            grid = np.linspace(0, column.tokens, 50)
             seen = np.stack([np.interp(grid, curve["tokens"], curve["success"], left=0.0) for curve in found])
-            colour = f"C{i % 10}" if i < 10 else "black"
-            axis.plot(grid / 1000, np.median(seen, axis=0), styles[algorithm], color=colour, label=algorithm)
+            colour = COLOURS[i]
+            line = axis.plot(grid / 1000, np.median(seen, axis=0), styles[algorithm], color=colour, label=algorithm)
+            drawn.setdefault(algorithm, line[0])
             axis.fill_between(grid / 1000, seen.min(axis=0), seen.max(axis=0), color=colour, alpha=0.12, linewidth=0)
-        axis.set_title(id.removeprefix("rlfl/"), fontsize=10)
+        axis.set_title(column.head, fontsize=10)
         axis.set_xlabel("thousand tokens", fontsize=9)
         axis.set_ylim(-0.02, 1.02)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("success, greedy, held out", fontsize=9)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
-    figure.savefig(PICTURES / "algorithms.png", dpi=120)
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=len(columns) + 1, fontsize=9)
+    figure.savefig(PICTURES / picture, dpi=120)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what is missing, then draws and prints all that there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ids", nargs="+", choices=TOKENS, default=list(TOKENS), metavar="ID")
+    parser.add_argument("--ids", nargs="+", choices=COLUMNS, default=list(COLUMNS), metavar="ID")
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=ALGORITHMS, metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5), metavar="SEED")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
@@ -258,8 +331,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not wanted:
             parser.error(f"none of these runs is part of the benchmark: --seeds {' '.join(map(str, chosen.seeds))}")
         run_missing(wanted, chosen.jobs)
-    plot()
-    print(f"\n{table()}\n\nto {GOAL}\n\n{table_to_goal()}")
+    plot(END, "algorithms.png")
+    plot(JUDGED, "algorithms-tokens.png")
+    print("\n\n".join(f"{name.removeprefix('algorithms: ')}\n\n{text}" for name, text in tables().items()))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,18 @@
 `python examples/benchmarks/sb3_settings.py DQN rlfl/Arithmetic-v0` trains with mask "none" at the default sizes, on one
 thread, and prints how many held-out prompts are answered right (greedy), as it goes. An algorithm's settings are the
 same on all ids; only the network goes by the id.
+
+With `--env-kwargs '{"rewards": "tokens"}'` every token is rewarded at once. There are other settings for that, again
+the same on all ids: `MaskablePPO rlfl/ArithmeticSteps-v0 --env-kwargs '{"rewards": "tokens", "mask": "syntax"}'`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,18 +24,24 @@ import torch
 from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import nn
 
 from rlfl_envs.integrations import sb3_features
 from rlfl_envs.integrations.sb3 import make_sb3
 
 HELD_OUT_PROMPTS = 1000
 HELD_OUT_SEED = 1_000_003  # our agent's
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # Where an answer is one token it is a sum, and the mean of the tokens' embeddings is all that it takes to see one: the
 # policy is a wide one on top. Longer completions ask where things stand.
-_MEAN: dict[str, Any] = {"features": "MeanFeatures", "features_dim": 128, "net_arch": [256]}
-_TRANSFORMER: dict[str, Any] = {"features": "TransformerFeatures", "features_dim": 32, "net_arch": [64]}
+_MEAN: dict[str, Any] = {"features": "MeanFeatures", "features_dim": 128, "policy_kwargs": {"net_arch": [256]}}
+_TRANSFORMER: dict[str, Any] = {
+    "features": "TransformerFeatures",
+    "features_dim": 32,
+    "policy_kwargs": {"net_arch": [64]},
+}
 NETWORKS = {
     "rlfl/Copy-v0": _TRANSFORMER,
     "rlfl/Brackets-v0": _TRANSFORMER,
@@ -82,26 +94,61 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "QRDQN": _DQN | {"policy_kwargs": {"n_quantiles": 10}},
 }
 
+# Where every token is judged each is a decision of its own, right or wrong. An episode ends at the first wrong one, so
+# that what comes late is seen when all before it is right: it takes many tokens, and a network that is quick.
+_QUICK: dict[str, Any] = {
+    "features": "MeanFeatures",
+    "features_dim": 64,
+    "policy_kwargs": {"net_arch": {"pi": [256, 128], "vf": [64]}, "activation_fn": nn.ReLU},
+}
+_PPO_JUDGED: dict[str, Any] = {
+    "network": _QUICK,
+    "num_envs": 512,
+    "learning_rate": 3e-3,
+    "arguments": {"n_steps": 16, "batch_size": 512, "n_epochs": 3, "ent_coef": 0.02, "gae_lambda": 0.0},
+}
+_DQN_JUDGED: dict[str, Any] = {
+    "network": _QUICK | {"policy_kwargs": {"net_arch": [256, 128]}},
+    "num_envs": 512,
+    "learning_rate": 2e-3,
+    "arguments": _DQN["arguments"] | {"gradient_steps": 4, "exploration_fraction": 0.05},
+}
+BY_TOKEN: dict[str, dict[str, Any]] = {
+    "PPO": _PPO_JUDGED,
+    "MaskablePPO": _PPO_JUDGED,
+    "RecurrentPPO": _PPO_JUDGED | {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 64}},
+    "A2C": ALGORITHMS["A2C"] | {"network": _QUICK, "num_envs": 256},
+    "TRPO": ALGORITHMS["TRPO"] | {"network": _QUICK, "num_envs": 1024},
+    "DQN": _DQN_JUDGED,
+    "QRDQN": _DQN_JUDGED | {"policy_kwargs": {"n_quantiles": 10}},
+}
 
-def make_model(algorithm: str, id: str, seed: int = 0) -> BaseAlgorithm:
-    """Makes the algorithm with its settings, on environments of its own.
 
-    gamma is 1: the only reward comes at the end. The learning rate falls to 0, linearly.
+def make_model(algorithm: str, id: str, seed: int = 0, arguments: Mapping[str, Any] = NOTHING) -> BaseAlgorithm:
+    """Makes the algorithm with its settings, on environments of its own with these arguments.
+
+    gamma is 1 where the only reward comes at the end. Where every token is judged it is 0: that a success can still
+    follow a token is all that the next one needs, so that each is a decision of its own. The learning rate falls to 0,
+    linearly.
     """
-    settings = ALGORITHMS[algorithm]
-    network = settings.get("network", NETWORKS[id])
+    is_judged = arguments.get("rewards") == "tokens"
+    settings = (BY_TOKEN if is_judged else ALGORITHMS)[algorithm]
+    network = settings.get("network") or NETWORKS[id]
+    envs: VecEnv = make_sb3(id, settings["num_envs"], seed=seed, **arguments)
+    if is_judged:
+        envs = VecNormalize(envs, norm_obs=False, gamma=0.0)  # a token's share is as small as completions are long
     cls = getattr(stable_baselines3, algorithm, None) or getattr(sb3_contrib, algorithm)
     model: BaseAlgorithm = cls(
         settings.get("policy", "MlpPolicy"),
-        make_sb3(id, settings["num_envs"], seed=seed),
+        envs,
         policy_kwargs={
             "features_extractor_class": getattr(sb3_features, network["features"]),
             "features_extractor_kwargs": {"features_dim": network["features_dim"]},
-            "net_arch": network["net_arch"],
+            **network["policy_kwargs"],
             **settings.get("policy_kwargs", {}),
         },
         learning_rate=lambda remaining: settings["learning_rate"] * remaining,
-        gamma=1.0,
+        gamma=0.0 if is_judged else 1.0,
         seed=seed,
         device="cpu",
         **settings["arguments"],
@@ -167,11 +214,20 @@ class Progress(BaseCallback):
             print(f"{self.tokens[-1]:>9,} tokens{self.seconds[-1]:>7.0f} s  {self.successes[-1]:.3f}", flush=True)
 
 
-def train_sb3(algorithm: str, id: str, tokens: int, seed: int = 0, *, quiet: bool = False) -> Progress:
+def train_sb3(
+    algorithm: str,
+    id: str,
+    tokens: int,
+    seed: int = 0,
+    arguments: Mapping[str, Any] = NOTHING,
+    *,
+    quiet: bool = False,
+) -> Progress:
     """Trains on one thread, and returns the curve."""
     torch.set_num_threads(1)
-    progress = Progress(make_sb3(id, HELD_OUT_PROMPTS, split="test"), tokens, quiet=quiet)
-    make_model(algorithm, id, seed).learn(tokens, callback=progress)
+    held_out = make_sb3(id, HELD_OUT_PROMPTS, **{**arguments, "split": "test", "rewards": "end"})
+    progress = Progress(held_out, tokens, quiet=quiet)
+    make_model(algorithm, id, seed, arguments).learn(tokens, callback=progress)
     return progress
 
 
@@ -179,11 +235,12 @@ def main() -> None:
     """Trains and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("algorithm", choices=sorted(ALGORITHMS))
-    parser.add_argument("id", choices=sorted(NETWORKS))
+    parser.add_argument("id")
+    parser.add_argument("--env-kwargs", type=json.loads, default={}, help="the environment's arguments, as JSON")
     parser.add_argument("--tokens", type=int, default=200_000, help="how long to train")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    train_sb3(options.algorithm, options.id, options.tokens, options.seed)
+    train_sb3(options.algorithm, options.id, options.tokens, options.seed, options.env_kwargs)
 
 
 if __name__ == "__main__":

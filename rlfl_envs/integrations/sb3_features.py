@@ -10,6 +10,8 @@ from __future__ import annotations
 # First, because it says what to install where SB3 is missing.
 from rlfl_envs.integrations.sb3 import TokenSpace  # isort: split
 
+from typing import Any
+
 import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
@@ -58,12 +60,7 @@ class TokenFeatures(BaseFeaturesExtractor):
         Raises:
             ConfigError: They are no ids, as `VecNormalize` makes them.
         """
-        ids = observations.long()
-        if not torch.equal(ids.to(observations.dtype), observations):
-            raise ConfigError(
-                "The observations are no token ids; allowed: those of a TokenVecEnv as they are (with VecNormalize, "
-                "norm_obs=False)."
-            )
+        ids = _read_ids(observations)
         is_pad = ids == self.pad_id
         columns = is_pad.to(torch.int8).argsort(dim=1, stable=True)
         lengths = (~is_pad).sum(dim=1)
@@ -89,10 +86,54 @@ class MeanFeatures(TokenFeatures):
     A sum of the two embeddings would tell which tokens there are, but not where.
     """
 
-    def summarize(self, tokens: Tensor, columns: Tensor, lengths: Tensor) -> Tensor:
-        """Multiplies and takes the mean."""
-        is_token = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-        return (tokens * columns * is_token[:, :, None]).sum(dim=1) / lengths.clamp(min=1)[:, None]
+    def forward(self, observations: Tensor) -> Tensor:
+        """Computes the features; see `TokenFeatures`.
+
+        All products are in one table, a row for each token in each column: there are fewer of them than tokens in a
+        batch, and PyTorch adds up rows of a table without copying them first.
+        """
+        ids = _read_ids(observations)
+        products = self.columns.weight[:, None] * self.tokens.weight  # [T, V, D]
+        is_pad = torch.arange(len(self.tokens.weight), device=ids.device) == self.pad_id
+        table = products.masked_fill(is_pad[:, None], 0.0).flatten(0, 1)
+        rows = ids + torch.arange(ids.shape[1], device=ids.device) * len(self.tokens.weight)
+        total: Tensor = _SumRows.apply(table, rows)  # type: ignore[no-untyped-call]
+        return total / (ids != self.pad_id).sum(dim=1).clamp(min=1)[:, None]
+
+
+class _SumRows(torch.autograd.Function):
+    """Sums of a table's rows, [R, D] and int64 [B, T] to [B, D].
+
+    It is PyTorch's `embedding_bag`, with a second derivative, which TRPO needs: the map is linear in the table.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.size = len(table)
+        return nn.functional.embedding_bag(rows, table, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        table: Tensor = _AddToRows.apply(gradients[0], ctx.saved_tensors[0], ctx.size)  # type: ignore[no-untyped-call]
+        return table, None
+
+
+class _AddToRows(torch.autograd.Function):
+    """The transpose: adds each vector of [B, D] to the rows, int64 [B, T], of a table [R, D] of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, rows: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(rows)
+        with torch.enable_grad():  # the derivative of the sums, which PyTorch knows how to compute fast
+            table = vectors.new_zeros(size, vectors.shape[1], requires_grad=True)
+            sums = nn.functional.embedding_bag(rows, table, mode="sum")
+        return torch.autograd.grad(sums, table, vectors)[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        vectors: Tensor = _SumRows.apply(gradients[0], ctx.saved_tensors[0])  # type: ignore[no-untyped-call]
+        return vectors, None, None
 
 
 class GRUFeatures(TokenFeatures):
@@ -163,3 +204,18 @@ class _Block(nn.Module):
 def _at_last(x: Tensor, lengths: Tensor) -> Tensor:
     """Picks each text's last token: [B, T, D] to [B, D]."""
     return x[torch.arange(len(x), device=x.device), lengths.clamp(min=1) - 1]
+
+
+def _read_ids(observations: Tensor) -> Tensor:
+    """Token ids, int64, of the floats that SB3 makes of them.
+
+    Raises:
+        ConfigError: They are no ids, as `VecNormalize` makes them.
+    """
+    ids = observations.long()
+    if not torch.equal(ids.to(observations.dtype), observations):
+        raise ConfigError(
+            "The observations are no token ids; allowed: those of a TokenVecEnv as they are (with VecNormalize, "
+            "norm_obs=False)."
+        )
+    return ids

@@ -276,6 +276,29 @@ def test_padding_changes_nothing(features: type[TokenFeatures]) -> None:
     assert not torch.allclose(extractor(swapped)[0], before[0])
 
 
+def test_mean_features_have_derivatives() -> None:
+    """They are means of token times column; first and second derivatives, which TRPO needs, are those of autograd."""
+    torch.manual_seed(0)
+    extractor = MeanFeatures(TokenSpace(load_task(COPY).tokenizer, 9), 8).double()
+    text = torch.randint(0, 11, (5, 9)).double()
+
+    def by_hand() -> torch.Tensor:
+        ids = text.long()
+        is_token = ids != 0
+        products = extractor.tokens(ids) * extractor.columns.weight * is_token[:, :, None]
+        return products.sum(dim=1) / is_token.sum(dim=1).clamp(min=1)[:, None]
+
+    parameters = [*extractor.parameters()]
+
+    def derivatives(features: torch.Tensor) -> list[torch.Tensor]:
+        first = torch.autograd.grad(features.tanh().sum(), parameters, create_graph=True)
+        second = torch.autograd.grad(sum((each**3).sum() for each in first), parameters)
+        return [features, *first, *second]
+
+    for found, expected in zip(derivatives(extractor(text)), derivatives(by_hand()), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("features", FEATURES)
 def test_an_empty_text_has_features(features: type[TokenFeatures]) -> None:
     """Where there is nothing but PAD, as with GPT-2's vocabulary before an empty prompt, nothing becomes NaN."""
@@ -411,15 +434,18 @@ except rlfl_envs.MissingDependencyError as error:
     assert run.stdout == f"rlfl_envs.integrations.sb3 needs Stable-Baselines3: {how_to_install('sb3')}\n"
 
 
-def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rewards", ["end", "tokens"])
+def test_settings(rewards: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every algorithm of examples/benchmarks/sb3_settings.py can be made, and plays; on every id there is a network."""
     monkeypatch.syspath_prepend(str(EXAMPLES / "benchmarks"))
     module = importlib.import_module("sb3_settings")
     ids = itertools.cycle(module.NETWORKS)
     for algorithm, id in zip([*module.ALGORITHMS], ids, strict=False):
-        model = module.make_model(algorithm, id)
+        model = module.make_model(algorithm, id, arguments={"rewards": rewards})
         assert type(model).__name__ == algorithm
+        assert model.gamma == (0.0 if rewards == "tokens" else 1.0)
         assert 0 <= module.success(model, make_sb3(id, 10, split="test")) <= 1
+    assert [*module.ALGORITHMS] == [*module.BY_TOKEN]
     del sys.modules["sb3_settings"]
 
 

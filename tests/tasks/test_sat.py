@@ -121,6 +121,16 @@ def test_what_is_drawn(level: int) -> None:
     assert all(outcome.is_success and outcome.reward == 1 for outcome in task.evaluate(prompts, references))
 
 
+@pytest.mark.parametrize("level", range(5))
+def test_a_level_as_an_argument(level: int) -> None:
+    """The arrays of a task of one level have the columns of the whole task, those of its prompts."""
+    task = load_task(SAT, level=level)
+    keys = np.arange(50, dtype=np.uint64)
+    columns, _ = task.arrays_from_keys(keys)
+    assert columns.shape == (50, TASK.max_prompt_tokens)
+    np.testing.assert_array_equal(columns, [task.encode_prompt(prompt) for prompt in task.prompts_from_keys(keys)])
+
+
 def test_thirty_variables() -> None:
     """The largest formulas are drawn and solved, too."""
     task = load_task(SAT, min_variables=30, max_variables=30)

@@ -351,12 +351,11 @@ class Policy(nn.Module):
                 torch.cat([a.repeat_interleave(group_size, dim=0), b], dim=1) for a, b in zip(first, later, strict=True)
             ]
         else:
+            both = [a[:, 0].repeat_interleave(group_size, dim=0) for a in first]
             tokens = tokens.flatten()[packing.where][None]
-            later = self._read(state, tokens, keep=tokens.shape[1], packing=packing)
-            both = [
-                torch.cat([a[:, 0].repeat_interleave(group_size, dim=0), b[0]])
-                for a, b in zip(first, later, strict=True)
-            ]
+            if tokens.numel():  # not every completion ended with its first token
+                later = self._read(state, tokens, keep=tokens.shape[1], packing=packing)
+                both = [torch.cat([a, b[0]]) for a, b in zip(both, later, strict=True)]
         return both[0], both[1]
 
     def read_whole(self, tokens: Tensor, width: int) -> tuple[Tensor, Tensor]:

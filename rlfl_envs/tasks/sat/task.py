@@ -262,7 +262,7 @@ class Sat(Task):
         formulas = draw_formulas(keys, self.config)
         data = np.zeros(len(keys), dtype=self._data_type)
         data["literals"], data["variables"], data["clauses"] = formulas
-        tokenizer, n = self.tokenizer, len(keys)
+        tokenizer, n, pad = self.tokenizer, len(keys), self.tokenizer.pad_id
         assert tokenizer.bos_id is not None  # this vocabulary has one
         head, newline, end, answer = (tokenizer.encode(text)[0] for text in (_HEAD, _NEWLINE, _END, _ANSWER))
         body = np.full((n, self._most_clauses, 4), end, dtype=np.int64)
@@ -275,7 +275,9 @@ class Sat(Task):
         source = np.arange(text.shape[1]) - blank
         is_last = np.arange(text.shape[1]) == text.shape[1] - 1
         columns = np.take_along_axis(text, np.where(is_last, text.shape[1] - 1, np.maximum(source, 0)), axis=1)
-        return np.where(source < 0, tokenizer.pad_id, columns), data
+        missing = self.max_prompt_tokens - text.shape[1]  # a level has the columns of the whole task
+        columns = np.pad(np.where(source < 0, pad, columns), ((0, 0), (missing, 0)), constant_values=pad)
+        return columns, data
 
     def arrays_from_prompts(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.int64], NDArray[np.void]]:
         """The same for given prompts."""
