@@ -163,6 +163,7 @@ def run(id: str, count: int) -> dict[str, Any]:
     return {
         "experiment": "hostile",
         "id": id,
+        "seed": 0,
         "texts": count,
         "arrays": isinstance(task, ArrayTask),
         "played": min(count, played),
