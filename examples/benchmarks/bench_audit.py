@@ -23,10 +23,16 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("rlfl/ArithmeticSteps-v0", "strict", {"reward": "strict"}),
     ("rlfl/ArithmeticSteps-v0", "worked_out", {"reward": "worked_out"}),
     ("rlfl/Countdown-v0", "strict", {"reward": "strict"}),
+    ("rlfl/LudaxGame-v0", "strict", {"reward": "strict"}),
+    ("rlfl/Machine-v0", "plain", {"reward": "plain"}),
+    ("rlfl/Planning-v0", "strict", {"reward": "strict"}),
     ("rlfl/Program-v0", "plain", {"reward": "plain"}),
+    ("rlfl/Proof-v0", "strict", {"reward": "strict"}),
+    ("rlfl/ReasoningGym-v0", "plain", {"reward": "plain"}),
     ("rlfl/Regex-v0", "plain", {"reward": "plain"}),
     ("rlfl/Sat-v0", "strict", {"reward": "strict"}),
     ("rlfl/Sql-v0", "plain", {"reward": "plain"}),
+    ("rlfl/Symbolic-v0", "strict", {"reward": "strict"}),
 ]
 # Judges that play games, run programs or read reviews.
 PROMPTS = {"rlfl/LudaxGame-v0": 4, "rlfl/LudiiGame-v0": 4, "rlfl/HumanEval-v0": 40, "rlfl/Program-v0": 60}

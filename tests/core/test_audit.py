@@ -145,6 +145,10 @@ def test_a_broken_judge_is_found_out(task: type[Digits]) -> None:
     assert broken
     says = {"Raises": "raises ValueError", "Forgets": "Judged again", "Generous": r"earns 2.0, outside"}[task.__name__]
     assert says in broken[0].why
+    assert broken[0].prompt.startswith("number ")
+    if task is Raises:  # of all texts the report shows the one
+        with pytest.raises(ValueError, match="invalid literal"):
+            int(broken[0].text)
 
 
 def test_the_best_constant_is_sought() -> None:
@@ -168,8 +172,9 @@ def test_wrong_arguments() -> None:
     """An id is no task yet."""
     with pytest.raises(ConfigError, match=r"^task='rlfl/Copy-v0' is not allowed; allowed: a Task"):
         audit("rlfl/Copy-v0")
-    with pytest.raises(ConfigError, match=r"^num_prompts=3 is not allowed; allowed: 4 or more"):
-        audit(Digits(), num_prompts=3)
+    for wrong in (3, 0, 4.0, True):
+        with pytest.raises(ConfigError, match=rf"^num_prompts={wrong} is not allowed; allowed: an integer, 4 or more"):
+            audit(Digits(), num_prompts=wrong)
 
 
 def test_hostile_texts_are_the_same_for_the_same_seed() -> None:
