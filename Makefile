@@ -55,6 +55,7 @@ docs-pages: $(TASKS) $(VENV)/.stamp-docs  ## Write the generated pages and table
 
 audit: $(TASKS)  ## Attack every id's reward; fails on what no task accepts.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_audit.py
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_attack.py
 
 soak: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Train through kills, signals, full disks, rivals and damage; half an hour, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/soak.py
