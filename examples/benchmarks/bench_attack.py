@@ -18,12 +18,12 @@ from typing import Any
 
 import rlfl_envs
 from bench_audit import cell, name
-from rlfl_agents.attack import attack
+from rlfl_agents.attack import Kind, attack
 from rlfl_agents.run.results import append_result, find_results, read_results
 from rlfl_envs import MissingDependencyError
 
 RESULTS = Path(__file__).parent / "results" / "attack.jsonl"
-SHOWN = 5  # kinds of completions in a line
+SHOWN = 5  # kinds of completions, those by which most is earned
 STRICT = {"reward": "strict"}
 GAMES = {"corpus": "shipped", "num_playouts": 4, "max_turns": 100, "max_completion_tokens": 16, "timeout": 20.0}
 # What is attacked, and by how many completions: fewer where they are long or judging is slow.
@@ -53,7 +53,11 @@ def run(id: str, variant: str, arguments: dict[str, Any], samples: int) -> dict[
     masked = {"mask": "syntax"} if rlfl_envs.load_task(id, **arguments).syntax is not None else {}
     finding, kinds = attack(id, masked | arguments, samples=samples, **(FEW if samples < 5_000 else {}))
     found = {what: getattr(finding, what) for what in ("reward", "success", "unearned", "way", "verdict")}
-    shown = [{**kind._asdict(), "prompt": kind.prompt[-200:], "text": kind.text[:200]} for kind in kinds[:SHOWN]]
+    often: dict[tuple[float, str], Kind] = {}  # each kind where it was the most frequent
+    for kind in sorted(kinds, key=lambda kind: -kind.share):
+        often.setdefault((kind.reward, kind.status), kind)
+    most = sorted(often.values(), key=lambda kind: -kind.reward * kind.share)[:SHOWN]
+    shown = [{**kind._asdict(), "prompt": kind.prompt[-1000:], "text": kind.text[:200]} for kind in most]
     minutes = round((time.perf_counter() - begun) / 60, 2)
     line = {"experiment": "attack", "id": id, "variant": variant, "seed": 0, "arguments": masked | arguments}
     return {**line, "samples": samples, **found, "kinds": shown, "minutes": minutes}
