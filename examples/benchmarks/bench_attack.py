@@ -44,7 +44,7 @@ SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/LudaxGame-v0", "default", GAMES, 1_024),
     ("rlfl/LudaxGame-v0", "strict", {**GAMES, **STRICT}, 1_024),
 ]
-FEW = {"prompts": 8, "learning_rate": 3e-3}  # of 1,024 completions, sixteen updates
+FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # of 1,024 completions, sixteen updates
 
 
 def run(id: str, variant: str, arguments: dict[str, Any], samples: int) -> dict[str, Any]:
