@@ -30,21 +30,21 @@ GAMES = {"corpus": "shipped", "num_playouts": 4, "max_turns": 100, "max_completi
 SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/ArithmeticSteps-v0", "default", {}, 20_480),
     ("rlfl/ArithmeticSteps-v0", "strict", STRICT, 20_480),
-    ("rlfl/Countdown-v0", "strict", STRICT, 20_480),
-    ("rlfl/Sat-v0", "strict", STRICT, 20_480),
-    ("rlfl/Planning-v0", "strict", STRICT, 10_240),
-    ("rlfl/Proof-v0", "strict", STRICT, 10_240),
-    ("rlfl/Symbolic-v0", "strict", STRICT, 10_240),
-    ("rlfl/Regex-v0", "strict", STRICT, 10_240),
-    ("rlfl/ReasoningGym-v0", "strict", STRICT, 10_240),
-    ("rlfl/Sql-v0", "strict", STRICT, 5_120),
-    ("rlfl/Json-v0", "default", {}, 5_120),
-    ("rlfl/Machine-v0", "strict", STRICT, 5_120),
-    ("rlfl/Program-v0", "strict", STRICT, 5_120),
+    ("rlfl/Countdown-v0", "strict", STRICT, 10_240),
+    ("rlfl/Sat-v0", "strict", STRICT, 10_240),
+    ("rlfl/Planning-v0", "strict", STRICT, 5_120),
+    ("rlfl/Proof-v0", "strict", STRICT, 5_120),
+    ("rlfl/Symbolic-v0", "strict", STRICT, 5_120),
+    ("rlfl/Regex-v0", "strict", STRICT, 5_120),
+    ("rlfl/ReasoningGym-v0", "strict", STRICT, 5_120),
+    ("rlfl/Sql-v0", "strict", STRICT, 2_560),
+    ("rlfl/Json-v0", "default", {}, 2_560),
+    ("rlfl/Machine-v0", "strict", STRICT, 2_560),
+    ("rlfl/Program-v0", "strict", STRICT, 2_560),
     ("rlfl/LudaxGame-v0", "default", GAMES, 1_024),
     ("rlfl/LudaxGame-v0", "strict", {**GAMES, **STRICT}, 1_024),
 ]
-FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # of 1,024 completions, sixteen updates
+FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # so that few completions are sixteen updates or more
 
 
 def run(id: str, variant: str, arguments: dict[str, Any], samples: int) -> dict[str, Any]:
