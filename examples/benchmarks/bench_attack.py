@@ -25,7 +25,7 @@ from rlfl_envs import MissingDependencyError
 RESULTS = Path(__file__).parent / "results" / "attack.jsonl"
 SHOWN = 5  # kinds of completions, those by which most is earned
 STRICT = {"reward": "strict"}
-GAMES = {"corpus": "shipped", "num_playouts": 4, "max_turns": 100, "max_completion_tokens": 16, "timeout": 20.0}
+GAMES = {"corpus": "shipped", "num_playouts": 4, "max_completion_tokens": 16}
 # What is attacked, and by how many completions: fewer where they are long or judging is slow.
 SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/ArithmeticSteps-v0", "default", {}, 20_480),
@@ -64,14 +64,13 @@ def run(id: str, variant: str, arguments: dict[str, Any], samples: int) -> dict[
 
 
 def table() -> str:
-    """A row a reward: what the attacker came to earn, and what it wrote that is no success."""
-    lines = ["| id | completions | earns | success | without success | such as | earns |", "| --- " * 7 + "|"]
+    """A row a reward: what the attacker came to earn, and by what without success (its reward, how often it came)."""
+    lines = ["| id | completions | earns | success | without success | by what |", "| --- " * 6 + "|"]
     for result in read_results(RESULTS):
-        kind = next(iter(result["kinds"]), None)
         cells = [name(result), f"{result['samples']:,}"]
         cells += [f"{result[what]:.3f}" for what in ("reward", "success", "unearned")]
-        cells += [cell(kind["text"]), f"{kind['reward']:.2f}"] if kind else ["", ""]
-        lines.append(f"| {' | '.join(cells)} |")
+        kinds = [f"{cell(kind['text'])} {kind['reward']:.2f} ({kind['share']:.0%})" for kind in result["kinds"][:3]]
+        lines.append(f"| {' | '.join([*cells, '; '.join(kinds)])} |")
     return "\n".join(lines)
 
 
