@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from rlfl_envs import AnswerTask, ConfigError, Outcome, Prompt, PromptError, audit, load_task
+from rlfl_envs import AnswerTask, ConfigError, Outcome, Prompt, PromptError, audit, judge_attack, load_task
 from rlfl_envs.auditing.hostile import LOOK_ALIKES, hostile_texts, long_texts, look_alike
 from rlfl_envs.protocols import Accepted
 from tests.settings import (
@@ -149,6 +149,24 @@ def test_a_broken_judge_is_found_out(task: type[Digits]) -> None:
     if task is Raises:  # of all texts the report shows the one
         with pytest.raises(ValueError, match="invalid literal"):
             int(broken[0].text)
+
+
+class RaisesTogether(Digits):
+    """Takes one text at a time."""
+
+    def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Fails where two are alike."""
+        if len({*completions}) < len(completions):
+            raise RuntimeError("twice")
+        return super().evaluate(prompts, completions)
+
+
+def test_a_judge_that_cannot_take_texts_together_is_found_out() -> None:
+    """Where no single text is to blame, the report says so."""
+    prompt = RaisesTogether().parse_prompt("number 123:")
+    finding = judge_attack(RaisesTogether(), "mine", "It says the same twice.", [(prompt, "twice", "1")] * 2)
+    assert finding.verdict == "broken"
+    assert finding.why == "Judging 2 texts together raises what none of them raises alone."
 
 
 def test_the_best_constant_is_sought() -> None:
