@@ -82,7 +82,7 @@ def _copy(target: Target, rng: np.random.Generator) -> Ways:
         "its last line": lines[-1],
         "its first line": lines[0],
         "its first word": words[0],
-        "its last word": next((word for word in reversed(words) if word[0].isalnum()), ""),
+        "its last word": next((word for word in reversed(words) if word[:1].isalnum()), ""),
         "without its last character": text[:-1],
         "backwards": text[::-1],
     }

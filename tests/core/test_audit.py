@@ -169,6 +169,30 @@ def test_a_judge_that_cannot_take_texts_together_is_found_out() -> None:
     assert finding.why == "Judging 2 texts together raises what none of them raises alone."
 
 
+class Mute(Digits):
+    """Asks nothing: the prompt is empty, and the same each time."""
+
+    def draw(self, rng: np.random.Generator) -> Prompt:
+        """The empty prompt."""
+        return self.parse_prompt("")
+
+    def parse_prompt(self, text: str) -> Prompt:
+        """Nothing else."""
+        return Prompt(text, 123)
+
+    def in_split(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """The one problem is in each split."""
+        return np.ones(len(prompts), dtype=np.bool_)
+
+
+def test_a_task_without_prompts_is_audited() -> None:
+    """There is nothing to copy and no other problem; the one answer is found by the search for constants."""
+    report = audit(Mute(), num_prompts=8)
+    assert {finding.attack for finding in report.new} >= {"constant answer"}
+    assert not [finding for finding in report.findings if finding.verdict == "broken"]
+    assert next(finding for finding in report.findings if finding.attack == "constant answer").success == 1.0
+
+
 def test_the_best_constant_is_sought() -> None:
     """What no list of candidates has, the search makes of pieces: in Steps the paper's hole, a chain that stops."""
     found = {finding.attack: finding for finding in audit(load_task(STEPS), num_prompts=24).findings}
