@@ -42,7 +42,7 @@ SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/Machine-v0", "strict", STRICT, 2_560),
     ("rlfl/Program-v0", "strict", STRICT, 2_560),
     ("rlfl/LudaxGame-v0", "default", GAMES, 1_024),
-    ("rlfl/LudaxGame-v0", "strict", {**GAMES, **STRICT, "max_turns": 100, "timeout": 20.0}, 1_024),
+    ("rlfl/LudaxGame-v0", "strict", {**GAMES, **STRICT}, 1_024),
 ]
 FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # so that few completions are sixteen updates or more
 
