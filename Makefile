@@ -53,16 +53,17 @@ docs-pages: $(TASKS) $(VENV)/.stamp-docs  ## Write the generated pages and table
 	$(BIN)/python docs/_scripts/gen_envs.py
 	$(BIN)/python docs/_scripts/fill_tables.py
 
-audit: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Attack every id's reward; fails on what no task accepts.
+audit: $(TASKS)  ## Attack every id's reward; fails on what no task accepts.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_audit.py
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_attack.py
 
 soak: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Train through kills, signals, full disks, rivals and damage; half an hour, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/soak.py
 
-bench-hostile: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-ludax $(VENV)/.stamp-programs $(VENV)/.stamp-regex  ## Judge 100,000 hostile completions an id, on every path; hours, resumable.
+bench-hostile: $(TASKS)  ## Judge 100,000 hostile completions an id, on every path; hours, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_hostile.py
 
-bench-memory: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment $(VENV)/.stamp-json $(VENV)/.stamp-programs $(VENV)/.stamp-regex $(VENV)/.stamp-vocabularies  ## Play 1,000,000 episodes an id, and see whether memory grows; hours, resumable.
+bench-memory: $(TASKS)  ## Play 1,000,000 episodes an id, and see whether memory grows; hours, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_memory.py
 
 bench-envs: $(VENV)/.stamp-agent  ## Measure token steps per second.

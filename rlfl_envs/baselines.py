@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_value, is_integer
-from rlfl_envs.episode import Outcome
+from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.protocols import SlowTask
 from rlfl_envs.task import Task
 from rlfl_envs.vector import TokenVectorEnv
 
-__all__ = ["Baseline", "baselines"]
+__all__ = ["Baseline", "Played", "baselines", "play_at_random"]
 
 _PROMPTS = 500
 
@@ -62,10 +63,12 @@ def baselines(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> l
         "num_prompts", num_prompts, is_integer(num_prompts) and num_prompts >= 1, "an integer, 1 or more, or None"
     )
     rng = np.random.default_rng(seed)
-    found = [
-        _play_random(task, "random tokens", num_prompts, seed),
-        _play_random(task, "random legal tokens", num_prompts, seed),
-    ]
+    found = []
+    for name, legal in (("random tokens", False), ("random legal tokens", True)):
+        played = play_at_random(task, num_prompts, seed, legal=legal)
+        example = next((text for text in played.texts if text), "")
+        means = float(played.rewards.mean()), float(played.successes.mean())
+        found.append(Baseline(name, *means, example, num_prompts))
     prompts = task.sample_prompts(rng, num_prompts)
     constants = [
         _summary("best constant answer", constant, task.evaluate(prompts, [constant] * num_prompts))
@@ -85,20 +88,36 @@ def _summary(name: str, example: str, outcomes: list[Outcome]) -> Baseline:
     return Baseline(name, reward, float(np.mean([outcome.is_success for outcome in outcomes])), example, len(outcomes))
 
 
-def _play_random(task: Task, name: str, num_prompts: int, seed: int) -> Baseline:
+class Played(NamedTuple):
+    """Episodes of random tokens.
+
+    Attributes:
+        prompts: Their prompts.
+        texts: Their completions.
+        rewards: What they earned, float64 [N].
+        successes: bool [N].
+    """
+
+    prompts: list[Prompt]
+    texts: list[str]
+    rewards: NDArray[np.float64]
+    successes: NDArray[np.bool_]
+
+
+def play_at_random(task: Task, num_prompts: int, seed: int, *, legal: bool) -> Played:
+    """Plays an episode of each prompt by tokens drawn uniformly, of the whole vocabulary or of what the mask allows."""
     envs = TokenVectorEnv(task, num_prompts, autoreset_mode="Disabled")
     rng = np.random.default_rng(seed)
     _, infos = envs.reset(seed=seed)
     rewards, successes = np.zeros(num_prompts), np.zeros(num_prompts, dtype=np.bool_)
-    example, finished = "", np.zeros(num_prompts, dtype=np.bool_)
+    finished = np.zeros(num_prompts, dtype=np.bool_)
     while not finished.all():
         weights = rng.random((num_prompts, task.tokenizer.vocab_size))
-        if name == "random legal tokens":
+        if legal:
             weights *= infos["action_mask"]
         _, reward, finished, _, infos = envs.step(weights.argmax(axis=1))
         rewards += reward
         ends: dict[str, Any] = infos
-        if "is_success" in ends:
-            successes |= ends["is_success"]
-            example = example or next((text for text in ends["completion"] if text), "")
-    return Baseline(name, float(rewards.mean()), float(successes.mean()), example, num_prompts)
+        successes |= ends.get("is_success", False)
+    texts = [envs.current_completion(row) for row in range(num_prompts)]
+    return Played([*envs.prompts], texts, rewards, successes)

@@ -16,7 +16,7 @@ from rlfl_agents.config import PPOConfig
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
-from rlfl_envs import Finding, Prompt, Task, check_value, judge_attack, load_task
+from rlfl_envs import Finding, Outcome, Prompt, Task, check_value, judge_attack, load_task
 
 __all__ = ["Kind", "attack"]
 
@@ -53,6 +53,7 @@ class Kind(NamedTuple):
         share: How many of all completions at that stage they are, 0..1.
         prompt: The prompt of one of them.
         text: That completion.
+        parts: The parts of its reward.
     """
 
     stage: int
@@ -61,6 +62,7 @@ class Kind(NamedTuple):
     share: float
     prompt: str
     text: str
+    parts: dict[str, float]
 
 
 def attack(
@@ -119,11 +121,11 @@ def _ask(config: PPOConfig, run: Path, task: Task) -> list[tuple[Prompt, str]]:
 def _kinds(task: Task, found: list[tuple[Prompt, str]], stage: int) -> list[Kind]:
     """Completions by what they earn and how they were judged."""
     outcomes = task.evaluate([prompt for prompt, _ in found], [text for _, text in found])
-    alike: dict[tuple[float, str], list[tuple[Prompt, str]]] = {}
-    for pair, outcome in zip(found, outcomes, strict=True):
+    alike: dict[tuple[float, str], list[tuple[Prompt, str, Outcome]]] = {}
+    for (prompt, text), outcome in zip(found, outcomes, strict=True):
         if not outcome.is_success and outcome.reward > max(0.0, task.reward_range[0]):
-            alike.setdefault((round(outcome.reward, 2), outcome.status), []).append(pair)
+            alike.setdefault((round(outcome.reward, 2), outcome.status), []).append((prompt, text, outcome))
     return [
-        Kind(stage, reward, status, len(pairs) / len(found), pairs[0][0].text, pairs[0][1])
-        for (reward, status), pairs in alike.items()
+        Kind(stage, reward, status, len(those) / len(found), those[0][0].text, those[0][1], dict(those[0][2].parts))
+        for (reward, status), those in alike.items()
     ]

@@ -21,6 +21,7 @@ sys.path[:0] = [str(EXAMPLES / "benchmarks"), str(EXAMPLES / "research")]
 
 import arithmetic  # noqa: E402 - found by the line above
 import bench_algorithms  # noqa: E402
+import bench_attack  # noqa: E402
 import bench_audit  # noqa: E402
 import bench_games  # noqa: E402
 import bench_gpu  # noqa: E402
@@ -49,6 +50,7 @@ def tables() -> dict[str, str]:
     scripts = (
         arithmetic,
         bench_algorithms,
+        bench_attack,
         bench_audit,
         bench_games,
         bench_gpu,

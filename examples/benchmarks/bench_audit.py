@@ -23,14 +23,19 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("rlfl/ArithmeticSteps-v0", "strict", {"reward": "strict"}),
     ("rlfl/ArithmeticSteps-v0", "worked_out", {"reward": "worked_out"}),
     ("rlfl/Countdown-v0", "strict", {"reward": "strict"}),
+    ("rlfl/LudaxGame-v0", "strict", {"reward": "strict"}),
+    ("rlfl/Machine-v0", "plain", {"reward": "plain"}),
+    ("rlfl/Planning-v0", "strict", {"reward": "strict"}),
     ("rlfl/Program-v0", "plain", {"reward": "plain"}),
+    ("rlfl/Proof-v0", "strict", {"reward": "strict"}),
+    ("rlfl/ReasoningGym-v0", "plain", {"reward": "plain"}),
     ("rlfl/Regex-v0", "plain", {"reward": "plain"}),
     ("rlfl/Sat-v0", "strict", {"reward": "strict"}),
     ("rlfl/Sql-v0", "plain", {"reward": "plain"}),
+    ("rlfl/Symbolic-v0", "strict", {"reward": "strict"}),
 ]
-# Judges that play games, run programs or read reviews.
-PROMPTS = {"rlfl/LudaxGame-v0": 4, "rlfl/LudiiGame-v0": 4, "rlfl/HumanEval-v0": 40, "rlfl/Program-v0": 60}
-PROMPTS |= {"rlfl/Sentiment-v0": 60, "rlfl/Regex-v0": 100}
+# Judges that run programs or read reviews; of games there are ten, by default.
+PROMPTS = {"rlfl/HumanEval-v0": 40, "rlfl/Program-v0": 60, "rlfl/Sentiment-v0": 60, "rlfl/Regex-v0": 100}
 QUICK: dict[str, Any] = {"num_playouts": 16, "max_turns": 60, "max_game_tokens": 128, "timeout": 20.0}
 SETTINGS = {
     "rlfl/LudaxGame-v0": {"corpus": "shipped", **QUICK},

@@ -14,6 +14,8 @@ that plays no games.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -133,17 +135,33 @@ def play(task: Task, count: int) -> None:
             assert alone == rewards[row], (prompt.text, tokens[row].tolist(), alone, rewards[row])
 
 
+def processor_time() -> float:
+    """Seconds of this process and of all below it, those that have ended among them; on Linux, elsewhere its own."""
+    ticks: dict[int, tuple[int, int]] = {}  # the parent of each process, and what it has used
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            words = path.read_text().rpartition(")")[2].split()
+            ticks[int(path.parent.name)] = int(words[1]), sum(map(int, words[11:15]))
+    below, ours = 0, [os.getpid()]
+    for process in ours:  # it grows meanwhile
+        children = [child for child, (parent, _) in ticks.items() if parent == process]
+        below += sum(ticks[child][1] for child in children)
+        ours += children
+    ended = os.times()
+    return time.process_time() + ended.children_user + ended.children_system + below / os.sysconf("SC_CLK_TCK")
+
+
 def slowest_megabyte(task: Task) -> tuple[float, str]:
-    """The most processor seconds that a text of a megabyte takes, and of what it was made."""
+    """The most processor seconds that a text of a megabyte takes, workers' included, and of what it was made."""
     rng = np.random.default_rng(3)
     (prompt,) = task.sample_prompts(rng, 1)
     answer = task.reference_completion(prompt, rng)
     task.evaluate([prompt], [""])  # starts what judging needs
     seconds = {}
     for name, text in long_texts([answer] if answer else [], MEGABYTE).items():
-        begun = time.process_time()
+        begun = processor_time()
         check(task, task.evaluate([prompt], [text]))
-        seconds[name] = time.process_time() - begun
+        seconds[name] = processor_time() - begun
     worst = max(seconds, key=lambda name: seconds[name])
     return seconds[worst], worst
 
@@ -156,16 +174,15 @@ def run(id: str, count: int) -> dict[str, Any]:
     judge_texts(task, count)
     if isinstance(task, ArrayTask):
         judge_arrays(task, count)
-    played = count if task.max_completion_tokens * count < 3_000_000 else BATCH * (3_000_000 // (64 * BATCH) // 10)
-    play(task, min(count, played))
+    play(task, count)
     seconds, text = slowest_megabyte(task)
     minutes = (time.perf_counter() - begun) / 60
     return {
         "experiment": "hostile",
         "id": id,
+        "seed": 0,
         "texts": count,
         "arrays": isinstance(task, ArrayTask),
-        "played": min(count, played),
         "megabyte_seconds": round(seconds, 4),
         "megabyte_of": text,
         "plays_games": isinstance(task, SlowTask),

@@ -82,7 +82,7 @@ def _copy(target: Target, rng: np.random.Generator) -> Ways:
         "its last line": lines[-1],
         "its first line": lines[0],
         "its first word": words[0],
-        "its last word": next((word for word in reversed(words) if word[0].isalnum()), ""),
+        "its last word": next((word for word in reversed(words) if word[:1].isalnum()), ""),
         "without its last character": text[:-1],
         "backwards": text[::-1],
     }
@@ -96,7 +96,7 @@ def _nothing(target: Target, rng: np.random.Generator) -> Ways:
 def _enumeration(target: Target, rng: np.random.Generator) -> Ways:
     """Many answers are listed, in the hope that one is right."""
     answers = [*dict.fromkeys(target.others)][:_LISTED]
-    if target.reference is not None and answers:
+    if target.reference is not None and answers:  # the hope comes true: whoever lists enough need not know which it is
         answers.insert(len(answers) // 2, target.reference)
     return {f"joined by {name}": separator.join(answers) for name, separator in _SEPARATORS.items()} if answers else {}
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.auditing.attacks import ATTACKS, Attack, Target, targets
 from rlfl_envs.auditing.report import Audit, Finding, Verdict
 from rlfl_envs.auditing.search import Grade, best_constants
-from rlfl_envs.baselines import baselines
+from rlfl_envs.baselines import play_at_random
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.protocols import AuditedTask, SlowTask
 from rlfl_envs.task import Task
@@ -22,7 +22,8 @@ from rlfl_envs.task import Task
 __all__ = ["audit", "judge_attack", "worth"]
 
 _PROMPTS = 200
-_FEWEST = 8
+_FEWEST = 8  # values whose mean says anything
+_TRIFLE = 1e-9  # so that a limit of 0 allows nothing at all
 
 
 class _Limit(NamedTuple):
@@ -71,9 +72,11 @@ class _Count(NamedTuple):
 
 
 def _at_least(values: NDArray[np.float64]) -> float:
-    """The mean less two standard errors, or 0 for too few values to tell; above 0 where any value is."""
+    """What the mean of values, 0 or more, surely is: two standard errors less, and a trifle where any is above 0."""
+    if not values.any():
+        return 0.0
     least = float(values.mean() - 2 * values.std() / math.sqrt(len(values))) if len(values) >= _FEWEST else 0.0
-    return max(least, 1e-9) if values.any() else 0.0
+    return max(least, _TRIFLE)
 
 
 def audit(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> Audit:
@@ -95,8 +98,11 @@ def audit(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> Audit
         ConfigError: `task` is something else, such as an id, or `num_prompts` is not allowed.
     """
     check_value("task", task, isinstance(task, Task), "a Task, as load_task makes it")
-    num_prompts = num_prompts or (task.baseline_prompts if isinstance(task, SlowTask) else _PROMPTS)
-    check_value("num_prompts", num_prompts, num_prompts >= 4, "4 or more")
+    if num_prompts is None:
+        num_prompts = task.baseline_prompts if isinstance(task, SlowTask) else _PROMPTS
+    check_value(
+        "num_prompts", num_prompts, is_integer(num_prompts) and num_prompts >= 4, "an integer, 4 or more, or None"
+    )
     rng = np.random.default_rng(seed)
     attacked = targets(task, num_prompts, rng)
     found = [_random_play(task, num_prompts, seed), _constant(task, attacked, rng)]
@@ -128,26 +134,12 @@ def worth(task: Task, reward: float) -> float:
 
 
 def _random_play(task: Task, num_prompts: int, seed: int) -> Finding:
-    """Random tokens, and random legal ones, whichever earn more."""
-    played = baselines(task, num_prompts=num_prompts, seed=seed)[:2]
-    best = max(played, key=lambda baseline: baseline.reward)
-    unearned = max(0.0, worth(task, best.reward) - best.success)
-    count = _Count(best.reward, unearned, best.success, unearned, best.success)
-    verdict, why = _verdict(task, "random play", [count], _IGNORANT)
-    return Finding(
-        attack="random play",
-        meaning="Tokens are drawn at random.",
-        way=best.name,
-        tries=best.prompts,
-        reward=best.reward,
-        success=best.success,
-        unearned=unearned,
-        prompt="",
-        text=best.example,
-        text_reward=best.reward,
-        verdict=verdict,
-        why=why,
-    )
+    """Random tokens, and random legal ones, on prompts of their own."""
+    written = []
+    for way, legal in (("random tokens", False), ("random legal tokens", True)):
+        played = play_at_random(task, num_prompts, seed, legal=legal)
+        written += [(prompt, way, text) for prompt, text in zip(played.prompts, played.texts, strict=True)]
+    return _judge(task, "random play", "Tokens are drawn at random.", written, _IGNORANT)
 
 
 def _constant(task: Task, attacked: Sequence[Target], rng: np.random.Generator) -> Finding:
@@ -164,8 +156,9 @@ def _constant(task: Task, attacked: Sequence[Target], rng: np.random.Generator) 
         grade = _grade(task, aim)
         found = best_constants(task, prompts, answers, grade, max(1, len(prompts) // 10), rng)
         texts |= {f"number {place} by {name}": text for place, text in enumerate(found, start=1)}
-    attack = Attack("constant answer", lambda target, rng: texts)
-    return _by(attack, task, attacked, rng, "The same is said to every prompt; what earns most is sought.")
+    written = [(target.prompt, way, text) for target in attacked for way, text in texts.items()]
+    meaning = "The same is said to every prompt; what earns most is sought."
+    return _judge(task, "constant answer", meaning, written, _IGNORANT)
 
 
 def _grade(task: Task, aim: Callable[[_Try], float]) -> Grade:
@@ -176,15 +169,12 @@ def _grade(task: Task, aim: Callable[[_Try], float]) -> Grade:
 # --- attacks prompt by prompt --------------------------------------------------------------------------------------
 
 
-def _by(
-    attack: Attack, task: Task, attacked: Sequence[Target], rng: np.random.Generator, meaning: str | None = None
-) -> Finding:
+def _by(attack: Attack, task: Task, attacked: Sequence[Target], rng: np.random.Generator) -> Finding:
     """What comes of an attack."""
-    meaning = meaning or attack.meaning
     if attack.knows:
         attacked = [target for target in attacked if target.reference is not None]
     written = [(target.prompt, way, text) for target in attacked for way, text in attack.write(target, rng).items()]
-    return _judge(task, attack.name, meaning, written, _NEAR if attack.knows else _IGNORANT)
+    return _judge(task, attack.name, attack.meaning, written, _NEAR if attack.knows else _IGNORANT)
 
 
 def judge_attack(task: Task, name: str, meaning: str, written: Sequence[tuple[Prompt, str, str]]) -> Finding:
@@ -208,14 +198,17 @@ def _judge(task: Task, name: str, meaning: str, written: Sequence[tuple[Prompt, 
     prompts, ways, texts = map(list, zip(*written, strict=True))
     try:
         tried, again = _judged(task, prompts, texts), _judged(task, prompts, texts)
-    except Exception as error:  # noqa: BLE001 - whatever a task raises is what is reported
-        return _broken(name, meaning, f"Judging one of {len(texts)} texts raises {error!r}.")
+    except Exception:  # noqa: BLE001 - whatever a task raises is what is reported
+        return _raises(task, name, meaning, written)
     low, high = task.reward_range
     for each, second in zip(tried, again, strict=True):
         if not low <= each.outcome.reward <= high:
-            return _broken(name, meaning, f"It earns {each.outcome.reward}, outside [{low}, {high}].", each)
-        if each.outcome != second.outcome:
-            return _broken(name, meaning, f"Judged again it is {second.outcome}.", each)
+            why = f"It earns {each.outcome.reward}, outside [{low}, {high}]."
+        elif each.outcome != second.outcome:
+            why = f"Judged again it is {second.outcome}."
+        else:
+            continue
+        return _broken(name, meaning, why, each.prompt, each.text, each.outcome.reward)
     by_way: dict[str, list[_Try]] = {}
     for way, each in zip(ways, tried, strict=True):
         by_way.setdefault(way, []).append(each)
@@ -247,7 +240,7 @@ def _finding(task: Task, attack: str, meaning: str, by_way: dict[str, list[_Try]
         reward=count.reward,
         success=count.success,
         unearned=count.unearned,
-        prompt=(example.prompt.text.splitlines() or [""])[-1],
+        prompt=_last_line(example.prompt),
         text=example.text,
         text_reward=example.outcome.reward,
         verdict=verdict,
@@ -279,9 +272,23 @@ def _nothing_tried(attack: str, meaning: str) -> Finding:
     return Finding(attack, meaning, "", 0, 0.0, 0.0, 0.0, "", "", 0.0, "holds", why)
 
 
-def _broken(attack: str, meaning: str, why: str, example: _Try | None = None) -> Finding:
+def _raises(task: Task, name: str, meaning: str, written: Sequence[tuple[Prompt, str, str]]) -> Finding:
+    """Says which text it is that cannot be judged."""
+    for prompt, _, text in written:
+        try:
+            task.evaluate([prompt], [text])
+        except Exception as error:  # noqa: BLE001 - as above
+            return _broken(name, meaning, f"Judging it raises {error!r}.", prompt, text)
+    return _broken(name, meaning, f"Judging {len(written)} texts together raises what none of them raises alone.")
+
+
+def _broken(
+    attack: str, meaning: str, why: str, prompt: Prompt | None = None, text: str = "", reward: float = math.nan
+) -> Finding:
     """Of a judge that cannot take what an attack says."""
-    prompt, text, reward = ("", "", math.nan)
-    if example is not None:
-        prompt, text, reward = example.prompt.text, example.text, example.outcome.reward
-    return Finding(attack, meaning, "", 0, math.nan, math.nan, math.nan, prompt, text, reward, "broken", why)
+    shown = "" if prompt is None else _last_line(prompt)
+    return Finding(attack, meaning, "", 0, math.nan, math.nan, math.nan, shown, text, reward, "broken", why)
+
+
+def _last_line(prompt: Prompt) -> str:
+    return (prompt.text.splitlines() or [""])[-1]

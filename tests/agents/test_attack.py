@@ -9,7 +9,7 @@ import pytest
 
 from rlfl_agents.attack import attack
 from rlfl_agents.cli import main
-from rlfl_envs import ConfigError
+from rlfl_envs import ConfigError, load_task
 from tests.settings import COPY, STEPS
 
 SHORT = {"mask": "syntax", "expression_length": 5, "max_operand": 5, "reward_scale": 3.0}
@@ -25,6 +25,7 @@ def test_the_attacker_finds_the_chain_that_stops_early() -> None:
     best = kinds[0]
     assert best.reward == 1.0
     assert best.text.count("=") < best.prompt.count("+") - 1
+    assert {*best.parts} == {*load_task(STEPS).part_names}
     assert {kind.stage for kind in kinds} == {1920, 3840}
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import gymnasium
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from rlfl_agents import ppo
 from rlfl_agents.cli import main
@@ -153,3 +156,35 @@ def test_a_full_disk_names_the_file_and_what_is_safe(
     monkeypatch.undo()
     train(config, run, resume=True, quiet=True)
     assert [int(update) for update in read_metrics(run)["update"]] == list(range(7))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk here that is always full")
+def test_a_full_disk_prints_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """TensorBoard's file is written by the training itself: its error is the training's, and no thread tells it too."""
+    run = tmp_path / "run"
+    run.mkdir()
+    threads = threading.active_count()
+    log = RunLog(run, columns(()), 1, -1, quiet=True)
+    with Path("/dev/full").open("wb", buffering=0) as full, monkeypatch.context() as patch:
+        patch.setattr(log._board, "_records", RecordWriter(full))
+        with pytest.raises(OSError, match=r"tensorboard could not be written; is the disk full\?"):
+            log.row({"update": 0, "samples": 0})
+    log.close()
+    assert threading.active_count() == threads
+    assert capfd.readouterr().err == ""
+
+
+def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
+    """By its own reader: a run that went on from update 1 counts from update 2 on anew."""
+    for from_update, updates in ((-1, range(4)), (1, range(2, 6))):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        log = RunLog(tmp_path / "run", columns(()), 6, from_update, quiet=True)
+        for update in updates:
+            log.row({"update": update, "samples": 8 * update, "reward": from_update + update / 4})
+        log.close()
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert {event.step: event.value for event in events.Scalars("reward")} == {
+        0: -1.0, 1: -0.75, 2: 1.5, 3: 1.75, 4: 2.0, 5: 2.25
+    }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from rlfl_envs import AnswerTask, ConfigError, Outcome, Prompt, PromptError, audit, load_task
+from rlfl_envs import AnswerTask, ConfigError, Outcome, Prompt, PromptError, audit, judge_attack, load_task
 from rlfl_envs.auditing.hostile import LOOK_ALIKES, hostile_texts, long_texts, look_alike
 from rlfl_envs.protocols import Accepted
 from tests.settings import (
@@ -145,6 +145,52 @@ def test_a_broken_judge_is_found_out(task: type[Digits]) -> None:
     assert broken
     says = {"Raises": "raises ValueError", "Forgets": "Judged again", "Generous": r"earns 2.0, outside"}[task.__name__]
     assert says in broken[0].why
+    assert broken[0].prompt.startswith("number ")
+    if task is Raises:  # of all texts the report shows the one
+        with pytest.raises(ValueError, match="invalid literal"):
+            int(broken[0].text)
+
+
+class RaisesTogether(Digits):
+    """Takes one text at a time."""
+
+    def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Fails where two are alike."""
+        if len({*completions}) < len(completions):
+            raise RuntimeError("twice")
+        return super().evaluate(prompts, completions)
+
+
+def test_a_judge_that_cannot_take_texts_together_is_found_out() -> None:
+    """Where no single text is to blame, the report says so."""
+    prompt = RaisesTogether().parse_prompt("number 123:")
+    finding = judge_attack(RaisesTogether(), "mine", "It says the same twice.", [(prompt, "twice", "1")] * 2)
+    assert finding.verdict == "broken"
+    assert finding.why == "Judging 2 texts together raises what none of them raises alone."
+
+
+class Mute(Digits):
+    """Asks nothing: the prompt is empty, and the same each time."""
+
+    def draw(self, rng: np.random.Generator) -> Prompt:
+        """The empty prompt."""
+        return self.parse_prompt("")
+
+    def parse_prompt(self, text: str) -> Prompt:
+        """Nothing else."""
+        return Prompt(text, 123)
+
+    def in_split(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """The one problem is in each split."""
+        return np.ones(len(prompts), dtype=np.bool_)
+
+
+def test_a_task_without_prompts_is_audited() -> None:
+    """There is nothing to copy and no other problem; the one answer is found by the search for constants."""
+    report = audit(Mute(), num_prompts=8)
+    assert {finding.attack for finding in report.new} >= {"constant answer"}
+    assert not [finding for finding in report.findings if finding.verdict == "broken"]
+    assert next(finding for finding in report.findings if finding.attack == "constant answer").success == 1.0
 
 
 def test_the_best_constant_is_sought() -> None:
@@ -168,8 +214,9 @@ def test_wrong_arguments() -> None:
     """An id is no task yet."""
     with pytest.raises(ConfigError, match=r"^task='rlfl/Copy-v0' is not allowed; allowed: a Task"):
         audit("rlfl/Copy-v0")
-    with pytest.raises(ConfigError, match=r"^num_prompts=3 is not allowed; allowed: 4 or more"):
-        audit(Digits(), num_prompts=3)
+    for wrong in (3, 0, 4.0, True):
+        with pytest.raises(ConfigError, match=rf"^num_prompts={wrong} is not allowed; allowed: an integer, 4 or more"):
+            audit(Digits(), num_prompts=wrong)
 
 
 def test_hostile_texts_are_the_same_for_the_same_seed() -> None:

@@ -23,9 +23,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
-from torch.utils.tensorboard import SummaryWriter
 
 from rlfl_agents.files import naming, write_text
+from rlfl_agents.run.board import Board
 from rlfl_agents.run.metrics import METRICS_FILE, SAMPLES_FILE, Sample, readable_rows, readable_samples
 from rlfl_agents.terminal import say
 from rlfl_envs import printable
@@ -91,7 +91,8 @@ class RunLog(Log):
         with naming(run / SAMPLES_FILE):
             self._truncate_samples(from_update, evaluated)
             self._samples = (run / SAMPLES_FILE).open("a", encoding="utf-8", errors="backslashreplace")
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=from_update + 1 if from_update >= 0 else None)
+        with naming(run / "tensorboard"):
+            self._board = Board(run / "tensorboard", from_update + 1)
         self._latest: dict[str, float] = {}
         self._evaluated = 0
         self._shown: list[Sample] = []
@@ -106,8 +107,7 @@ class RunLog(Log):
             self._writer.writerow({name: _text(row[name]) for name in self._names if name in row})
             self._csv.flush()
         with naming(self._run / "tensorboard"):
-            for name, value in row.items():
-                self._board.add_scalar(name, value, int(row["update"]))
+            self._board.row(int(row["update"]), row)
         self._latest |= row
         if "eval/success" in row:
             self._evaluated = int(row["update"])

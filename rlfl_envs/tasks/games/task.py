@@ -118,6 +118,7 @@ class GameSynthesis(Task):
             ("padding", "two answers", "spaces", "control characters", "special tokens"),
             Accepted("A completion is cut where its first form ends; spaces do not matter.", unearned=1.0, success=1.0),
         ),
+        "mutation": Accepted("A game with another number is another game, and may be as good.", success=0.3),
     }
     references_succeed: ClassVar[bool] = False
     stop_characters = ")}"

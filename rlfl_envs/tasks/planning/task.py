@@ -127,6 +127,7 @@ class Planning(Task):
     accepted_findings: ClassVar[Mapping[str, Accepted]] = {
         "truncation": Accepted("The blank in front is not needed.", success=1.0),
         "mutation": Accepted("Blanks may stand elsewhere, and some actions in another order.", 0.3, 0.3),
+        "two answers": Accepted("Another plan may go before one that still works, or undo itself.", success=0.05),
         "spaces": Accepted("Blanks change nothing.", success=1.0),
     }
     config: PlanningConfig

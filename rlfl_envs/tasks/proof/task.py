@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import PromptError
+from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task
 from rlfl_envs.tasks.proof.automaton import ModusPonensAutomaton, ProofAutomaton
 from rlfl_envs.tasks.proof.config import ProofConfig
@@ -110,6 +111,9 @@ class Proof(Task):
 
     Config: ClassVar[type[ProofConfig]] = ProofConfig
     part_names: ClassVar[tuple[str, ...]] = ("progress", "steps", "well_formed")
+    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
+        "two answers": Accepted("Steps that hold may stand in a proof that does not need them.", success=0.05),
+    }
     config: ProofConfig
     syntax: ProofAutomaton
 

@@ -113,6 +113,7 @@ class ReasoningGym(Task):
     baseline_prompts = 200
     accepted_findings: ClassVar[Mapping[str, Accepted]] = {
         "padding": Accepted("Scorers that read a number take it with zeros in front.", success=1.0),
+        "mutation": Accepted("Such a zero may be what is one more.", success=0.1),
         "two answers": Accepted("A wrong answer of 0 is such a zero.", success=0.2),
         "spaces": Accepted("Many scorers strip the answer.", success=1.0),
         "look-alikes": Accepted("Scorers that read a number by Python take any decimal digits.", success=1.0),

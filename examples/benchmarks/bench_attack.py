@@ -1,0 +1,107 @@
+"""A trained attacker against the strict rewards, and against the two holes of the paper (`make audit`).
+
+A small policy is trained from random weights for a reward, by few completions (see SETTINGS), and asked four times on
+the way what it has found. Each setting leaves a line of results/attack.jsonl and is not attacked again. Fails where a
+finding is new: where a reward pays more than 0.3 of the highest, on average, for what is no success, and its task does
+not say that this is known. `make docs-pages` puts the table into docs/audit.md.
+
+    python examples/benchmarks/bench_attack.py [ID ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import rlfl_envs
+from bench_audit import cell, name
+from rlfl_agents.attack import Kind, attack
+from rlfl_agents.run.results import append_result, find_results, read_results
+from rlfl_envs import MissingDependencyError
+
+RESULTS = Path(__file__).parent / "results" / "attack.jsonl"
+SHOWN = 5  # kinds of completions, those by which most is earned
+STRICT = {"reward": "strict"}
+GAMES = {"corpus": "shipped", "num_playouts": 4, "max_completion_tokens": 16}
+# What is attacked, and by how many completions: fewer where they are long or judging is slow.
+SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
+    ("rlfl/ArithmeticSteps-v0", "default", {}, 20_480),
+    ("rlfl/ArithmeticSteps-v0", "strict", STRICT, 20_480),
+    ("rlfl/Countdown-v0", "strict", STRICT, 10_240),
+    ("rlfl/Sat-v0", "strict", STRICT, 10_240),
+    ("rlfl/Planning-v0", "strict", STRICT, 5_120),
+    ("rlfl/Proof-v0", "strict", STRICT, 5_120),
+    ("rlfl/Symbolic-v0", "strict", STRICT, 5_120),
+    ("rlfl/Regex-v0", "strict", STRICT, 5_120),
+    ("rlfl/ReasoningGym-v0", "strict", STRICT, 5_120),
+    ("rlfl/Sql-v0", "strict", STRICT, 2_560),
+    ("rlfl/Json-v0", "default", {}, 2_560),
+    ("rlfl/Machine-v0", "strict", STRICT, 2_560),
+    ("rlfl/Program-v0", "strict", STRICT, 2_560),
+    ("rlfl/LudaxGame-v0", "default", GAMES, 1_024),
+    ("rlfl/LudaxGame-v0", "strict", {**GAMES, **STRICT}, 1_024),
+]
+FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # so that few completions are sixteen updates or more
+
+
+def run(id: str, variant: str, arguments: dict[str, Any], samples: int) -> dict[str, Any]:
+    """Attacks a reward."""
+    begun = time.perf_counter()
+    masked = {"mask": "syntax"} if rlfl_envs.load_task(id, **arguments).syntax is not None else {}
+    finding, kinds = attack(id, masked | arguments, samples=samples, **(FEW if samples < 5_000 else {}))
+    found = {what: getattr(finding, what) for what in ("reward", "success", "unearned", "way", "verdict")}
+    often: dict[tuple[float, str], Kind] = {}  # each kind where it was the most frequent
+    for kind in sorted(kinds, key=lambda kind: -kind.share):
+        often.setdefault((kind.reward, kind.status), kind)
+    most = sorted(often.values(), key=lambda kind: -kind.reward * kind.share)[:SHOWN]
+    shown = [{**kind._asdict(), "prompt": kind.prompt[-1000:], "text": kind.text[:200]} for kind in most]
+    minutes = round((time.perf_counter() - begun) / 60, 2)
+    line = {"experiment": "attack", "id": id, "variant": variant, "seed": 0, "arguments": masked | arguments}
+    return {**line, "samples": samples, **found, "kinds": shown, "minutes": minutes}
+
+
+def table() -> str:
+    """A row a reward: what the attacker came to earn, and by what without success (its reward, how often it came)."""
+    lines = ["| id | completions | earns | success | without success | by what |", "| --- " * 6 + "|"]
+    for result in read_results(RESULTS):
+        cells = [name(result), f"{result['samples']:,}"]
+        cells += [f"{result[what]:.3f}" for what in ("reward", "success", "unearned")]
+        kinds = [f"{cell(kind['text'])} {kind['reward']:.2f} ({kind['share']:.0%})" for kind in result["kinds"][:3]]
+        lines.append(f"| {' | '.join([*cells, '; '.join(kinds)])} |")
+    return "\n".join(lines)
+
+
+def tables() -> dict[str, str]:
+    """The table, by the marks between which a page shows it."""
+    return {"audit: attacker": table()}
+
+
+def main() -> None:
+    """Attacks what has not been attacked yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ids", nargs="*", metavar="ID", help="these alone")
+    chosen = parser.parse_args().ids
+    new = []
+    for id, variant, arguments, samples in SETTINGS:
+        if chosen and id not in chosen:
+            continue
+        found = find_results(RESULTS, id=id, variant=variant)
+        if not found:
+            try:
+                found = [run(id, variant, arguments, samples)]
+            except MissingDependencyError as error:
+                print(f"{id}: left out ({error})")
+                continue
+            append_result(RESULTS, found[0])
+        (line,) = found
+        print(f"{name(line)}: {line['success']:.3f} {line['unearned']:.3f} {line['verdict']}", flush=True)
+        new += [name(line)] if line["verdict"] in ("new", "broken") else []
+    if new:
+        sys.exit(f"New findings: {', '.join(new)}.")
+
+
+if __name__ == "__main__":
+    main()
