@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +110,19 @@ def test_the_same_gradients_are_learned_from(name: str, envs: str) -> None:
     for ours, again, theirs in zip(found, recomputed, expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=5e-7 * max(1.0, largest), rtol=1e-5)
         torch.testing.assert_close(again, theirs, atol=5e-7 * max(1.0, largest), rtol=1e-5)
+
+
+def test_completions_that_all_end_with_their_first_token_are_learned_from() -> None:
+    """Nothing is left to pack: the prompts alone are read."""
+    envs = ENVS["different lengths"]()
+    policy = policies("shared", envs)
+    rollout = sampled(policy, envs)
+    first = torch.zeros_like(rollout.active)
+    first[:, 0] = True
+    rollout = dataclasses.replace(rollout, active=first)
+    found = gradients(policy, rollout)
+    for ours, theirs in zip(found, gradients(plainly(policy), rollout), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
 @PEFT_ASKS
