@@ -72,6 +72,16 @@ LONG = dataclasses.replace(
     total_samples=100 * 128,
     eval_every=25,
 )
+# Given derivations with products, of which the last value is asked, in numbers that are aligned.
+_PRODUCTS: dict[str, Any] = {
+    "env_id": "rlfl/Arithmetic-v0",
+    "env_kwargs": THREE_DIGITS | {"operators": "+*", "rewards": "tokens"},
+    "sampler": "uniform",
+    "width": 64,
+    "learning_rate": 3e-3,
+    "total_samples": 750 * 256,
+    "eval_every": 250,
+}
 # Whole derivations from random weights by the reward at the end: the form is given, and prompts of all lengths are
 # played from the start, since those of the whole id pay next to nothing at first. Each idea is one change.
 END = PPOConfig(
@@ -199,15 +209,8 @@ EXPERIMENTS: dict[str, Experiment] = {
             PLACES,
             {
                 "sums": {},
-                "+*, three digits, as in carry": {
-                    "env_id": "rlfl/Arithmetic-v0",
-                    "env_kwargs": THREE_DIGITS | {"operators": "+*", "rewards": "tokens"},
-                    "sampler": "uniform",
-                    "width": 64,
-                    "learning_rate": 3e-3,
-                    "total_samples": 750 * 256,
-                    "eval_every": 250,
-                },
+                "+*, three digits, as in carry": _PRODUCTS,
+                "the same, 1,500 updates": _PRODUCTS | {"total_samples": 1500 * 256, "eval_every": 500},
             },
         ),
         seeds=range(10),
