@@ -1,0 +1,1 @@
+"""Arithmetic: the paper's reward, what is drawn, and the array path."""
