@@ -39,6 +39,7 @@ def missing(id: str) -> list[str]:
 
 
 IDS = [id for id in ALL_IDS if not missing(id)]
+QUICK_IDS = [id for id in IDS if not id.endswith(("Game-v0", "HumanEval-v0"))]  # others take long to judge, or to read
 STEPS, GIVEN, ANSWER, BRACKETS, COPY, COUNTDOWN, HUMAN_EVAL, MACHINE = (
     "rlfl/ArithmeticSteps-v0",
     "rlfl/Arithmetic-v0",
