@@ -19,6 +19,7 @@ from rlfl_envs.tasks.games.bracketed import end_of_form, forms
 from rlfl_envs.tasks.games.ludax import corpus as ludax_games
 from rlfl_envs.tasks.games.task import GameSynthesis
 from tests.settings import LUDAX, REAL_POOL, SMALL_GAMES, missing
+from tests.tasks.games.golden import GOLDEN_INFILL, GOLDEN_WRITE
 
 pytestmark = pytest.mark.skipif(bool(missing(LUDAX)), reason=f"needs {', '.join(missing(LUDAX))}")
 
@@ -438,17 +439,3 @@ def test_statuses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 3 <= played["mean_turns"] <= 9
     assert played["completion"] == 1
     assert task.evaluate([prompt] * 4, completions) == outcomes
-
-
-GOLDEN_INFILL = [
-    '### PRE:(game "Connect-Six" (players 2) (equipment (board (square 19)) (pieces ("token" both))) '
-    "### SUF: )### MID:",
-    '### PRE:(game "Pente" (players 2) (equipment (board (square 19)) (pieces ("token" both))) (rules (play '
-    '(once_through (P1) (place "token" (destination (center)))) (repeat (P2 P1) ### SUF: )) (end (if (line "token" 5) '
-    "(mover win)) (if (>= (score mover) 10) (mover win)))))### MID:",
-]
-GOLDEN_WRITE = [
-    '### GAME:"Glade Valley" (board (hexagon 9))### TEXT:',
-    '### GAME:"Iron Harbour" (board (square 3))### TEXT:',
-    '### GAME:"Connect-Six" (board (square 19))### TEXT:',
-]
