@@ -31,6 +31,7 @@ class SyntaxMask(TokenMask):
     """
 
     _LARGE = 2**26  # bytes
+    _PLACE = 1024  # bytes that a place takes beside the arrays, about
 
     def __init__(
         self, automaton: Automaton, tokenizer: Tokenizer, budget: int, min_tokens: int, *, never_empty: bool = True
@@ -87,7 +88,7 @@ class SyntaxMask(TokenMask):
 
     def keep(self, states: NDArray[np.int64]) -> NDArray[np.int64]:
         """Begins anew with the places of these states where there are many others."""
-        room = self.row_of.nbytes + self._needed.nbytes + self._moves.nbytes
+        room = self.row_of.nbytes + self._needed.nbytes + self._moves.nbytes + self._PLACE * len(self._places)
         if room > self._LARGE and len(self._places) > 2 * len(states):
             places = [self._places[number] for number in (states >> self._bits).tolist()]
             self._clear()

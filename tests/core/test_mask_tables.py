@@ -274,3 +274,13 @@ def test_only_the_ends_of_a_mask_depend_on_the_least_length(two_ends: str) -> No
     mask = make_mask(load_task(COPY, vocabulary=two_ends, min_completion_tokens=3))
     assert isinstance(mask, OrdinaryTokenMask)
     assert np.flatnonzero(mask.table.rows[0] != mask.table.rows[1]).tolist() == [2, 11]
+
+
+def test_places_that_never_come_back_are_forgotten() -> None:
+    """Where each prompt has places of its own, as Countdown's numbers, what Python holds of them counts as well."""
+    mask = make_mask(load_task(COPY, mask="syntax"))
+    assert isinstance(mask, SyntaxMask)
+    for first in range(0, 80_000, 1000):
+        states = mask.keep(np.array([mask.start_at(first + place) for place in range(1000)]))
+    assert len(mask._places) <= mask._LARGE / mask._PLACE
+    assert mask._places[int(states[-1]) >> mask._bits][0] == 79_999
