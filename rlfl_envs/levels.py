@@ -87,14 +87,7 @@ class Levels:
         """The prompt of each key, at its level."""
         if self.are_whole:
             return self._task.prompts_from_keys(keys)
-        levels = self.of(keys, environments)
-        prompts: list[Prompt] = [Prompt("")] * len(keys)
-        for level in np.unique(levels).tolist():
-            rows = np.flatnonzero(levels == level)
-            task = self._task if level == WHOLE else self._task.at_level(level)
-            for row, prompt in zip(rows.tolist(), task.prompts_from_keys(keys[rows]), strict=True):
-                prompts[row] = prompt
-        return prompts
+        return self._task.prompts_at(keys, self.of(keys, environments))
 
 
 def _weights(weights: Any, count: int) -> NDArray[np.float64]:

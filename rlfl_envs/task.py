@@ -257,6 +257,21 @@ class Task(ABC):
         """
         return [self._prompt_from_key(int(key)) for key in keys]
 
+    def prompts_at(self, keys: Keys, levels: NDArray[np.int64]) -> list[Prompt]:
+        """The same, each at a level of its own.
+
+        Args:
+            keys: uint64 [n].
+            levels: int64 [n], below 0 for the whole task.
+        """
+        prompts: list[Prompt] = [Prompt("")] * len(keys)
+        for level in np.unique(levels).tolist():
+            rows = np.flatnonzero(levels == level)
+            task = self if level < 0 else self.at_level(level)
+            for row, prompt in zip(rows.tolist(), task.prompts_from_keys(keys[rows]), strict=True):
+                prompts[row] = prompt
+        return prompts
+
     def _prompt_from_key(self, key: int) -> Prompt:
         rng = np.random.default_rng(key)
         for _ in range(_MAX_DRAWS):

@@ -85,6 +85,7 @@ def test_a_run_that_is_not_part_of_it(bench: ModuleType, capsys: pytest.CaptureF
         ("rlfl RLOO", "rlfl/Copy-v0"),
         ("TRL GRPO", "rlfl/Copy-v0"),
         ("A2C", "rlfl/ArithmeticSteps-v0, tokens"),
+        ("rlfl PPO", "rlfl/ArithmeticSteps-v0, tokens"),
         ("rlfl tries", "rlfl/ArithmeticSteps-v0, tokens"),
     ],
 )

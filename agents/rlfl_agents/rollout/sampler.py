@@ -85,12 +85,7 @@ class Sampler:
             weights = torch.tensor(self._curriculum.weights, dtype=torch.float64)
             levels = torch.multinomial(weights, drawn, replacement=True, generator=generator).numpy()
         keys = torch.randint(-(2**63), 2**63 - 1, (drawn,), generator=generator).numpy().view(np.uint64)
-        prompts: list[Prompt] = [Prompt("")] * drawn
-        for level in np.unique(levels).tolist():
-            rows = np.flatnonzero(levels == level)
-            task = self._task if level == _WHOLE else self._task.at_level(level)
-            for row, prompt in zip(rows.tolist(), task.prompts_from_keys(keys[rows]), strict=True):
-                prompts[row] = prompt
+        prompts = self._task.prompts_at(keys, levels)
         chosen = np.arange(drawn)
         if self._by_kind:
             chosen = _evenly(self.kinds_of(prompts), count)
@@ -166,7 +161,7 @@ class Sampler:
 def _curriculum(config: PPOConfig, levels: int) -> Curriculum | None:
     """The rule that the settings name; None where the whole task is played."""
     if config.sampler in ("target", "progress"):
-        check_value("sampler", config.sampler, levels >= 2, "'uniform' or 'kinds': this task has no levels")
+        check_value("sampler", config.sampler, levels >= 2, "'uniform' or 'kinds': this task has fewer than two levels")
         return ProgressCurriculum(levels) if config.sampler == "progress" else TargetCurriculum(levels, config.target)
     if not config.level_weights:
         return None
