@@ -21,6 +21,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from experiments import TRIES
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.run.results import find_results
 from rlfl_agents.sweep import Job, run_missing, train_agent
@@ -32,35 +33,20 @@ COLUMNS = ("samples", "clock/minutes", "reward", "eval/success", "eval/reward", 
 KWARGS = {"mask": "syntax", "max_numbers": 3}
 SAMPLES = 1200 * 256
 
-TRIES = PPOConfig(
+BY_TRIES = PPOConfig(
+    **TRIES,
     env_id="rlfl/Countdown-v0",
     env_kwargs=KWARGS | {"rewards": "tokens"},
-    layers=2,
-    width=64,
-    heads=4,
-    advantage="tries",
-    tries=16,
-    random_tries=4,
-    prompts=256,
-    epochs=1,
-    minibatches=4,
-    learning_rate=3e-3,
-    lr_schedule="linear",
-    weight_decay=0.01,
-    warmup=0.05,
-    batch_entropy_coef=0.05,
-    batch_entropy_coef_final=0.0,
     total_samples=SAMPLES,
     eval_every=100,
     eval_prompts=2000,
-    save_every=10**6,
 )
 VARIANTS = {
-    "tries": TRIES,
-    "tries, 128 wide": dataclasses.replace(TRIES, width=128, learning_rate=2e-3),
+    "tries": BY_TRIES,
+    "tries, 128 wide": dataclasses.replace(BY_TRIES, width=128, learning_rate=2e-3),
     # A learned value and the reward at the end alone: what the id's preset was before tokens could be judged.
     "end": dataclasses.replace(
-        TRIES,
+        BY_TRIES,
         env_kwargs=KWARGS,
         advantage="gae",
         tries=1,

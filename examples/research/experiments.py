@@ -11,6 +11,25 @@ from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.sft import SFTConfig
 
 THREE_DIGITS: dict[str, Any] = {"vocabulary": "characters", "max_operand": 500, "max_value": 999}
+# A verdict on every token, at several tries each. Registered runs keep their settings whatever the presets become.
+TRIES: dict[str, Any] = {
+    "layers": 2,
+    "width": 64,
+    "heads": 4,
+    "advantage": "tries",
+    "tries": 16,
+    "random_tries": 4,
+    "prompts": 256,
+    "epochs": 1,
+    "minibatches": 4,
+    "learning_rate": 3e-3,
+    "lr_schedule": "linear",
+    "warmup": 0.05,
+    "weight_decay": 0.01,
+    "batch_entropy_coef": 0.05,
+    "batch_entropy_coef_final": 0.0,
+    "save_every": 10**6,
+}
 NO_BATCH_ENTROPY: dict[str, Any] = {"batch_entropy_coef": 0.0, "batch_entropy_coef_final": None}
 
 

@@ -5,33 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from experiments import NO_BATCH_ENTROPY, THREE_DIGITS, Experiment, around
+from experiments import NO_BATCH_ENTROPY, THREE_DIGITS, TRIES, Experiment, around
 from rlfl_agents.ppo import PPOConfig
 
 # Whole derivations from random weights: every token is judged, at several tries each.
 NOTHING = PPOConfig(
+    **TRIES,
     env_id="rlfl/ArithmeticSteps-v0",
     env_kwargs={"reward": "worked_out", "rewards": "tokens"},
-    layers=2,
-    width=64,
-    heads=4,
-    advantage="tries",
-    tries=16,
-    random_tries=4,
-    prompts=256,
     level_weights=(0.0, 0.0, 0.0, 0.5, 0.5),
-    epochs=1,
-    minibatches=4,
-    learning_rate=3e-3,
-    lr_schedule="linear",
-    warmup=0.05,
-    weight_decay=0.01,
-    batch_entropy_coef=0.05,
-    batch_entropy_coef_final=0.0,
     total_samples=700 * 256,
     eval_every=200,
     eval_prompts=1000,
-    save_every=10**6,
 )
 # The same with the sampler: what the preset is now.
 NOTHING_SAMPLED = dataclasses.replace(
