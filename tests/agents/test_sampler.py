@@ -179,7 +179,7 @@ def test_redrawing_helps_where_what_is_missed_is_rare(tmp_path: Path) -> None:
     ("task", "changes", "words"),
     [
         ("rlfl/Copy-v0", {"sampler": "kinds"}, "sampler='kinds' needs kinds of prompts, which Copy does not tell"),
-        ("rlfl/HumanEval-v0", {"sampler": "target"}, "sampler='target' is not allowed; .* this task has fewer than two levels"),
+        ("rlfl/HumanEval-v0", {"sampler": "target"}, "sampler='target' is not allowed; .* fewer than two levels"),
         ("rlfl/HumanEval-v0", {"level_weights": (1.0,)}, r"level_weights=\(1.0,\) is not allowed; allowed: \(\)"),
         ("rlfl/ArithmeticSteps-v0", {"level_weights": (1.0,)}, "allowed: 5 numbers of 0 or more, not all 0"),
         ("rlfl/ArithmeticSteps-v0", {"level_weights": (0.0,) * 5}, "allowed: 5 numbers of 0 or more, not all 0"),
