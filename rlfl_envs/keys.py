@@ -8,14 +8,19 @@ in any order and in one NumPy call for a thousand environments. The generator is
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from itertools import permutations
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
 __all__ = [
     "Keys",
     "fingerprint",
     "follower",
+    "generators",
     "in_split",
     "key_at",
     "mix",
@@ -28,6 +33,7 @@ Keys = NDArray[np.uint64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _TEST_SHARE = np.uint64(10)  # one problem in ten is held out
+_WORTHWHILE = 32  # keys from which hashing them together is faster than one by one
 
 
 def mix(values: Keys) -> Keys:
@@ -71,6 +77,51 @@ def weighted_integers(keys: Keys, weights: NDArray[np.float64]) -> NDArray[np.in
     shares = (mix(keys) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     bounds = np.cumsum(weights)
     return np.searchsorted(bounds[:-1] / bounds[-1], shares, side="right").astype(np.int64)
+
+
+def generators(keys: Keys) -> Iterator[np.random.Generator]:
+    """Yields `np.random.default_rng(key)` for each key, uint64 [n]; many at once ten times as fast."""
+    if len(keys) < _WORTHWHILE:
+        yield from map(np.random.default_rng, keys.tolist())
+        return
+    for words in _seed_words(keys):
+        yield np.random.Generator(np.random.PCG64(_Words(words)))
+
+
+class _Words(ISeedSequence):
+    """A SeedSequence that has been asked already."""
+
+    def __init__(self, words: Keys) -> None:
+        self._words = words
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Keys:
+        return self._words
+
+
+def _seed_words(keys: Keys) -> Keys:
+    """The four words that `SeedSequence(key)` gives a PCG64, uint64 [n, 4].
+
+    The hash is O'Neill's `seed_seq_fe` (2015), which NumPy promises to keep: 32-bit words are mixed into a pool of
+    four, each into each other one, and the pool is then read twice.
+    """
+    constant, factor = 0x43B0D7E5, 0x931E8875
+
+    def hashed(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        nonlocal constant
+        words = words ^ np.uint32(constant)
+        constant = constant * factor % 2**32
+        words = words * np.uint32(constant)
+        return words ^ (words >> np.uint32(16))
+
+    zero = np.zeros(len(keys), dtype=np.uint32)
+    low, high = keys.astype(np.uint32), (keys >> np.uint64(32)).astype(np.uint32)
+    pool = [hashed(words) for words in (low, high, zero, zero)]
+    for source, target in permutations(range(4), 2):
+        mixed = pool[target] * np.uint32(0xCA01F9DD) - hashed(pool[source]) * np.uint32(0x4973F715)
+        pool[target] = mixed ^ (mixed >> np.uint32(16))
+    constant, factor = 0x8B51F9DD, 0x58F38DED
+    words = np.stack([hashed(words) for words in pool * 2], axis=1).astype(np.uint64)
+    return words[:, ::2] | words[:, 1::2] << np.uint64(32)
 
 
 def fingerprint(codes: NDArray[np.int64], length: NDArray[np.int64] | None = None) -> Keys:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ArgumentError, ConfigError, PromptError, suggest
-from rlfl_envs.keys import Keys, text_in_split
+from rlfl_envs.keys import Keys, generators, text_in_split
 from rlfl_envs.protocols import Automaton, Grammar
 from rlfl_envs.tokenization import Tokenizer, character_tokenizer, load_tokenizer
 
@@ -255,7 +255,7 @@ class Task(ABC):
         Args:
             keys: uint64 [n].
         """
-        return [self._prompt_from_key(int(key)) for key in keys]
+        return [self._draw_one(rng) for rng in generators(keys)]
 
     def prompts_at(self, keys: Keys, levels: NDArray[np.int64]) -> list[Prompt]:
         """The same, each at a level of its own.
@@ -272,8 +272,7 @@ class Task(ABC):
                 prompts[row] = prompt
         return prompts
 
-    def _prompt_from_key(self, key: int) -> Prompt:
-        rng = np.random.default_rng(key)
+    def _draw_one(self, rng: np.random.Generator) -> Prompt:
         for _ in range(_MAX_DRAWS):
             prompt = self.draw_within(self.config.split, rng)
             if self.in_split([prompt])[0] and self._fits(prompt):

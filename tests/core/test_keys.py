@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlfl_envs.keys import fingerprint, follower, in_split, key_at, mix, text_in_split, uniform_integers
+from rlfl_envs.keys import fingerprint, follower, generators, in_split, key_at, mix, text_in_split, uniform_integers
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -31,6 +31,14 @@ def test_a_key_says_which_comes_next(stream: int, position: int) -> None:
     streams = np.array([stream], dtype=np.uint64)
     after = follower(key_at(streams, np.array([position])))
     assert after.tolist() == key_at(streams, np.array([position + 1])).tolist()
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3), st.sampled_from([1, 40]))
+def test_many_generators_are_those_of_numpy(keys: list[int], times: int) -> None:
+    """Each key has the generator that NumPy makes of it, also where many are made at once."""
+    made = generators(np.array(keys * times, dtype=np.uint64))
+    for key, rng in zip(keys * times, made, strict=True):
+        assert rng.bit_generator.state == np.random.default_rng(key).bit_generator.state
 
 
 def test_golden_values() -> None:
