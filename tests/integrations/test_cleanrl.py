@@ -1,6 +1,11 @@
-"""Algorithms in one file, in the manner of CleanRL: our PPO, and a DQN that reads one-hot observations."""
+"""Algorithms in one file: our PPO in the manner of CleanRL, a DQN that reads one-hot observations, CleanRL's own."""
 
+import os
+import re
+import runpy
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -68,3 +73,32 @@ def test_dqn_reads_one_hot_observations() -> None:
             torch.nn.functional.mse_loss(value, target).backward()
             optimizer.step()
     assert np.mean(returns[-200:]) > 0.9
+
+
+@pytest.mark.filterwarnings("ignore")  # it is not our program
+def test_cleanrls_own_dqn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """CleanRL's `dqn.py`, unchanged, learns to copy two letters by the module and the command of the docs."""
+    torch = pytest.importorskip("torch", reason="needs the extra agent")
+    root = Path(__file__).parents[2]
+    checkout = Path(os.environ.get("CLEANRL") or root / ".venv" / "cleanrl").absolute()
+    if not (checkout / "cleanrl" / "dqn.py").exists():
+        pytest.skip("needs CleanRL's files: make test-libraries fetches them, or CLEANRL names a checkout")
+    page = (root / "docs" / "libraries.md").read_text(encoding="utf-8")
+    command, module = re.search(
+        r"`python dqn.py (.*?)`, where `my_module.py` .*?```python\n(.*?)```", page, re.S
+    ).groups()
+    (tmp_path / "my_module.py").write_text(module, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(checkout))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["dqn.py", *command.split(), "--total-timesteps", "40000", "--no-cuda"])
+    network = runpy.run_path(str(checkout / "cleanrl" / "dqn.py"), run_name="__main__")["q_network"]
+    env, successes = gymnasium.make("OneHotCopy-v0"), 0
+    for seed in range(1000, 1100):
+        ended, (observation, info) = False, env.reset(seed=seed)
+        while not ended:
+            action = network(torch.as_tensor(observation)[None]).argmax()
+            observation, _, ended, _, info = env.step(int(action))
+        successes += info["is_success"]
+    del gymnasium.registry["OneHotCopy-v0"]
+    assert successes >= 95
