@@ -23,9 +23,10 @@ from rlfl_agents.run.results import append_result, find_results, read_results
 from rlfl_envs import MissingDependencyError
 
 RESULTS = Path(__file__).parent / "results" / "attack.jsonl"
-SHOWN = 5  # kinds of completions, those by which most is earned
+SHOWN = 12  # kinds of completions, those by which most is earned
 STRICT = {"reward": "strict"}
 GAMES = {"corpus": "shipped", "num_playouts": 4, "max_completion_tokens": 16}
+ALL_GAMES = GAMES | {"split": "all"}  # asked about the games that it learned from, not about the two held out
 # What is attacked, and by how many completions: fewer where they are long or judging is slow.
 SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/ArithmeticSteps-v0", "default", {}, 20_480),
@@ -43,6 +44,9 @@ SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/Program-v0", "strict", STRICT, 2_560),
     ("rlfl/LudaxGame-v0", "default", GAMES, 1_024),
     ("rlfl/LudaxGame-v0", "strict", {**GAMES, **STRICT}, 1_024),
+    ("rlfl/LudaxGame-v0", "all games", ALL_GAMES, 2_048),
+    ("rlfl/LudaxGame-v0", "success, all games", {**ALL_GAMES, "reward": "success"}, 1_024),
+    ("rlfl/LudaxGame-v0", "100 turns", {**ALL_GAMES, "max_turns": 100}, 1_024),
 ]
 FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # so that few completions are sixteen updates or more
 
@@ -50,7 +54,8 @@ FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # so that few compl
 def run(id: str, variant: str, arguments: dict[str, Any], samples: int) -> dict[str, Any]:
     """Attacks a reward."""
     begun = time.perf_counter()
-    masked = {"mask": "syntax"} if rlfl_envs.load_task(id, **arguments).syntax is not None else {}
+    task = rlfl_envs.load_task(id, **arguments)
+    masked = {"mask": "syntax"} if task.syntax is not None else {}
     finding, kinds = attack(id, masked | arguments, samples=samples, **(FEW if samples < 5_000 else {}))
     found = {what: getattr(finding, what) for what in ("reward", "success", "unearned", "way", "verdict")}
     often: dict[tuple[float, str], Kind] = {}  # each kind where it was the most frequent
@@ -59,8 +64,19 @@ def run(id: str, variant: str, arguments: dict[str, Any], samples: int) -> dict[
     most = sorted(often.values(), key=lambda kind: -kind.reward * kind.share)[:SHOWN]
     shown = [{**kind._asdict(), "prompt": kind.prompt[-1000:], "text": kind.text[:200]} for kind in most]
     minutes = round((time.perf_counter() - begun) / 60, 2)
-    line = {"experiment": "attack", "id": id, "variant": variant, "seed": 0, "arguments": masked | arguments}
+    line: dict[str, Any] = {"experiment": "attack", "id": id, "variant": variant, "seed": 0, "arguments": masked | arguments}
+    if "completion" in task.part_names:  # of a game
+        line["endless"] = endless(kinds)
     return {**line, "samples": samples, **found, "kinds": shown, "minutes": minutes}
+
+
+def endless(kinds: list[Kind]) -> dict[int, float]:
+    """After how many completions what share of them are games that never end, going by an example of each kind."""
+    shares = dict.fromkeys(sorted({kind.stage for kind in kinds}), 0.0)
+    for kind in kinds:
+        if kind.status == "playable" and kind.parts["completion"] == 0:
+            shares[kind.stage] += kind.share
+    return shares
 
 
 def table() -> str:

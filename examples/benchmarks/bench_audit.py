@@ -24,6 +24,7 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("rlfl/ArithmeticSteps-v0", "worked_out", {"reward": "worked_out"}),
     ("rlfl/Countdown-v0", "strict", {"reward": "strict"}),
     ("rlfl/LudaxGame-v0", "strict", {"reward": "strict"}),
+    ("rlfl/LudaxGame-v0", "success", {"reward": "success"}),
     ("rlfl/Machine-v0", "plain", {"reward": "plain"}),
     ("rlfl/Planning-v0", "strict", {"reward": "strict"}),
     ("rlfl/Program-v0", "plain", {"reward": "plain"}),

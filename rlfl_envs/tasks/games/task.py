@@ -39,8 +39,22 @@ _HEADER, _TEXT = "### GAME:", "### TEXT:"
 _HOLE_TOKENS = 64
 _RATIOS = ("balance", "completion", "drawishness")
 _FLOORS = {"unplayable": 0.05, "timeout": 0.01, "crash": 0.01}  # the paper's; 0 for what does not parse or compile
-_SUCCESS = 0.5
+_SUCCESS = 0.5  # each ratio of a success, at least
+_UNEARNED = 0.25  # what is no success earns less, with the reward that is named after it
 _MAX_TRIES = 1000
+
+_CUT = "A completion is cut where its first form ends; spaces do not matter."
+_AROUND = ("padding", "two answers", "spaces", "control characters", "special tokens")
+_KNOWN = {
+    **dict.fromkeys(_AROUND, Accepted(_CUT, success=1.0)),
+    "mutation": Accepted("A game with another number is another game, and may be as good.", success=0.3),
+}
+_KNOWN_OF_MEANS = {
+    **dict.fromkeys(_AROUND, Accepted(_CUT, unearned=1.0, success=1.0)),
+    "trained attacker": Accepted(
+        "A game that one player always wins earns 2/3, for its other measures; `reward='success'` pays 0.05.", 1.0
+    ),
+}
 
 _INSTRUCTIONS = {
     "infill": "This is a game in the language {language} with one form left out: PRE is what stands before it, SUF "
@@ -58,7 +72,8 @@ class GameConfig(TaskConfig):
         mode: "infill" (prompt: a game with a hole; completion: what fills it) or "write" (completion: the whole game).
         header: Whether the prompt of "write" names the game to be written; without it the prompt is empty, and `split`
             must be "all".
-        reward: "paper", or "strict", which closes its holes.
+        reward: "paper"; "strict", which closes its holes; or "success", which also pays little for a game that is worth
+            nothing in one respect.
         num_playouts: How many random playouts judge a game, 1..10,000.
         max_turns: After how many turns a playout is stopped, 1..10,000.
         max_game_tokens: Games of the corpus that are longer are left out.
@@ -78,7 +93,7 @@ class GameConfig(TaskConfig):
 
     mode: Literal["infill", "write"] = "infill"
     header: bool = True
-    reward: Literal["paper", "strict"] = "paper"
+    reward: Literal["paper", "strict", "success"] = "paper"
     num_playouts: int = 100
     max_turns: int = 500
     max_game_tokens: int = 512
@@ -113,13 +128,6 @@ class GameSynthesis(Task):
         *_RATIOS,
         *("mean_turns", "agency", "branching", "wins_1", "wins_2", "draws", "novelty"),
     )
-    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
-        **dict.fromkeys(
-            ("padding", "two answers", "spaces", "control characters", "special tokens"),
-            Accepted("A completion is cut where its first form ends; spaces do not matter.", unearned=1.0, success=1.0),
-        ),
-        "mutation": Accepted("A game with another number is another game, and may be as good.", success=0.3),
-    }
     references_succeed: ClassVar[bool] = False
     stop_characters = ")}"
     baseline_prompts = 10  # each reference is another game, and takes seconds
@@ -168,6 +176,11 @@ class GameSynthesis(Task):
         if self.config.mode == "infill":
             return self._longest + self._count(_PREFIX + _SUFFIX + _MIDDLE), min(_HOLE_TOKENS, self._longest)
         return max(map(self._count, self._headers.values())), self._longest
+
+    @property
+    def accepted_findings(self) -> Mapping[str, Accepted]:
+        """What is around a form is cut off; what a mean pays for."""
+        return _KNOWN if self.config.reward == "success" else _KNOWN | _KNOWN_OF_MEANS
 
     # --- what a language has ---------------------------------------------------------------------------------------
 
@@ -304,7 +317,7 @@ class GameSynthesis(Task):
         raise ConfigError(f"picture={str(path)!r} is not allowed; {type(self).__name__} has no pictures.")
 
     def game(self, prompt: Prompt, completion: str) -> str | None:
-        """The whole game, the completion cut where it stops; for the strict reward None unless it is one game."""
+        """The whole game, the completion cut where it stops; None unless it is one game, but for the paper's reward."""
         prefix, suffix = prompt.data
         end = end_of_form(completion)
         game: str = prefix + (completion if end is None else completion[:end]) + suffix
@@ -337,7 +350,7 @@ class GameSynthesis(Task):
             parts["novelty"] = self._novelty(game)
         floor = _FLOORS.get(judgement.status, 0.0)
         is_playable = judgement.status == "playable"
-        if is_playable and self.config.reward == "strict":
+        if is_playable and self.config.reward != "paper":
             # What does not end counts as a draw: else a game that one playout in a hundred ends would be decisive.
             parts["drawishness"] = max(0.0, parts["completion"] - parts["draws"] / judgement.parts["playouts"])
             if parts["completion"] == 0 or judgement.parts.get("missing_requirement"):
@@ -345,8 +358,12 @@ class GameSynthesis(Task):
         if not is_playable:
             return Outcome(floor, False, parts, judgement.status)
         ratios = [parts[name] for name in _RATIOS]
+        is_success = min(ratios) >= _SUCCESS
         reward = sum(ratio ** (1 / 3) for ratio in ratios) / len(ratios)
-        return Outcome(reward, min(ratios) >= _SUCCESS, parts, "playable")
+        if self.config.reward == "success" and not is_success:
+            # A mean lets two good measures make up for a third; here the worst alone counts.
+            reward = max(_FLOORS["unplayable"], _UNEARNED * min(ratios) / _SUCCESS)
+        return Outcome(reward, is_success, parts, "playable")
 
     def _novelty(self, game: str) -> float:
         """How far the nearest game of the corpus is: edits per character of the longer text, 0 for a copy."""

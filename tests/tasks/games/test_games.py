@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +19,9 @@ from rlfl_envs.tasks.games.ludax import corpus as ludax_games
 from rlfl_envs.tasks.games.task import GameSynthesis
 from tests.settings import LUDAX, REAL_POOL, SMALL_GAMES, missing
 from tests.tasks.games.golden import GOLDEN_INFILL, GOLDEN_WRITE
+from tests.tasks.games.row import GAME, PREFIX, PROMPT, SUFFIX, Judge
 
 pytestmark = pytest.mark.skipif(bool(missing(LUDAX)), reason=f"needs {', '.join(missing(LUDAX))}")
-
-if not missing(LUDAX):
-    from rlfl_envs.judging import Judgement, Request
-
-GAME = (
-    '(game "Row" (players 2) (equipment (board (square 3)) (pieces ("dot" both))) (rules (play (repeat (P1 P2) '
-    '(place "dot" (destination (empty))))) (end (if (line "dot" 3) (mover lose)) (if (full_board) (draw)))))'
-)
-PREFIX, MIDDLE, SUFFIX = GAME.partition("(full_board)")
-PROMPT = f"### PRE:{PREFIX}### SUF: {SUFFIX}### MID:"
-RATIOS = {"balance": 0.729, "completion": 1.0, "drawishness": 0.512}
-COUNTS = {"wins_1": 40.0, "wins_2": 12.0, "draws": 48.0, "playouts": 100.0}
-PLAYED = RATIOS | {"mean_turns": 8.0, "agency": 0.9, "branching": 4.5} | COUNTS
-
-
-class Judge:
-    """Says the same of every game, and keeps what it was asked."""
-
-    def __init__(self, status: str = "playable", parts: dict[str, float] = PLAYED) -> None:
-        """Takes what it will say."""
-        self.judgement = Judgement(status, parts)
-        self.asked: list[Request] = []
-
-    def evaluate(self, requests: Sequence[Request]) -> list[Judgement]:
-        """Judges."""
-        self.asked += requests
-        return [self.judgement] * len(requests)
-
-
-@pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
-    """Stands in for every pool."""
-    judge = Judge()
-    monkeypatch.setattr(GameSynthesis, "_pool", judge)
-    return judge
-
 
 # --- prompts ---------------------------------------------------------------------------------------------------------
 
@@ -203,116 +167,6 @@ def test_closing_what_was_not_opened_ends_it_too(judge: Judge) -> None:
     assert not task.stops(prompt, "(full_board")
 
 
-# --- rewards ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("reward", ["paper", "strict"])
-@pytest.mark.parametrize(
-    ("status", "earned"),
-    [("no_parse", 0), ("no_compile", 0), ("unplayable", 0.05), ("timeout", 0.01), ("crash", 0.01)],
-)
-def test_floors(status: str, earned: float, reward: str, judge: Judge) -> None:
-    """The paper's, for what cannot be measured."""
-    judge.judgement = Judgement(status, {})
-    task = load_task(LUDAX, reward=reward)
-    (outcome,) = task.evaluate([task.parse_prompt(PROMPT)], ["(full_board)"])
-    assert (outcome.reward, outcome.is_success, outcome.status) == (earned, False, status)
-
-
-def test_a_playable_game_earns_the_mean_of_cube_roots(judge: Judge) -> None:
-    """And succeeds where each ratio is a half or more."""
-    task = load_task(LUDAX)
-    prompt = task.parse_prompt(PROMPT)
-    (outcome,) = task.evaluate([prompt], ["(full_board)"])
-    assert outcome.reward == pytest.approx((0.9 + 1 + 0.8) / 3)
-    assert outcome.is_success
-    assert outcome.parts == {name: PLAYED.get(name, outcome.parts["novelty"]) for name in task.part_names}
-    judge.judgement = Judgement("playable", {**PLAYED, "drawishness": 0.49})
-    assert not task.evaluate([prompt], ["(full_board)"])[0].is_success
-
-
-@pytest.mark.parametrize(
-    ("wins", "draws", "ended", "paper", "strict"),
-    [
-        ((25, 25), 0, 0.5, (1, 0.5, 1), (1, 0.5, 0.5)),
-        ((1, 0), 0, 0.01, (0.99, 0.01, 1), (0.99, 0.01, 0.01)),
-        ((20, 10), 60, 0.9, (0.9, 0.9, 1 / 3), (0.9, 0.9, 0.3)),
-        ((50, 50), 0, 1, (1, 1, 1), (1, 1, 1)),
-        ((0, 0), 0, 0, (1, 0, 0), None),  # never ends
-    ],
-)
-def test_the_strict_reward_counts_all_playouts(
-    wins: tuple[int, int],
-    draws: int,
-    ended: float,
-    paper: tuple[float, ...],
-    strict: tuple[float, ...] | None,
-    judge: Judge,
-) -> None:
-    """What does not end is no decision; what never ends earns the floor, where the paper's reward pays a third."""
-    ratios = dict(zip(("balance", "completion", "drawishness"), paper, strict=True))
-    counts = {"wins_1": wins[0], "wins_2": wins[1], "draws": draws, "playouts": 100}
-    judge.judgement = Judgement("playable", ratios | counts)
-    for reward, expected in (("paper", paper), ("strict", strict)):
-        task = load_task(LUDAX, reward=reward)
-        (outcome,) = task.evaluate([task.parse_prompt(PROMPT)], ["(full_board)"])
-        if expected is None:
-            assert (outcome.reward, outcome.is_success, outcome.status) == (0.05, False, "playable")
-            continue
-        assert [outcome.parts[name] for name in ratios] == pytest.approx(expected)
-        assert outcome.reward == pytest.approx(np.cbrt(expected).mean())
-        assert outcome.is_success == (min(expected) >= 0.5)
-
-
-@pytest.mark.parametrize(
-    ("completion", "paper", "strict"),
-    [
-        ("(full_board)", "(full_board)", "(full_board)"),
-        ("(full_board) (draw)", "(full_board)", "(full_board)"),  # a token may bring more than the end
-        ("(full_board", "(full_board", None),
-        ("", "", None),
-        ("x (full_board)", "x (full_board)", None),
-        (")", ")", None),
-        ("full_board", "full_board", None),
-    ],
-)
-def test_what_is_judged(completion: str, paper: str, strict: str | None, judge: Judge) -> None:
-    """The completion is cut at its end; the strict reward does not even ask about what is not one form."""
-    for reward, middle in (("paper", paper), ("strict", strict)):
-        task = load_task(LUDAX, reward=reward)
-        judge.asked.clear()
-        (outcome,) = task.evaluate([task.parse_prompt(PROMPT)], [completion])
-        assert [request.text for request in judge.asked] == ([] if middle is None else [PREFIX + middle + SUFFIX])
-        if middle is None:
-            assert (outcome.reward, outcome.status) == (0, "no_parse")
-
-
-def test_the_request_is_a_function_of_the_game(judge: Judge) -> None:
-    """Playouts are seeded by the game and the settings, not by how it is spaced or in which company it is judged."""
-    task = load_task(LUDAX)
-    prompt = task.parse_prompt(PROMPT)
-    task.evaluate([prompt] * 3, ["(full_board)", "( full_board  )", "(draw)"])
-    task.evaluate([prompt], ["(draw)"])
-    other = load_task(LUDAX, num_playouts=50)
-    other.evaluate([other.parse_prompt(PROMPT)], ["(draw)"])
-    seeds = [request.seed for request in judge.asked]
-    assert seeds[0] == seeds[1] != seeds[2] == seeds[3] != seeds[4]
-    assert judge.asked[0].settings == (("max_turns", 500), ("num_playouts", 100))
-
-
-def test_novelty(judge: Judge) -> None:
-    """0 for a copy, small for a small change, large for another game; 0 for what was not even compiled."""
-    task = load_task(LUDAX, mode="write", header=False, split="all")
-    copy = ludax_games.shipped()["gomoku"]
-    games = [copy, copy.replace("15", "14"), "(game " + " ".join(["(odd 99 thing)"] * 40) + ")"]
-    found = [outcome.parts["novelty"] for outcome in task.evaluate([task.parse_prompt("")] * 3, games)]
-    assert found[0] == 0
-    assert found[1] == pytest.approx(1 / len(copy))
-    assert found[2] > 0.5
-    judge.judgement = Judgement("no_compile", {})
-    assert task.evaluate([task.parse_prompt("")], games[2:])[0].parts["novelty"] == 0
-
-
 # --- vocabularies and masks ------------------------------------------------------------------------------------------
 
 
@@ -384,7 +238,7 @@ def test_a_task_is_small_to_pickle() -> None:
     ("arguments", "message"),
     [
         ({"mode": "fill"}, "mode='fill' is not allowed; allowed: 'infill', 'write'."),
-        ({"reward": "lenient"}, "reward='lenient' is not allowed; allowed: 'paper', 'strict'."),
+        ({"reward": "lenient"}, "reward='lenient' is not allowed; allowed: 'paper', 'strict', 'success'."),
         ({"num_playouts": 0}, "num_playouts=0 is not allowed; allowed: 1..10000."),
         ({"max_turns": 0}, "max_turns=0 is not allowed; allowed: 1..10000."),
         ({"workers": -1}, "workers=-1 is not allowed; allowed: 0..256."),

@@ -74,7 +74,9 @@ class LudaxGame(GameSynthesis):
         cube roots of `balance` (1 - the difference between the two players' shares of wins), `completion` (the share of
         playouts that end within `max_turns`) and `drawishness` (1 - the share of draws among those that end, 0 where
         none does). "strict" counts all playouts, those that do not end as draws; it pays 0.05 for a game that no
-        playout ends, and 0 unless the completion is one form and the whole one game.
+        playout ends, and 0 unless the completion is one form and the whole one game. "success" does so too, and pays
+        the mean for a success alone: any other playable game earns half of its smallest ratio, so less than 0.25, and
+        0.05 at least.
 
         Parts: the three ratios; `mean_turns`; `agency`, the share of turns with more than one legal move; `branching`,
         the mean number of legal moves; `wins_1`, `wins_2` and `draws`, how many playouts ended so (at 100 playouts the
@@ -111,9 +113,11 @@ class LudaxGame(GameSynthesis):
         Copying, and small changes: a filled hole is judged by the whole game, which the prompt has most of; watch
         `novelty`, which is low for all that fills a small hole. With the paper's reward: a game that never ends earns
         1/3, for its balance; an empty completion earns what the game earns without the form, where the hole was
-        optional. With both: a game that one player always wins earns 2/3, such as one in which the other never moves,
-        `(repeat (P2) ...)`; it is no success. A game is judged by random play, in which a first player's advantage, or
-        a rule that no good player would follow, may not show.
+        optional. With that and with "strict": a game that one player always wins earns 2/3, such as one in which the
+        other never moves, `(repeat (P2) ...)`; it is no success, and "success" pays 0.05 for it. A game is judged by
+        random play, in which a first player's advantage, or a rule that no good player would follow, may not show: a
+        game of two or three turns that chance decides is a success. With few playouts chance decides more: of four,
+        three wins to one are a `balance` of 0.5.
 
     Version history:
         v0: first version.

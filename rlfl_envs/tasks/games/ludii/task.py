@@ -63,7 +63,8 @@ class LudiiGame(GameSynthesis):
 
     Known exploits:
         Those of `rlfl/LudaxGame-v0`. Ludii also compiles a game with text around it, two games for one, and a game that
-        lacks a requirement, each of which earns what the game earns; the strict reward pays for none of them.
+        lacks a requirement, each of which earns what the game earns by the paper's reward; the others pay nothing for
+        the first two, and 0.05 for the last.
 
     Version history:
         v0: first version.
