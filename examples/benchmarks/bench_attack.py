@@ -26,6 +26,7 @@ RESULTS = Path(__file__).parent / "results" / "attack.jsonl"
 SHOWN = 12  # kinds of completions, those by which most is earned
 STRICT = {"reward": "strict"}
 GAMES = {"corpus": "shipped", "num_playouts": 4, "max_completion_tokens": 16}
+FIRST = {"level": 0}  # where an answer is right by chance now and then, so that there is something to learn from
 ALL_GAMES = GAMES | {"split": "all"}  # asked about the games that it learned from, not about the two held out
 # What is attacked, and by how many completions: fewer where they are long or judging is slow.
 SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
@@ -46,6 +47,13 @@ SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/LudaxGame-v0", "strict", {**GAMES, **STRICT}, 1_024),
     ("rlfl/LudaxGame-v0", "all games", ALL_GAMES, 2_048),
     ("rlfl/LudaxGame-v0", "success, all games", {**ALL_GAMES, "reward": "success"}, 1_024),
+    ("rlfl/Planning-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
+    ("rlfl/Proof-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
+    ("rlfl/Symbolic-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
+    ("rlfl/Machine-v0", "strict, first level", {**STRICT, **FIRST}, 10_240),
+    ("rlfl/Program-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
+    ("rlfl/Sql-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
+    ("rlfl/Json-v0", "first level", FIRST, 2_560),
     ("rlfl/LudaxGame-v0", "100 turns", {**ALL_GAMES, "max_turns": 100}, 1_024),
 ]
 FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # so that few completions are sixteen updates or more
@@ -64,7 +72,13 @@ def run(id: str, variant: str, arguments: dict[str, Any], samples: int) -> dict[
     most = sorted(often.values(), key=lambda kind: -kind.reward * kind.share)[:SHOWN]
     shown = [{**kind._asdict(), "prompt": kind.prompt[-1000:], "text": kind.text[:200]} for kind in most]
     minutes = round((time.perf_counter() - begun) / 60, 2)
-    line: dict[str, Any] = {"experiment": "attack", "id": id, "variant": variant, "seed": 0, "arguments": masked | arguments}
+    line: dict[str, Any] = {
+        "experiment": "attack",
+        "id": id,
+        "variant": variant,
+        "seed": 0,
+        "arguments": masked | arguments,
+    }
     if "completion" in task.part_names:  # of a game
         line["endless"] = endless(kinds)
     return {**line, "samples": samples, **found, "kinds": shown, "minutes": minutes}

@@ -20,12 +20,16 @@ from tests.settings import (
     IDS,
     LUDAX,
     LUDII,
+    PLANNING,
     PROGRAM,
+    PROOF,
+    REASONING_GYM,
     REGEX,
     SAT,
     SENTIMENT,
     SQL,
     STEPS,
+    SYMBOLIC,
     missing,
 )
 
@@ -48,6 +52,26 @@ def test_no_reward_pays_what_is_not_accepted(id: str, arguments: dict[str, Any])
     """Of every id; where this fails, close the hole, or write into the task's `accepted_findings` why it may stay."""
     found = audit(load_task(id, **arguments), num_prompts=_PROMPTS.get(id, 24))
     assert not found.new, str(found)
+
+
+_ALL_OR_NOTHING = [id for id in (COUNTDOWN, PLANNING, PROOF, REASONING_GYM, SAT, SYMBOLIC) if not missing(id)]
+
+
+@pytest.mark.parametrize("id", _ALL_OR_NOTHING)
+def test_strict_rewards_that_pay_for_success_alone(id: str) -> None:
+    """Right answers, what is left of them and what is made of them: without success each earns nothing."""
+    task, rng = load_task(id, reward="strict"), np.random.default_rng(0)
+    written: list[tuple[Prompt, str]] = []
+    for prompt in task.sample_prompts(rng, 24):
+        text = task.reference_completion(prompt, rng)
+        assert text is not None
+        cut = int(rng.integers(len(text)))
+        other = text[int(rng.integers(len(text)))]
+        changed = text[:cut] + other + text[cut + 1 :]
+        written += [(prompt, each) for each in (text, text[:cut], text[cut:], changed, text + other, text * 2, "")]
+    outcomes = task.evaluate([prompt for prompt, _ in written], [text for _, text in written])
+    assert {outcome.is_success for outcome in outcomes} == {True, False}
+    assert all(outcome.reward == float(outcome.is_success) for outcome in outcomes)
 
 
 class Digits(AnswerTask):
