@@ -28,6 +28,8 @@ STRICT = {"reward": "strict"}
 GAMES = {"corpus": "shipped", "num_playouts": 4, "max_completion_tokens": 16}
 FIRST = {"level": 0}  # where an answer is right by chance now and then, so that there is something to learn from
 ALL_GAMES = GAMES | {"split": "all"}  # asked about the games that it learned from, not about the two held out
+# One in which pieces only move, so that much that may stand in the end's place never comes true; from the repository's root.
+ONE_GAME = ALL_GAMES | {"corpus": "examples/benchmarks/games"}
 # What is attacked, and by how many completions: fewer where they are long or judging is slow.
 SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/ArithmeticSteps-v0", "default", {}, 20_480),
@@ -55,6 +57,8 @@ SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/Sql-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
     ("rlfl/Json-v0", "first level", FIRST, 2_560),
     ("rlfl/LudaxGame-v0", "100 turns", {**ALL_GAMES, "max_turns": 100}, 1_024),
+    ("rlfl/LudaxGame-v0", "one game", ONE_GAME, 1_024),
+    ("rlfl/LudaxGame-v0", "success, one game", {**ONE_GAME, "reward": "success"}, 1_024),
 ]
 FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # so that few completions are sixteen updates or more
 
