@@ -28,7 +28,7 @@ STRICT = {"reward": "strict"}
 GAMES = {"corpus": "shipped", "num_playouts": 4, "max_completion_tokens": 16}
 FIRST = {"level": 0}  # where an answer is right by chance now and then, so that there is something to learn from
 ALL_GAMES = GAMES | {"split": "all"}  # asked about the games that it learned from, not about the two held out
-# One in which pieces only move, so that much that may stand in the end's place never comes true; from the repository's root.
+# One in which pieces only move, so that much that may end it never comes true. The path is from the repository's root.
 ONE_GAME = ALL_GAMES | {"corpus": "examples/benchmarks/games"}
 # What is attacked, and by how many completions: fewer where they are long or judging is slow.
 SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
