@@ -34,6 +34,10 @@ ONE_GAME = ALL_GAMES | {"corpus": "examples/benchmarks/games"}
 SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/ArithmeticSteps-v0", "default", {}, 20_480),
     ("rlfl/ArithmeticSteps-v0", "strict", STRICT, 20_480),
+    ("rlfl/ArithmeticSteps-v0", "worked_out", {"reward": "worked_out"}, 20_480),
+    ("rlfl/Brackets-v0", "default", {}, 10_240),
+    ("rlfl/Copy-v0", "default", {}, 10_240),
+    ("rlfl/Mixture-v0", "default", {}, 10_240),
     ("rlfl/Countdown-v0", "strict", STRICT, 10_240),
     ("rlfl/Sat-v0", "strict", STRICT, 10_240),
     ("rlfl/Planning-v0", "strict", STRICT, 5_120),
