@@ -62,6 +62,7 @@ SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/Json-v0", "first level", FIRST, 2_560),
     ("rlfl/LudaxGame-v0", "100 turns", {**ALL_GAMES, "max_turns": 100}, 1_024),
     ("rlfl/LudaxGame-v0", "one game", ONE_GAME, 1_024),
+    ("rlfl/LudaxGame-v0", "one game, longer", ONE_GAME, 4_096),
     ("rlfl/LudaxGame-v0", "success, one game", {**ONE_GAME, "reward": "success"}, 1_024),
 ]
 FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # so that few completions are sixteen updates or more
