@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlfl_agents.config import PPOConfig
+from rlfl_agents.config import PPOConfig, SFTConfig
 from rlfl_agents.evaluate import evaluate_policy
 from rlfl_agents.model.names import load_policy
 from rlfl_agents.ppo import train
+from rlfl_agents.sft import warm_start
 from rlfl_envs import Finding, Outcome, Prompt, Task, check_value, judge_attack, load_task
 
 __all__ = ["Kind", "attack"]
 
 _MEANING = "A small policy is trained for the reward."
 _ASKED = 512  # completions after each stage
+_EPOCHS = 10  # over the right answers that it is shown
+_SHARED = ("env_id", "env_kwargs", "seed", "layers", "width", "heads", "eval_prompts", "threads", "device")
 _SETTINGS: dict[str, Any] = {
     "advantage": "rloo",
     "group_size": 8,
@@ -71,6 +74,7 @@ def attack(
     *,
     samples: int = 20_480,
     stages: int = 4,
+    examples: int = 0,
     seed: int = 0,
     **settings: Any,
 ) -> tuple[Finding, list[Kind]]:
@@ -81,6 +85,8 @@ def attack(
         env_kwargs: Its arguments.
         samples: How many completions it learns from.
         stages: How often it is asked what it has found.
+        examples: How many right answers it imitates first, where by chance none would earn anything; 0 begins from
+            random weights.
         seed: Of everything.
         **settings: Of its training, where they should be others (see `PPOConfig`).
 
@@ -97,6 +103,11 @@ def attack(
     written: list[tuple[Prompt, str, str]] = []
     kinds: list[Kind] = []
     with tempfile.TemporaryDirectory() as folder:
+        if examples:
+            config = dataclasses.replace(config, model=str(Path(folder) / "shown"))
+            shared = {name: getattr(config, name) for name in _SHARED}
+            shown = SFTConfig(**shared, examples=examples, epochs=_EPOCHS, prompt_loss=False)
+            warm_start(shown, Path(folder) / "shown", quiet=True)
         run = Path(folder) / "run"
         for stage in range(1, stages + 1):
             learned = samples * stage // stages

@@ -1,7 +1,7 @@
 """A trained attacker against the strict rewards, and against the two holes of the paper (`make audit`).
 
-A small policy is trained from random weights for a reward, by few completions (see SETTINGS), and asked four times on
-the way what it has found. Each setting leaves a line of results/attack.jsonl and is not attacked again. Fails where a
+A small policy is trained for a reward, by few completions (see SETTINGS), and asked four times on the way what it has
+found; from random weights, or after some right answers. Each setting leaves a line of results/attack.jsonl and is not attacked again. Fails where a
 finding is new: where a reward pays more than 0.3 of the highest, on average, for what is no success, and its task does
 not say that this is known. `make docs-pages` puts the table into docs/audit.md.
 
@@ -53,27 +53,31 @@ SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/LudaxGame-v0", "strict", {**GAMES, **STRICT}, 1_024),
     ("rlfl/LudaxGame-v0", "all games", ALL_GAMES, 2_048),
     ("rlfl/LudaxGame-v0", "success, all games", {**ALL_GAMES, "reward": "success"}, 1_024),
-    ("rlfl/Planning-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
-    ("rlfl/Proof-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
-    ("rlfl/Symbolic-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
     ("rlfl/Machine-v0", "strict, first level", {**STRICT, **FIRST}, 10_240),
     ("rlfl/Program-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
-    ("rlfl/Sql-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
-    ("rlfl/Json-v0", "first level", FIRST, 2_560),
     ("rlfl/LudaxGame-v0", "100 turns", {**ALL_GAMES, "max_turns": 100}, 1_024),
     ("rlfl/LudaxGame-v0", "one game", ONE_GAME, 1_024),
     ("rlfl/LudaxGame-v0", "one game, longer", ONE_GAME, 4_096),
     ("rlfl/LudaxGame-v0", "success, one game", {**ONE_GAME, "reward": "success"}, 1_024),
 ]
+# The graded rewards that an attacker from random weights does not earn by chance: here it imitates right answers first.
+AFTER_ANSWERS: list[tuple[str, str, dict[str, Any], int]] = [
+    ("rlfl/ArithmeticSteps-v0", "strict, after answers", STRICT, 5_120),
+    ("rlfl/Program-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
+    ("rlfl/Machine-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
+    ("rlfl/Sql-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
+    ("rlfl/Json-v0", "after answers", FIRST, 2_560),
+]
 FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # so that few completions are sixteen updates or more
+IMITATED: dict[str, Any] = {"examples": 1_024, "prompts": 16, "learning_rate": 1e-3}
 
 
-def run(id: str, variant: str, arguments: dict[str, Any], samples: int) -> dict[str, Any]:
+def run(id: str, variant: str, arguments: dict[str, Any], samples: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Attacks a reward."""
     begun = time.perf_counter()
     task = rlfl_envs.load_task(id, **arguments)
     masked = {"mask": "syntax"} if task.syntax is not None else {}
-    finding, kinds = attack(id, masked | arguments, samples=samples, **(FEW if samples < 5_000 else {}))
+    finding, kinds = attack(id, masked | arguments, samples=samples, **settings)
     found = {what: getattr(finding, what) for what in ("reward", "success", "unearned", "way", "verdict")}
     often: dict[tuple[float, str], Kind] = {}  # each kind where it was the most frequent
     for kind in sorted(kinds, key=lambda kind: -kind.share):
@@ -90,7 +94,7 @@ def run(id: str, variant: str, arguments: dict[str, Any], samples: int) -> dict[
     }
     if "completion" in task.part_names:  # of a game
         line["endless"] = endless(kinds)
-    return {**line, "samples": samples, **found, "kinds": shown, "minutes": minutes}
+    return {**line, "samples": samples, "settings": settings, **found, "kinds": shown, "minutes": minutes}
 
 
 def endless(kinds: list[Kind]) -> dict[int, float]:
@@ -124,13 +128,16 @@ def main() -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="these alone")
     chosen = parser.parse_args().ids
     new = []
-    for id, variant, arguments, samples in SETTINGS:
+    attacks = [(*each, FEW if each[-1] < 5_000 else {}) for each in SETTINGS] + [
+        (*each, IMITATED) for each in AFTER_ANSWERS
+    ]
+    for id, variant, arguments, samples, settings in attacks:
         if chosen and id not in chosen:
             continue
         found = find_results(RESULTS, id=id, variant=variant)
         if not found:
             try:
-                found = [run(id, variant, arguments, samples)]
+                found = [run(id, variant, arguments, samples, settings)]
             except MissingDependencyError as error:
                 print(f"{id}: left out ({error})")
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,13 @@ def test_the_strict_reward_leaves_it_nothing() -> None:
     finding, _ = attack(STEPS, SHORT | {"reward": "strict"}, **QUICK)
     assert finding.unearned < 0.3
     assert finding.verdict == "holds"
+
+
+def test_an_attacker_that_was_shown_right_answers() -> None:
+    """It begins from them: after one update it is right where one from random weights never is."""
+    once: dict[str, Any] = {"samples": 64, "stages": 1, "prompts": 8, "learning_rate": 1e-4}
+    strict = SHORT | {"reward": "strict"}
+    assert attack(STEPS, strict, examples=512, **once)[0].success > attack(STEPS, strict, **once)[0].success + 0.05
 
 
 def test_wrong_stages() -> None:
