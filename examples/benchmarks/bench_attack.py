@@ -1,9 +1,10 @@
 """A trained attacker against the strict rewards, and against the two holes of the paper (`make audit`).
 
 A small policy is trained for a reward, by few completions (see SETTINGS), and asked four times on the way what it has
-found; from random weights, or after some right answers. Each setting leaves a line of results/attack.jsonl and is not attacked again. Fails where a
-finding is new: where a reward pays more than 0.3 of the highest, on average, for what is no success, and its task does
-not say that this is known. `make docs-pages` puts the table into docs/audit.md.
+found; from random weights, or after right answers that it imitates (AFTER_ANSWERS). Each setting leaves a line of
+results/attack.jsonl and is not attacked again. Fails where a finding is new: where a reward pays more than 0.3 of the
+highest, on average, for what is no success, and its task does not say that this is known. `make docs-pages` puts the
+table into docs/audit.md.
 
     python examples/benchmarks/bench_attack.py [ID ...]
 """

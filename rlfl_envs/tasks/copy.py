@@ -89,6 +89,7 @@ class Copy(Task):
     accepted_findings: ClassVar[Mapping[str, Accepted]] = {
         "copying the prompt": Accepted("It is what the task asks for.", unearned=0.8, success=1.0),
         "another prompt's answer": Accepted("Each character counts; of many prompts one is alike.", unearned=0.6),
+        "trained attacker": Accepted("Each character counts; half of them are learned before all are.", unearned=0.8),
     }
     config: CopyConfig
     instruction = "Repeat the text exactly as it is. Write nothing else."
