@@ -59,6 +59,7 @@ SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/LudaxGame-v0", "100 turns", {**ALL_GAMES, "max_turns": 100}, 1_024),
     ("rlfl/LudaxGame-v0", "one game", ONE_GAME, 1_024),
     ("rlfl/LudaxGame-v0", "one game, longer", ONE_GAME, 4_096),
+    ("rlfl/LudaxGame-v0", "strict, one game, longer", {**ONE_GAME, **STRICT}, 4_096),
     ("rlfl/LudaxGame-v0", "success, one game", {**ONE_GAME, "reward": "success"}, 1_024),
 ]
 # The graded rewards that an attacker from random weights does not earn by chance: here it imitates right answers first.
@@ -110,7 +111,7 @@ def endless(kinds: list[Kind]) -> dict[int, float]:
 def table() -> str:
     """A row a reward: what the attacker came to earn, and by what without success (its reward, how often it came)."""
     lines = ["| id | completions | earns | success | without success | by what |", "| --- " * 6 + "|"]
-    for result in read_results(RESULTS):
+    for result in sorted(read_results(RESULTS), key=lambda result: str(result["id"])):
         cells = [name(result), f"{result['samples']:,}"]
         cells += [f"{result[what]:.3f}" for what in ("reward", "success", "unearned")]
         kinds = [f"{cell(kind['text'])} {kind['reward']:.2f} ({kind['share']:.0%})" for kind in result["kinds"][:3]]
@@ -118,9 +119,19 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def endless_table() -> str:
+    """A row a reward of games: at each of the four times, how much of what was written are games that never end."""
+    lines = ["| id | completions | after a quarter | a half | three quarters | all |", "| --- " * 6 + "|"]
+    for result in read_results(RESULTS):
+        if "endless" in result:
+            shares = [f"{share:.0%}" for share in result["endless"].values()]
+            lines.append("| " + " | ".join([name(result), f"{result['samples']:,}", *shares]) + " |")
+    return "\n".join(lines)
+
+
 def tables() -> dict[str, str]:
-    """The table, by the marks between which a page shows it."""
-    return {"audit: attacker": table()}
+    """The tables, by the marks between which a page shows them."""
+    return {"audit: attacker": table(), "audit: endless": endless_table()}
 
 
 def main() -> None:
