@@ -68,7 +68,6 @@ AFTER_ANSWERS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/Program-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
     ("rlfl/Machine-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
     ("rlfl/Sql-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
-    ("rlfl/Json-v0", "after answers", FIRST, 2_560),
 ]
 FEW: dict[str, Any] = {"prompts": 8, "learning_rate": 3e-3}  # so that few completions are sixteen updates or more
 IMITATED: dict[str, Any] = {"examples": 1_024, "prompts": 16, "learning_rate": 1e-3}

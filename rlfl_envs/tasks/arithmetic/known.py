@@ -31,6 +31,14 @@ _STEPS = {
     "truncation": Accepted("A success is a right last number after as many statements as are due.", success=0.3),
     "spaces": Accepted(_SPACES, success=1.0),
 }
+_STRICT = {
+    **_STEPS,
+    "trained attacker": Accepted(
+        "Sums that are nearly right earn a part, which it finds after it has imitated right derivations; a smaller "
+        "`reward_scale` pays less for them.",
+        unearned=0.6,
+    ),
+}
 _WORKED_OUT = {
     **_STEPS,
     "constant answer": Accepted(_SCALE, unearned=0.7),
@@ -55,4 +63,4 @@ def accepted_findings(config: ArithmeticConfig) -> dict[str, Accepted]:
     """What is known of the reward that the config asks for, by the attack."""
     if config.work != "required":
         return _ANSWERS
-    return {"paper": _STEPS | _PAPER, "strict": _STEPS, "worked_out": _WORKED_OUT}[config.reward]
+    return {"paper": _STEPS | _PAPER, "strict": _STRICT, "worked_out": _WORKED_OUT}[config.reward]
