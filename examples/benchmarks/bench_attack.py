@@ -65,6 +65,7 @@ SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
 # The graded rewards that an attacker from random weights does not earn by chance: here it imitates right answers first.
 AFTER_ANSWERS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/ArithmeticSteps-v0", "strict, after answers", STRICT, 5_120),
+    ("rlfl/ArithmeticSteps-v0", "strict, scale 1, after answers", {**STRICT, "reward_scale": 1.0}, 5_120),
     ("rlfl/Program-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
     ("rlfl/Machine-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
     ("rlfl/Sql-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
