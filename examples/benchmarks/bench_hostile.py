@@ -43,7 +43,7 @@ from rlfl_envs.auditing import hostile_texts, long_texts
 RESULTS = Path(__file__).parent / "results" / "hostile.jsonl"
 COUNT, BATCH, MEGABYTE = 100_000, 500, 1_000_000
 # Each of a judge's programs may take its whole time limit, and each game a second.
-COUNTS = {"rlfl/HumanEval-v0": 2_000, "rlfl/Program-v0": 10_000, "rlfl/LudaxGame-v0": 2_000, "rlfl/LudiiGame-v0": 500}
+COUNTS = {"rlfl/HumanEval-v0": 2_000, "rlfl/LudaxGame-v0": 2_000, "rlfl/LudiiGame-v0": 500}
 SETTINGS: dict[str, dict[str, Any]] = {
     "rlfl/LudaxGame-v0": {"corpus": "shipped", "num_playouts": 4, "max_turns": 20, "timeout": 10.0},
     "rlfl/Sentiment-v0": {"corpus": "template"},
