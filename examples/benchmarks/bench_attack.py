@@ -94,9 +94,11 @@ def run(id: str, variant: str, arguments: dict[str, Any], samples: int, settings
         "seed": 0,
         "arguments": masked | arguments,
     }
+    if "examples" in settings:
+        line["examples"] = settings["examples"]
     if "completion" in task.part_names:  # of a game
         line["endless"] = endless(kinds)
-    return {**line, "samples": samples, "settings": settings, **found, "kinds": shown, "minutes": minutes}
+    return {**line, "samples": samples, **found, "kinds": shown, "minutes": minutes}
 
 
 def endless(kinds: list[Kind]) -> dict[int, float]:
