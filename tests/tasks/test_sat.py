@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from rlfl_envs import ConfigError, Prompt, PromptError, baselines, check_task, load_task
 from rlfl_envs.masks import make_mask
+from rlfl_envs.tasks.sat.formulas import draw_formulas, formula_fingerprints
 from rlfl_envs.tasks.sat.solver import solve
 from tests.settings import SAT
 
@@ -129,6 +131,26 @@ def test_a_level_as_an_argument(level: int) -> None:
     columns, _ = task.arrays_from_keys(keys)
     assert columns.shape == (50, TASK.max_prompt_tokens)
     np.testing.assert_array_equal(columns, [task.encode_prompt(prompt) for prompt in task.prompts_from_keys(keys)])
+
+
+def test_formulas_are_those_of_the_first_version() -> None:
+    """What keys stand for has not changed, in either split and of any size; nor what tells formulas apart."""
+    digest, keys = hashlib.blake2b(digest_size=8), np.arange(500, dtype=np.uint64)
+    for arguments in ({}, {"split": "test"}, {"split": "all", "max_variables": 30}):
+        formulas = draw_formulas(keys, load_task(SAT, **arguments).config)
+        for array in (*formulas, formula_fingerprints(formulas)):
+            digest.update(array.tobytes())
+    assert digest.hexdigest() == "820fa860295db7a5"
+
+
+def test_prompts_are_written_as_they_are_read() -> None:
+    """The text of each prompt says its clauses, one a line, whether all prompts have as many or not."""
+    task = load_task(SAT, split="all", max_variables=30)
+    for prompt in task.prompts_from_keys(np.arange(200, dtype=np.uint64)):
+        variables, clauses = prompt.data
+        lines = "".join(f" {a} {b} {c} 0\n" for a, b, c in clauses)
+        assert prompt.text == f"p cnf {variables} {len(clauses)}\n{lines}v"
+        assert task.parse_prompt(prompt.text).data == prompt.data
 
 
 def test_thirty_variables() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
@@ -68,12 +69,10 @@ def _plant(keys: Keys, config: SatConfig) -> Formulas:
     clauses, most = counts[variables], int(counts[-1])
     bits = key_at(keys, np.array([0]))[:, None] >> np.arange(config.max_variables + 1).astype(np.uint64)
     hidden = np.where(bits & np.uint64(1), 1, -1)  # hidden[:, v]: whether variable v is true
-    triples = _triples(config.max_variables)
     ways = variables * (variables - 1) * (variables - 2) // 6
     column = np.arange(most)
-    codes = np.zeros((n, most), dtype=np.int64)  # 8 * which three variables + which literals are true
     waiting = column < clauses[:, None]
-    codes[~waiting] = -1 - np.nonzero(~waiting)[1]  # what is not there differs from all else
+    codes = np.where(waiting, 0, -1 - column)  # as `_clauses` has them; what is not there differs from all else
     for redraw in range(_MAX_REDRAWS):
         row, place = np.nonzero(waiting)
         if not len(row):
@@ -81,30 +80,34 @@ def _plant(keys: Keys, config: SatConfig) -> Formulas:
         random = key_at(keys[row], 1 + place + most * redraw)
         triple = (((random >> np.uint64(32)) * ways[row].astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
         codes[row, place] = 8 * triple + weighted_integers(random, _PATTERN_WEIGHTS)
-        again = np.unique(row)
+        again = np.flatnonzero(waiting.any(axis=1))
         waiting[:] = False
         waiting[again] = _is_repeated(codes[again])
-    is_there = codes >= 0
-    chosen = triples[np.maximum(codes, 0) // 8]
-    is_true = (np.maximum(codes, 0)[:, :, None] >> np.arange(3)) & 1
-    signs = np.take_along_axis(hidden, chosen.reshape(n, -1), axis=1).reshape(chosen.shape)
-    literals = np.where(is_true, 1, -1) * signs * chosen * is_there[:, :, None]
+    literals = _clauses(config.max_variables)[np.maximum(codes, -1)]
+    literals *= hidden[np.arange(n)[:, None, None], np.abs(literals)]
     return Formulas(literals, variables, clauses)
 
 
 def _is_repeated(codes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which codes stand in their row a second time, bool [n, M]."""
-    order = np.argsort(codes, axis=1, kind="stable")
-    ordered = np.take_along_axis(codes, order, axis=1)
+    most = codes.shape[1]
+    ordered = np.sort(codes * most + np.arange(most), axis=1)  # equal ones stand side by side, the first one first
+    row, place = np.nonzero(ordered[:, 1:] // most == ordered[:, :-1] // most)
     found = np.zeros(codes.shape, dtype=np.bool_)
-    np.put_along_axis(found, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+    found[row, ordered[row, place + 1] % most] = True
     return found
 
 
 @lru_cache(maxsize=8)
-def _triples(variables: int) -> NDArray[np.int64]:
-    """Every three variables, [ways, 3]; those of the first k variables come first, for every k."""
-    return np.array(sorted(combinations(range(1, variables + 1), 3), key=lambda triple: triple[::-1]))
+def _clauses(variables: int) -> NDArray[np.int64]:
+    """The clause of each code where all variables are true, [codes + 1, 3], and a last one that is not there.
+
+    A code is 8 * which three variables + which literals are true; the first variables' codes come first.
+    """
+    triples = sorted(combinations(range(1, variables + 1), 3), key=lambda triple: triple[::-1])
+    signs = np.where((np.arange(8)[:, None] >> np.arange(3)) & 1, 1, -1)
+    clauses = (np.array(triples)[:, None] * signs).reshape(-1, 3)
+    return np.concatenate([clauses, np.zeros((1, 3), dtype=np.int64)])
 
 
 def formula_fingerprints(formulas: Formulas) -> Keys:
@@ -118,17 +121,24 @@ def formula_fingerprints(formulas: Formulas) -> Keys:
     literals, variables, clauses = formulas
     n, most = literals.shape[:2]
     width = int(variables.max(initial=0)) + 1
-    is_there = (np.arange(most) < clauses[:, None])[:, :, None]
-    places = (np.arange(n)[:, None, None] * width + np.abs(literals)) * 2 + (literals < 0)
+    is_there = np.arange(most) < clauses[:, None]
+    first = np.arange(0, 2 * n * width, 2 * width)[:, None]  # the colour of each formula's literal 0, which none has
+    places = [first + 2 * np.abs(literal) + (literal < 0) for literal in np.moveaxis(literals, 2, 0)]
     colours = np.ones(n * width * 2, dtype=np.uint64)
-    of_clauses = np.zeros((n, most), dtype=np.uint64)
-    used, where = places[np.broadcast_to(is_there, literals.shape)], np.broadcast_to(is_there, literals.shape)
     for _ in range(_ROUNDS):
-        of_clauses = mix(mix(colours)[places].sum(axis=2, dtype=np.uint64))
+        counted = np.where(is_there, mix(_clause_colours(colours, places)), np.uint64(0)).reshape(-1)
         seen = np.zeros_like(colours)
-        np.add.at(seen, used, np.broadcast_to(mix(of_clauses)[:, :, None], literals.shape)[where])
+        for place in places:
+            np.add.at(seen, place.reshape(-1), counted)
         others = colours.reshape(-1, 2)[:, ::-1].reshape(-1)
         colours = mix(mix(colours + seen) ^ (mix(others) >> np.uint64(1)))
-    of_clauses = mix(mix(colours)[places].sum(axis=2, dtype=np.uint64))
-    total = np.where(is_there[:, :, 0], mix(of_clauses), np.uint64(0)).sum(axis=1, dtype=np.uint64)
+    counted = np.where(is_there, mix(_clause_colours(colours, places)), np.uint64(0))
+    total = counted.sum(axis=1, dtype=np.uint64)
     return mix(mix(total + clauses.astype(np.uint64)) + variables.astype(np.uint64))
+
+
+def _clause_colours(colours: Keys, places: Sequence[NDArray[np.int64]]) -> Keys:
+    """What the literals of each clause say of it, uint64 [n, M], in whatever order."""
+    scrambled = mix(colours)
+    first, second, third = (scrambled[place] for place in places)
+    return mix(first + second + third)

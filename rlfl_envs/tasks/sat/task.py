@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from rlfl_envs.keys import Keys, in_split
 from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task
 from rlfl_envs.tasks.sat.automaton import SatAutomaton, State
-from rlfl_envs.tasks.sat.config import SatConfig
+from rlfl_envs.tasks.sat.config import MOST_VARIABLES, SatConfig
 from rlfl_envs.tasks.sat.formulas import Formulas, draw_formulas, formula_fingerprints
 from rlfl_envs.tasks.sat.solver import solve
 from rlfl_envs.tasks.sat.viability import MOST_VARIABLES as MOST_JUDGED
@@ -25,7 +25,13 @@ from rlfl_envs.tokenization import Tokenizer, word_tokenizer
 __all__ = ["Sat"]
 
 MAX_TEXT = 4096  # characters; anything longer is malformed, so that judging takes bounded time
+_NUMBERS = range(1, MOST_VARIABLES + 1)
 _HEAD, _NEWLINE, _END, _ANSWER = "p cnf", "\n", " 0\n", "v"
+# The text of each literal, negative ones from the end, at each of a clause's three places; none of literal 0.
+_WRITTEN = np.array(
+    [["", "", ""], *([f" {n}", f" {n}", f" {n}{_END}"] for n in [*_NUMBERS, *(-n for n in reversed(_NUMBERS))])],
+    dtype=object,
+)
 _WORD = re.compile(r" -?[1-9][0-9]{0,2}")
 _ANSWER_FORM = re.compile(rf"(?:{_WORD.pattern})*")
 _PROMPT = re.compile(rf"p cnf ([1-9][0-9]?) ([1-9][0-9]{{0,2}})\n((?:(?:{_WORD.pattern}){{3}} 0\n)+)v")
@@ -186,11 +192,7 @@ class Sat(Task):
 
     def prompts_from_keys(self, keys: Keys) -> list[Prompt]:
         """Returns the prompt of each key, uint64 [n]."""
-        literals, variables, clauses = (array.tolist() for array in draw_formulas(keys, self.config))
-        return [
-            _prompt(Problem(count, tuple(map(tuple, rows[:size]))))
-            for rows, count, size in zip(literals, variables, clauses, strict=True)
-        ]
+        return [*_prompts(draw_formulas(keys, self.config))]
 
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts any formula of so many variables and at most as many clauses, satisfiable or not."""
@@ -333,9 +335,16 @@ def _reward(satisfied: NDArray[np.int64], clauses: NDArray[np.int64], reward: st
     return np.where(missed > 0, 0.0, 1.0) if reward == "strict" else np.maximum(1 - 8 * missed / clauses, -1.0)
 
 
-def _prompt(problem: Problem) -> Prompt:
-    body = "".join([f" {a} {b} {c}{_END}" for a, b, c in problem.clauses])
-    return Prompt(f"{_HEAD} {problem.variables} {len(problem.clauses)}{_NEWLINE}{body}{_ANSWER}", problem)
+def _prompts(formulas: Formulas) -> Iterator[Prompt]:
+    """Writes formulas as prompts; literals become text by a table, for one at a time would take longer than to draw."""
+    n = len(formulas.literals)
+    literals = formulas.literals.reshape(n, -1).tolist()
+    bodies = _WRITTEN[formulas.literals, np.arange(3)].reshape(n, -1).tolist()
+    rows = zip(literals, bodies, formulas.variables.tolist(), formulas.clauses.tolist(), strict=True)
+    for row, body, variables, clauses in rows:
+        places = iter(row[: 3 * clauses])
+        text = f"{_HEAD} {variables} {clauses}{_NEWLINE}{''.join(body)}{_ANSWER}"
+        yield Prompt(text, Problem(variables, tuple(zip(places, places, places, strict=True))))
 
 
 def _problem(row: np.void) -> Problem:
