@@ -18,6 +18,7 @@ from rlfl_envs import ConfigError, PromptError, baselines, check_task, load_task
 from rlfl_envs.tasks.symbolic.algebra import derivative, integral, sum_of, text_of
 from rlfl_envs.tasks.symbolic.automaton import AnswerAutomaton
 from rlfl_envs.tasks.symbolic.expressions import POINTS, agree, evaluate, read, terms_of
+from rlfl_envs.tasks.symbolic.problems import share_of_terms
 from tests.settings import SYMBOLIC, masked_play
 
 TASK = load_task(SYMBOLIC)
@@ -217,13 +218,31 @@ def test_the_algebra_changes_no_value(text: str) -> None:
     values, slopes = evaluate(program)
     assume(np.isfinite(values).all() and np.isfinite(slopes).all() and np.abs(values).max() < 1e6)
     for expand in (False, True):
-        total = sum_of(program, expand)
+        total = sum_of(program, expand=expand)
         if total is None:
             continue
         for other, place, due in ((total, 0, values), (derivative(total), 0, slopes), (integral(total), 1, values)):
+            assert all(isinstance(each, int | Fraction) for each in (other or {}).values())  # exact
             written = None if other is None else read(text_of(other))
             if written is not None and np.isfinite(found := evaluate(written)[place]).all():
                 np.testing.assert_allclose(found, due, rtol=1e-4, atol=1e-5)
+
+
+@given(st.lists(EXPRESSIONS, min_size=1, max_size=5), st.lists(EXPRESSIONS, min_size=1, max_size=5))
+@settings(max_examples=200)
+def test_terms_are_paired_one_by_one(ours: list[str], theirs: list[str]) -> None:
+    """The share of terms is what comparing each with each says, the first that agrees being taken."""
+    answer, reference = read("+".join(ours)) or (), "+".join(theirs)
+    program = read(reference) or ()
+    due = [evaluate(term)[0] for term in terms_of(program)]
+    left, right = [*due], 0
+    for term in terms_of(answer):
+        match = [i for i, each in enumerate(left) if agree(evaluate(term)[0], each).all()]
+        if match and "x" in term:
+            del left[match[0]]
+            right += 1
+    count = len(due) + len(terms_of(answer))
+    assert share_of_terms(answer, reference, 0) == (2 * right / count if len(terms_of(answer)) <= 16 else 0)
 
 
 @given(st.lists(EXPRESSIONS, min_size=1, max_size=4), st.data())

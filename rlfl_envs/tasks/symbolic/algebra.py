@@ -1,23 +1,37 @@
-"""Expressions as sums of terms with fractions for coefficients: how references are found.
+"""Expressions as sums of terms with exact coefficients: how references are found.
 
-A sum is a dict from terms to coefficients. A term is its factors in order, each with an integer exponent. A factor is
+A sum is a dict from terms to coefficients, which are integers, or fractions where they have to be: Python hashes and
+multiplies integers many times as fast. A term is its factors in order, each with an integer exponent. A factor is
 `x`, a function of a sum, or a sum that is raised to a power. Nothing here judges: answers are compared by their values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from rlfl_envs.tasks.symbolic.expressions import FUNCTIONS, Item
+from rlfl_envs.tasks.symbolic.expressions import FUNCTIONS, Program
 
-__all__ = ["Sum", "Term", "added", "derivative", "frozen", "integral", "multiplied", "raised", "sum_of", "text_of"]
+__all__ = [
+    "Number",
+    "Sum",
+    "Term",
+    "added",
+    "derivative",
+    "frozen",
+    "integral",
+    "multiplied",
+    "raised",
+    "sum_of",
+    "text_of",
+]
 
 Factor = tuple[str, Any]  # a name, and the frozen sum that it is a function of; ("x", ()), and ("(", sum) for a sum
 Term = tuple[tuple[Factor, int], ...]
-Sum = dict[Term, Fraction]
+Number = int | Fraction
+Sum = dict[Term, Number]
 
 _X: Factor = ("x", ())
 _ONE: Term = ()
@@ -27,28 +41,31 @@ _MOST_EXPONENT = 99
 _MOST_BITS = 1024  # of a number that is raised
 
 
-def frozen(total: Sum) -> tuple[tuple[Term, Fraction], ...]:
+def frozen(total: Sum) -> tuple[tuple[Term, Number], ...]:
     """A sum that can be hashed and sorted; equal sums have equal ones."""
     return tuple(sorted(total.items()))
 
 
-def constant(value: Fraction | int) -> Sum:
+def constant(value: Number) -> Sum:
     """A number as a sum."""
-    return {_ONE: Fraction(value)} if value else {}
+    return {_ONE: value} if value else {}
 
 
-def added(first: Sum, second: Sum, scale: Fraction | int = 1) -> Sum:
+def added(first: Sum, second: Sum, scale: Number = 1) -> Sum:
     """The first and so many times the second."""
     total = dict(first)
     for term, coefficient in second.items():
-        more = coefficient if scale == 1 else coefficient * scale
-        known = total.get(term)
-        value = more if known is None else known + more
-        if value:
-            total[term] = value
-        else:
-            total.pop(term, None)
+        _add(total, term, coefficient if scale == 1 else coefficient * scale)
     return total
+
+
+def _add(total: Sum, term: Term, coefficient: Number) -> None:
+    """Adds a term to a sum in place."""
+    value = total.get(term, 0) + coefficient
+    if value:
+        total[term] = value
+    else:
+        total.pop(term, None)
 
 
 def _joined(first: Term, second: Term) -> Term:
@@ -75,7 +92,8 @@ def multiplied(first: Sum, second: Sum) -> Sum | None:
         return None
     total: Sum = {}
     for term, coefficient in first.items():
-        total = added(total, {_joined(term, other): value for other, value in second.items()}, coefficient)
+        for other, value in second.items():
+            _add(total, _joined(term, other), coefficient * value)
     return total
 
 
@@ -87,7 +105,7 @@ def raised(base: Sum, exponent: int, expand: bool = False) -> Sum | None:
         return base if exponent else constant(1)
     if len(base) > 1:
         if not expand or not 0 < exponent <= _MOST_EXPANDED:
-            return {((("(", frozen(base)), exponent),): Fraction(1)}
+            return {((("(", frozen(base)), exponent),): 1}
         total: Sum | None = base
         for _ in range(exponent - 1):
             total = total and multiplied(total, base)
@@ -96,7 +114,8 @@ def raised(base: Sum, exponent: int, expand: bool = False) -> Sum | None:
     bits = max(coefficient.numerator.bit_length(), coefficient.denominator.bit_length())
     if bits * abs(exponent) > _MOST_BITS:
         return None
-    return {_scaled(term, exponent): coefficient**exponent}
+    power = coefficient**exponent if exponent > 0 else Fraction(coefficient) ** exponent
+    return {_scaled(term, exponent): power}
 
 
 def _scaled(term: Term, exponent: int) -> Term:
@@ -121,17 +140,21 @@ def applied(name: str, inner: Sum) -> Sum | None:
             return dict(term[0][0][1])
         if name == "log" and inner == constant(1):
             return {}
-    return {(((name, frozen(inner)), 1),): Fraction(1)}
+    return {(((name, frozen(inner)), 1),): 1}
 
 
-def sum_of(program: Sequence[Item], expand: bool = False) -> Sum | None:
-    """Makes a sum of a program; None where it divides by 0, or has powers that are no integers or too large."""
+@lru_cache(maxsize=256)  # which is asked for the reference, and at once again for what makes the problem
+def sum_of(program: Program, *, expand: bool) -> Sum | None:
+    """Makes a sum of a program, not to be written to.
+
+    None where it divides by 0, or has powers that are no integers or too large.
+    """
     stack: list[Sum | None] = []
     for item in program:
         if isinstance(item, int):
             stack.append(constant(item))
         elif item == "x":
-            stack.append({((_X, 1),): Fraction(1)})
+            stack.append({((_X, 1),): 1})
         else:
             inner = stack.pop()
             if inner is None:
@@ -151,7 +174,7 @@ def _operation(operator: str, first: Sum | None, second: Sum, expand: bool) -> S
     if operator in "+-":
         return added(first, second, 1 if operator == "+" else -1)
     if operator == "^":
-        exponent = second.get(_ONE, Fraction(0))
+        exponent = second.get(_ONE, 0)
         is_integer = second == constant(exponent) and exponent.denominator == 1
         return raised(first, exponent.numerator, expand) if is_integer else None
     other = second if operator == "*" else raised(second, -1)
@@ -187,7 +210,7 @@ def _slope(factor: Factor) -> Sum | None:
         inverse = raised(inner, -1)
         return inverse and multiplied(slope, inverse)
     other = {"sin": "cos", "cos": "sin", "exp": "exp"}[name]
-    return multiplied(slope, {(((other, factor[1]), 1),): Fraction(-1 if name == "cos" else 1)})
+    return multiplied(slope, {(((other, factor[1]), 1),): -1 if name == "cos" else 1})
 
 
 def integral(total: Sum) -> Sum | None:
@@ -207,14 +230,14 @@ def _integral_of(term: Term) -> Sum | None:
     power = factors.pop(_X, 0)
     if not factors:
         if power == -1:
-            return applied("log", {((_X, 1),): Fraction(1)})
+            return applied("log", {((_X, 1),): 1})
         return {((_X, power + 1),): Fraction(1, power + 1)}
     ((factor, exponent),) = factors.items() if len(factors) == 1 else ((("", ()), 0),)
     name, inner = factor
     slope = derivative(dict(inner)) if name else None
     if not slope or set(slope) != {_ONE}:
         return None
-    a = slope[_ONE]
+    a = Fraction(slope[_ONE])
     if name == "(" and not power:
         if exponent == -1:
             return added({}, applied("log", dict(inner)) or {}, 1 / a)
@@ -257,7 +280,7 @@ def _rank(term: Term) -> tuple[int, int]:
     return (len(term) - (exponent != 0), -exponent)
 
 
-def _signed(term: Term, coefficient: Fraction) -> str:
+def _signed(term: Term, coefficient: Number) -> str:
     above = [_power(factor, exponent) for factor, exponent in term if exponent > 0]
     below = [_power(factor, -exponent) for factor, exponent in term if exponent < 0]
     if abs(coefficient.numerator) != 1 or not above:

@@ -7,12 +7,12 @@ from fractions import Fraction
 import numpy as np
 
 from rlfl_envs.dice import Choices
-from rlfl_envs.tasks.symbolic.algebra import Sum, Term, added, multiplied, raised, text_of
+from rlfl_envs.tasks.symbolic.algebra import Number, Sum, Term, added, multiplied, raised, text_of
 
 __all__ = ["draw_text"]
 
 _RANDOM = 128  # numbers drawn at a time
-_X: Sum = {((("x", ()), 1),): Fraction(1)}
+_X: Sum = {((("x", ()), 1),): 1}
 
 
 class _Choices(Choices):
@@ -46,12 +46,12 @@ def _linear(choices: _Choices) -> Sum:
     return added(_number(shift), _X, choices.between(1, 4))
 
 
-def _number(value: Fraction | int) -> Sum:
-    return added({}, {(): Fraction(1)}, value)
+def _number(value: Number) -> Sum:
+    return added({}, {(): 1}, value)
 
 
 def _function(name: str, inner: Sum) -> Sum:
-    return {(((name, tuple(sorted(inner.items()))), 1),): Fraction(1)}
+    return {(((name, tuple(sorted(inner.items()))), 1),): 1}
 
 
 def _term(choices: _Choices) -> Sum:
@@ -117,22 +117,23 @@ def _simple_term(choices: _Choices) -> Sum:
     return _function(name, _X if name == "log" else _linear(choices))
 
 
-def _in_other_words(choices: _Choices, term: Term, coefficient: Fraction) -> list[str]:
+def _in_other_words(choices: _Choices, term: Term, coefficient: Number) -> list[str]:
     """The same as one or two signed texts."""
     whole: Sum = {term: coefficient}
+    size = -coefficient if coefficient < 0 else coefficient
     form = choices.of(["split", "raised", "wrapped", "factored"])
     if form == "raised":
         higher, exponent = multiplied(whole, raised(_X, 2) or {}) or {}, choices.between(1, 2)
         lower = multiplied(higher, raised(_X, exponent - 2) or {}) or {}
         return [f"{_signed(lower)}/{'x' if exponent == 1 else 'x^2'}"]
     if form == "wrapped":
-        outer, inner = choices.of(["exp(log(", "log(exp("]), text_of({term: Fraction(1)})
+        outer, inner = choices.of(["exp(log(", "log(exp("]), text_of({term: 1})
         if outer == "log(exp(" or not inner.startswith(("sin", "cos", "log")):
-            return [f"{'-' if coefficient < 0 else '+'}{abs(coefficient)}*{outer}{inner}))"]
+            return [f"{'-' if coefficient < 0 else '+'}{size}*{outer}{inner}))"]
     if form == "factored":
-        shift, inner = choices.between(1, 9), text_of({term: Fraction(1)})
+        shift, inner = choices.between(1, 9), text_of({term: 1})
         sign, other = ("-", "+") if coefficient < 0 else ("+", "-")
-        return [f"{sign}{abs(coefficient)}*({inner}+{shift})", f"{other}{abs(coefficient) * shift}"]
+        return [f"{sign}{size}*({inner}+{shift})", f"{other}{size * shift}"]
     part = choices.coefficient()
     pieces = [added({}, whole, Fraction(part) / coefficient), added({}, whole, 1 - Fraction(part) / coefficient)]
     return [_signed(piece) for piece in pieces if piece]

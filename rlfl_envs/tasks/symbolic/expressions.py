@@ -37,12 +37,11 @@ def read(text: str) -> Program | None:
     """
     program: list[Item] = []
     operators: list[str] = []
-    place, expects, may_negate = 0, True, True
-    while place < len(text):
-        match = _LEXEMES.match(text, place)
-        if not match:
-            return None
-        lexeme, place = match[0], match.end()
+    expects, may_negate = True, True
+    lexemes = _LEXEMES.findall(text)
+    if sum(map(len, lexemes)) < len(text):
+        return None
+    for lexeme in lexemes:
         if expects:
             if lexeme == "-" and may_negate:
                 operators.append("neg")
@@ -112,7 +111,7 @@ def evaluate(program: Program) -> tuple[Numbers, Numbers]:
     """
     stack: list[tuple[Numbers, Numbers]] = []
     one, zero = np.ones_like(POINTS), np.zeros_like(POINTS)
-    is_defined = np.ones_like(POINTS, dtype=np.bool_)
+    parts = [POINTS]  # what has to be finite: numbers and x are
     with np.errstate(all="ignore"):
         for item in program:
             if isinstance(item, int):
@@ -124,10 +123,12 @@ def evaluate(program: Program) -> tuple[Numbers, Numbers]:
                 stack.append((-value, -slope))
             elif item in FUNCTIONS:
                 stack.append(_function(item, *stack.pop()))
+                parts.append(stack[-1][0])
             else:
                 second, first = stack.pop(), stack.pop()
                 stack.append(_operation(item, *first, *second))
-            is_defined &= np.isfinite(stack[-1][0])
+                parts.append(stack[-1][0])
+        is_defined = np.isfinite(np.concatenate(parts)).reshape(len(parts), -1).all(axis=0)
     value, slope = stack[0]
     return np.where(is_defined, value, np.nan), np.where(is_defined, slope, np.nan)
 
@@ -158,7 +159,7 @@ def _operation(operator: str, a: Numbers, slope_a: Numbers, b: Numbers, slope_b:
 
 
 def agree(found: Numbers, due: Numbers) -> NDArray[np.bool_]:
-    """At which points two expressions are as good as equal; nowhere where one of them is not finite: bool [12]."""
+    """At which points two expressions are as good as equal, bool [..., 12]; nowhere where one is not finite."""
     with np.errstate(all="ignore"):
         near: NDArray[np.bool_] = np.abs(found - due) <= _TOLERANCE * (1e-3 + np.abs(due))
     return near & np.isfinite(due)

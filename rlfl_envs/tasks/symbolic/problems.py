@@ -103,13 +103,14 @@ def share_of_terms(answer: Program, reference: str | None, place: int) -> float:
     program = read(reference) if reference else None
     if program is None or len(ours) > _MOST_TERMS:
         return 0.0
-    due = [evaluate(term)[place] for term in terms_of(program)]
-    left, right = [*due], 0
-    for term in ours:
-        values = evaluate(term)[place]
-        match = next((i for i, each in enumerate(left) if agree(values, each).all()), None)
+    due = np.array([evaluate(term)[place] for term in terms_of(program)])
+    found = np.array([evaluate(term)[place] for term in ours])
+    matches: list[list[bool]] = np.all(agree(found[:, None], due), axis=2).tolist()
+    left, right = [*range(len(due))], 0
+    for term, are_equal in zip(ours, matches, strict=True):
+        match = next((other for other in left if are_equal[other]), None)
         if match is not None and "x" in term:
-            del left[match]
+            left.remove(match)
             right += 1
     return 2 * right / (len(due) + len(ours))
 

@@ -176,7 +176,7 @@ class Symbolic(AnswerTask):
         kind, given, reference = prompt.data
         if kind in ("solve", "simp"):
             return f"{kind} {reference or given}"
-        total = sum_of(read(given) or ())
+        total = sum_of(read(given) or (), expand=False)
         return f"{kind} {given if total is None else text_of(total)}"
 
     # --- rewards ---------------------------------------------------------------------------------------------------
