@@ -6,7 +6,7 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -18,8 +18,11 @@ from tests.settings import MACHINE, masked_play
 
 pytest.importorskip("wasmtime", reason="needs the extra machine")
 
-from rlfl_envs.tasks.machine.execution import FUEL, run
+import wasmtime
+
+from rlfl_envs.tasks.machine.execution import _MOST_KEPT, FUEL, Run, _kept, run, run_all
 from rlfl_envs.tasks.machine.functions import FAMILIES
+from rlfl_envs.tasks.machine.problems import header
 from rlfl_envs.tasks.machine.syntax import LINES, MachineAutomaton, read
 
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where another test has imported it
@@ -113,7 +116,10 @@ def test_fuel_is_exact(task: Task) -> None:
     cases = ((0,), (3,), (10,))
     loop = read(written("loop $l", "x", "1", "i64.sub", "local.tee $x", "i32.wrap_i64", "br_if $l", "end", "x"))
     assert loop is not None
-    found = [run.__wrapped__(loop, cases[1:]) for _ in range(3)]
+    found = []
+    for _ in range(3):
+        _kept.clear()
+        found.append(run(loop, cases[1:]))
     assert found[0] == found[1] == found[2]
     assert found[0].fuel == (1 + 3 * 6 + 1, 1 + 10 * 6 + 1)
     assert found[0].values == (0, 0)
@@ -311,6 +317,56 @@ def test_the_automaton_leads_to_an_end(data: st.DataObject) -> None:
     lines = read(text)
     assert lines is not None
     assert run(lines, ((3,),)).status in ("ok", "trap", "fuel")
+
+
+def alone(lines: str, cases: Sequence[tuple[int, ...]]) -> Run:
+    """What comes of a program in a machine of its own."""
+    config = wasmtime.Config()
+    config.consume_fuel = True
+    engine = wasmtime.Engine(config)
+    store = wasmtime.Store(engine)
+    text = f'(module {header(len(cases[0]))}{lines}) (export "f" (func $f)))'
+    try:
+        function = wasmtime.Instance(store, wasmtime.Module(engine, text), []).exports(store)["f"]
+    except wasmtime.WasmtimeError:
+        return Run("invalid", (None,) * len(cases), ())
+    assert isinstance(function, wasmtime.Func)
+    statuses, values, fuel = [], list[int | None](), []
+    for case in cases:
+        store.set_fuel(FUEL)
+        try:
+            values.append(function(store, *case))
+            statuses.append("ok")
+        except wasmtime.Trap as trap:
+            values.append(None)
+            statuses.append("fuel" if trap.trap_code is wasmtime.TrapCode.OUT_OF_FUEL else "trap")
+        fuel.append(FUEL - store.get_fuel())
+    return Run(next((status for status in statuses if status != "ok"), "ok"), tuple(values), tuple(fuel))
+
+
+def test_programs_that_are_compiled_together_run_as_if_alone(task: Task) -> None:
+    """Values, fuel and statuses of 400 programs at once, good and spoilt, are those of each in its own machine."""
+    dice, requests = random.Random(0), []
+    spoilt = [*LINES, "i64.const 0", "i64.const -9", "i64.const 500"]
+    for prompt in drawn(task, 400):
+        lines = prompt.data.reference.splitlines()
+        for _ in range(dice.randrange(3)):
+            lines[dice.randrange(len(lines))] = dice.choice(spoilt)
+        requests.append(("\n".join(lines), prompt.data.arguments))
+    endless = "loop $l\ni64.const 1\ni32.wrap_i64\nbr_if $l\nend\ni64.const 1"
+    requests += [(endless, ((1,), (2,))), ("local.get $x\nlocal.get $x\ni64.div_s", ((0,), (7,)))]
+    found = run_all(requests)
+    assert {each.status for each in found} == {"ok", "invalid", "trap", "fuel"}
+    assert found == [alone(*request) for request in requests]
+    assert run_all(requests[::-1]) == found[::-1]
+
+
+def test_few_runs_are_kept() -> None:
+    """However many programs are run, and in one batch, what is kept of them is bounded; all are answered."""
+    programs = [f"local.get $x\ni64.const {number // 2}\ni64.add" for number in range(10_000)]
+    values = [found.values for found in run_all((program, ((1,),)) for program in programs)]
+    assert values == [(1 + number // 2,) for number in range(10_000)]
+    assert len(_kept) <= _MOST_KEPT
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -7,9 +7,9 @@ what the family, the function and the hidden cases are drawn by. So a prompt's t
 from __future__ import annotations
 
 import hashlib
+import operator
 import random
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,6 +61,16 @@ class Problem:
     given: int
 
     @property
+    def arguments(self) -> tuple[Case, ...]:
+        """Those of all cases, the shown ones first."""
+        return tuple([case for case, _ in (*self.shown, *self.hidden)])
+
+    @property
+    def results(self) -> tuple[int, ...]:
+        """What is due for these."""
+        return tuple([result for _, result in (*self.shown, *self.hidden)])
+
+    @property
     def text(self) -> str:
         """The prompt."""
         cases = [f"f({', '.join(map(str, case))}) = {result}\n" for case, result in self.shown]
@@ -90,9 +100,11 @@ def _problem(names: str, shown: Sequence[Case], hidden: int, wanted: str | None 
     """Draws functions until one says something about these arguments and others; of no other family than wanted."""
     seed = int.from_bytes(hashlib.blake2b(repr((names, *shown)).encode(), digest_size=8).digest(), "little")
     family = [*FAMILIES][seed % len(FAMILIES)]
+    if wanted not in (None, family):
+        return None
     kind = FAMILIES[family]
     is_within = all(len(case) == len(names) and kind.least <= min(case) <= max(case) <= kind.largest for case in shown)
-    if wanted not in (None, family) or len(names) not in kind.counts or not is_within or len({*shown}) < len(shown):
+    if len(names) not in kind.counts or not is_within or len({*shown}) < len(shown):
         return None
     if len(shown) + hidden > kind.arguments:
         return None
@@ -102,10 +114,12 @@ def _problem(names: str, shown: Sequence[Case], hidden: int, wanted: str | None 
         function = kind.draw(dice, names)
         if function.reads != {*names} or len(function.lines) > MOST_REFERENCE:
             continue
-        results = [function.run(dict(zip(names, case, strict=True))) for case in cases]
-        given = _given(results[len(shown) :], cases[len(shown) :])
-        is_plain = 2 * _given(results, cases) > len(cases) or 2 * given > hidden
-        if is_plain or max(map(abs, results)) >= _MOST_RESULT:
+        others = _results(function, names, cases[len(shown) :])
+        given = _given(others, cases[len(shown) :])
+        if 2 * given > hidden:  # which most draws end at
+            continue
+        results = [*_results(function, names, shown), *others]
+        if 2 * _given(results, cases) > len(cases) or max(map(abs, results)) >= _MOST_RESULT:
             continue
         solved = tuple(zip(cases, results, strict=True))
         reference = "".join(f"{line}\n" for line in function.lines)
@@ -114,13 +128,18 @@ def _problem(names: str, shown: Sequence[Case], hidden: int, wanted: str | None 
     return None
 
 
+def _results(function: Function, names: str, cases: Sequence[Case]) -> list[int]:
+    return [function.run(dict(zip(names, case, strict=True))) for case in cases]
+
+
 def _distinct(
     dice: random.Random, kind: Family, parameters: int, count: int, others: Sequence[Case] = ()
 ) -> list[Case]:
     """So many cases' arguments, none twice, and none of the others."""
     found: list[Case] = []
+    least, arguments = kind.least, kind.arguments
     while len(found) < count:
-        case = tuple([kind.least + int(dice.random() * kind.arguments) for _ in range(parameters)])
+        case = tuple([least + int(dice.random() * arguments) for _ in range(parameters)])
         if case not in found and case not in others:
             found.append(case)
     return found
@@ -128,10 +147,9 @@ def _distinct(
 
 def _given(results: Sequence[int], cases: Sequence[Case]) -> int:
     """In how many cases one result, or a parameter as it is, is right at best."""
-    by_place = [
-        sum(case[i] == result for case, result in zip(cases, results, strict=True)) for i in range(len(cases[0]))
-    ]
-    return max(*Counter(results).values(), *by_place)
+    by_result = [results.count(result) for result in {*results}]
+    by_place: list[int] = [sum(map(operator.eq, column, results)) for column in zip(*cases, strict=True)]
+    return max(by_result + by_place)
 
 
 def _behaviour(function: Function, names: str) -> str:

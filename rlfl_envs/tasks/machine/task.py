@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import PromptError
 from rlfl_envs.protocols import Accepted
 from rlfl_envs.tasks.machine.config import MachineConfig
-from rlfl_envs.tasks.machine.execution import check_installed, run
+from rlfl_envs.tasks.machine.execution import check_installed, run, run_all
 from rlfl_envs.tasks.machine.functions import FAMILIES
 from rlfl_envs.tasks.machine.problems import (
     MOST_REFERENCE,
@@ -174,6 +174,15 @@ class Machine(AnswerTask):
 
     # --- rewards ---------------------------------------------------------------------------------------------------
 
+    def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Runs all programs, then the references of those that are right, and grades each."""
+        answers = [read(each) if len(each) <= self.max_answer_characters else None for each in completions]
+        given = [(prompt.data, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer is not None]
+        runs = run_all((answer, problem.arguments) for problem, answer in given)
+        solved = [problem for (problem, _), found in zip(given, runs, strict=True) if found.values == problem.results]
+        run_all((_instructions(problem), problem.arguments) for problem in solved)
+        return super().evaluate(prompts, completions)
+
     def read_answer(self, completion: str) -> str | None:
         """The instructions, if they are ours."""
         return read(completion)
@@ -181,16 +190,13 @@ class Machine(AnswerTask):
     def grade(self, prompt: Prompt, answer: str) -> Outcome:
         """Runs the program on all cases, and counts."""
         problem: Problem = prompt.data
-        cases = (*problem.shown, *problem.hidden)
-        arguments, count = tuple(case for case, _ in cases), len(problem.shown)
-        found = run(answer, arguments)
-        right = [value == due for value, (_, due) in zip(found.values, cases, strict=True)]
+        count = len(problem.shown)
+        found = run(answer, problem.arguments)
+        right = [value == due for value, due in zip(found.values, problem.results, strict=True)]
         hidden = sum(right[count:]) / len(problem.hidden)
         used, speed = sum(found.fuel[count:]), 0.0
         if all(right):
-            reference = read(problem.reference)
-            assert reference is not None
-            speed = min(1.0, sum(run(reference, arguments).fuel[count:]) / used)
+            speed = min(1.0, sum(run(_instructions(problem), problem.arguments).fuel[count:]) / used)
         reward = hidden
         if self.config.reward == "strict":
             given = problem.given / len(problem.hidden)
@@ -217,6 +223,13 @@ class Machine(AnswerTask):
         pairs = [(x, x), (x, one), (one, x), (x, "i64.const 2\n"), (x, "local.get $y\n")]
         signs = ("add", "sub", "mul", "rem_s")
         return [x, "i64.const 0\n", one, *(f"{left}{right}i64.{sign}\n" for left, right in pairs for sign in signs)]
+
+
+def _instructions(problem: Problem) -> str:
+    """The reference, as completions are read."""
+    instructions = read(problem.reference)
+    assert instructions is not None
+    return instructions
 
 
 def _instruction_tokenizer() -> Tokenizer:
