@@ -97,7 +97,7 @@ def naive_sql(task: Task, prompt: Prompt, completion: str) -> Callable[[], bool]
     from rlfl_envs.tasks.sql.databases import databases
 
     scripts = []
-    for content in databases(prompt.data):
+    for content, *_ in databases(prompt.data):
         with closing(sqlite3.connect(":memory:")) as database:
             database.deserialize(content)
             scripts.append("\n".join(database.iterdump()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import statistics
 import time
@@ -116,8 +117,8 @@ def test_rows_are_compared_as_multisets(task: Task, prompt: Prompt) -> None:
         f"{RIGHT} UNION ALL {RIGHT}",
     )
     scores = []
-    for content in databases(prompt.data):
-        due = Counter(run(RIGHT, prompt.data.tables, content)[1])
+    for database in databases(prompt.data):
+        due = Counter(database.due)
         scores.append(2 * len(due) / (len(due) + due.total()))
     first, second = plain.evaluate([prompt] * 2, [distinct, twice])
     assert first.reward == pytest.approx(np.mean(scores))
@@ -182,11 +183,12 @@ def test_databases_tell_queries_apart(task: Task) -> None:
     rng, told, conditional = np.random.default_rng(0), 0, 0
     for prompt in task.sample_prompts(rng, 200):
         question = prompt.data
-        for content in databases(question):
-            _, due = run(question.query, question.tables, content)
+        for content, due, unconditional in databases(question):
+            assert ("ok", due) == run(question.query, question.tables, content)
             told += bool(due)
             if question.unconditional is not None:
-                conditional += due == run(question.unconditional.query, question.tables, content)[1]
+                assert ("ok", unconditional) == run(question.unconditional.query, question.tables, content)
+                conditional += due == unconditional
     assert told > 590
     assert conditional < 10
 
@@ -195,13 +197,26 @@ def test_hidden_databases_are_a_function_of_the_question(task: Task, prompt: Pro
     """The same again, three that differ, with no table but the question's."""
     again = load_task(SQL, split="test").parse_prompt(prompt.text).data
     databases.cache_clear()
-    contents = databases(again)
-    assert contents == databases(prompt.data)
+    contents = [database.content for database in databases(again)]
+    assert contents == [database.content for database in databases(prompt.data)]
     assert len({*contents}) == 3
     for content in contents:
         with closing(sqlite3.connect(":memory:")) as database:
             database.deserialize(content)
             assert database.execute("SELECT name FROM sqlite_master ORDER BY 1").fetchall() == [("pets",), ("teams",)]
+
+
+def test_hidden_databases_are_those_of_the_first_version(task: Task) -> None:
+    """What is in the databases of each kind of question has not changed since rewards were first paid by them."""
+    digest = hashlib.blake2b(digest_size=8)
+    for level in range(len(KINDS)):
+        for prompt in task.at_level(level).prompts_from_keys(np.arange(30, dtype=np.uint64)):
+            tables = prompt.data.tables
+            for content, *_ in databases(prompt.data):
+                for table in (tables.parent, tables.child):
+                    rows = run(f"SELECT * FROM {table}", tables, content)
+                    digest.update(repr(rows).encode())
+    assert digest.hexdigest() == "b657bb618972a34f"
 
 
 def test_kinds_are_levels(task: Task) -> None:

@@ -9,13 +9,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rlfl_envs.tasks.sql.questions import WORDS, Question, Tables
 
-__all__ = ["MOST_ROWS", "Row", "blank", "databases", "run"]
+__all__ = ["MOST_ROWS", "Database", "Row", "blank", "databases", "run"]
 
 Row = tuple[Any, ...]
 
@@ -62,9 +62,23 @@ _LIMITS = {
 _STATUSES = {"SQLITE_AUTH": "denied", "SQLITE_INTERRUPT": "timeout", "SQLITE_TOOBIG": "too_much"}
 
 
+class Database(NamedTuple):
+    """A hidden database of a question.
+
+    Attributes:
+        content: What a file of it holds.
+        due: The rows that answer the question.
+        unconditional: The rows of the query without its conditions; those due where it has none.
+    """
+
+    content: bytes
+    due: list[Row]
+    unconditional: list[Row]
+
+
 @functools.lru_cache(maxsize=1024)
-def databases(question: Question) -> tuple[bytes, ...]:
-    """The hidden databases of a question, each as a file's content; they are a function of the question.
+def databases(question: Question) -> tuple[Database, ...]:
+    """The hidden databases of a question; they are a function of the question.
 
     What the question names is in them, so that over and under make a difference. Where it can be, the query that
     answers it has rows in each, and not all that there are; and each query that is nearly right has other rows in one
@@ -72,73 +86,92 @@ def databases(question: Question) -> tuple[bytes, ...]:
     """
     seed = hashlib.blake2b(f"{question.tables.text}\n{question.query}".encode(), digest_size=8).digest()
     rng = np.random.default_rng(int.from_bytes(seed, "little"))
-    found: list[bytes] = []
-    untold = [*question.near_misses]
-    while len(found) < _DATABASES:
-        best, left = b"", len(untold) + 2
-        for _ in range(_ATTEMPTS):
-            content = _fill(question.tables, question.constants, rng)
-            missed = len(untold) + 1
-            if _is_telling(question, content):
-                missed = sum(not _tells(question, miss, content) for miss in untold)
-            if missed < left:
-                best, left = content, missed
-            if missed <= len(untold) // 2:
-                break
-        found.append(best)
-        untold = [miss for miss in untold if not _tells(question, miss, best)]
+    found: list[Database] = []
+    untold, is_conditional = [*question.near_misses], bool(question.where)
+    with closing(_created(question.tables)) as database:
+        while len(found) < _DATABASES:
+            best, left = _Rows([], []), len(untold) + 2
+            for _ in range(_ATTEMPTS):
+                rows = _draw(question.tables, question.constants, rng)
+                _fill(database, question.tables, rows)
+                missed = len(untold) + 1
+                due, unconditional = _answers(question, database)
+                if due and (due != unconditional or not is_conditional):
+                    missed = sum(not _tells(question, miss, database, due) for miss in untold)
+                if missed < left:
+                    best, left = rows, missed
+                if missed <= len(untold) // 2:
+                    break
+            _fill(database, question.tables, best)
+            due, unconditional = _answers(question, database)
+            untold = [miss for miss in untold if not _tells(question, miss, database, due)]
+            found.append(Database(database.serialize(), due, unconditional))
     return tuple(found)
 
 
-def _fill(tables: Tables, constants: tuple[int, ...], rng: np.random.Generator) -> bytes:
-    """A database of random rows, some of which are there twice."""
+class _Rows(NamedTuple):
+    """The rows of both tables."""
 
-    def values(column: str, count: int) -> list[str] | list[int]:
+    parents: list[Row]
+    children: list[Row]
+
+
+def _draw(tables: Tables, constants: tuple[int, ...], rng: np.random.Generator) -> _Rows:
+    """Random rows, some of which are there twice."""
+
+    def values(column: str, count: int) -> list[Any]:
         if column in WORDS:
             return [WORDS[column][i] for i in rng.integers(len(WORDS[column]), size=count).tolist()]
         anywhere = rng.integers(10, 100, size=count)
-        if not constants:
-            return [int(number) for number in anywhere]
-        near = np.array(constants)[rng.integers(len(constants), size=count)] + rng.integers(-1, 2, size=count)
-        return [int(number) for number in np.where(rng.random(count) < 0.4, near.clip(10, 99), anywhere)]
+        if constants:
+            near = np.array(constants)[rng.integers(len(constants), size=count)] + rng.integers(-1, 2, size=count)
+            anywhere = np.where(rng.random(count) < 0.4, near.clip(10, 99), anywhere)
+        numbers: list[int] = anywhere.tolist()
+        return numbers
 
     rows = zip(range(1, _ROWS + 1), *(values(column, _ROWS) for column in tables.columns), strict=True)
     parents = rng.integers(1, _ROWS + 1, size=_CHILD_ROWS).tolist()
     others = (values(column, _CHILD_ROWS) for column in tables.child_columns)
-    return _made(tables, [*rows], [*zip(range(1, _CHILD_ROWS + 1), parents, *others, strict=True)])
+    return _Rows([*rows], [*zip(range(1, _CHILD_ROWS + 1), parents, *others, strict=True)])
 
 
 @functools.lru_cache(maxsize=1024)
 def blank(tables: Tables) -> bytes:
     """A database without rows, in which it shows cheaply what is no query."""
-    return _made(tables, [], [])
-
-
-def _made(tables: Tables, rows: list[Row], children: list[Row]) -> bytes:
-    with closing(sqlite3.connect(":memory:")) as database:
-        for name, columns, content in (
-            (tables.parent, ("id", *tables.columns), rows),
-            (tables.child, ("id", tables.key, *tables.child_columns), children),
-        ):
-            typed = [f"{column} {'TEXT' if column in WORDS else 'INTEGER'}" for column in columns]
-            database.execute(f"CREATE TABLE {name} ({', '.join(typed)})")
-            database.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})", content)
-        database.commit()
+    with closing(_created(tables)) as database:
         return database.serialize()
 
 
-def _is_telling(question: Question, content: bytes) -> bool:
-    _, due = run(question.query, question.tables, content)
-    if question.unconditional is None:
-        return bool(due)
-    _, all_ = run(question.unconditional.query, question.tables, content)
-    return bool(due) and due != all_
+def _created(tables: Tables) -> sqlite3.Connection:
+    """The tables without rows."""
+    database = sqlite3.connect(":memory:")
+    for name, columns in (
+        (tables.parent, ("id", *tables.columns)),
+        (tables.child, ("id", tables.key, *tables.child_columns)),
+    ):
+        typed = [f"{column} {'TEXT' if column in WORDS else 'INTEGER'}" for column in columns]
+        database.execute(f"CREATE TABLE {name} ({', '.join(typed)})")
+    return database
 
 
-def _tells(question: Question, miss: str, content: bytes) -> bool:
+def _fill(database: sqlite3.Connection, tables: Tables, rows: _Rows) -> None:
+    """Puts rows in the place of those that are there."""
+    for name, content in zip((tables.parent, tables.child), rows, strict=True):
+        database.execute(f"DELETE FROM {name}")
+        database.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(content[0]))})", content)
+    database.commit()
+
+
+def _answers(question: Question, database: sqlite3.Connection) -> tuple[list[Row], list[Row]]:
+    """The rows due, and those of the query without its conditions."""
+    due = database.execute(question.query).fetchall()
+    other = question.unconditional
+    return due, due if other is None else database.execute(other.query).fetchall()
+
+
+def _tells(question: Question, miss: str, database: sqlite3.Connection, due: list[Row]) -> bool:
     """Whether a wrong query has other rows than the right one, or not in the order that is asked for."""
-    _, due = run(question.query, question.tables, content)
-    _, rows = run(miss, question.tables, content)
+    rows = database.execute(miss).fetchall()
     return Counter(rows) != Counter(due) or not question.is_ordered(rows)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -169,11 +168,11 @@ class Sql(AnswerTask):
         if status != "ok":
             return _failed(status)
         scores, orders = [], []
-        for content, due in zip(databases(question), _due(question), strict=True):
-            status, rows = run(answer, question.tables, content)
+        for database in databases(question):
+            status, rows = run(answer, question.tables, database.content)
             if status != "ok":
                 return _failed(status)
-            scores.append(_f1(rows, due))
+            scores.append(_f1(rows, database.due))
             orders.append(question.is_ordered(rows))
         f1, ordered = float(np.mean(scores)), float(np.mean(orders))
         earned = [score if is_ordered else score * _UNORDERED for score, is_ordered in zip(scores, orders, strict=True)]
@@ -222,19 +221,9 @@ def _failed(status: str) -> Outcome:
     return Outcome(0.0, False, parts, status)
 
 
-@functools.lru_cache(maxsize=1024)
-def _due(question: Question) -> tuple[list[Row], ...]:
-    return tuple(run(question.query, question.tables, content)[1] for content in databases(question))
-
-
-@functools.lru_cache(maxsize=1024)
 def _floor(question: Question) -> float:
     """What the query earns without its conditions; nothing is taken off where it has none."""
-    if question.unconditional is None:
-        return 0.0
-    query = question.unconditional.query
-    found = [run(query, question.tables, content)[1] for content in databases(question)]
-    floor = float(np.mean([_f1(rows, due) for rows, due in zip(found, _due(question), strict=True)]))
+    floor = float(np.mean([_f1(database.unconditional, database.due) for database in databases(question)]))
     return floor if floor < 1 else 0.0
 
 
