@@ -85,7 +85,8 @@ def generators(keys: Keys) -> Iterator[np.random.Generator]:
         yield from map(np.random.default_rng, keys.tolist())
         return
     for words in _seed_words(keys):
-        yield np.random.Generator(np.random.PCG64(_Words(words)))
+        # NumPy documents that seeds may come so; its stubs leave it out.
+        yield np.random.Generator(np.random.PCG64(_Words(words)))  # type: ignore[arg-type]
 
 
 class _Words(ISeedSequence):
