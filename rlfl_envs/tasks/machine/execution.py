@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib.util
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -70,14 +71,14 @@ def run_all(requests: Iterable[Request]) -> list[Run]:
     Those that were not run lately are compiled together, which takes a quarter of the time.
     """
     requests = [*requests]
-    found = {request: _kept[request] for request in requests if request in _kept}
+    found = {request: known for request in requests if (known := _kept.get(request)) is not None}
     due = [request for request in dict.fromkeys(requests) if request not in found]
     functions = _compiled([*dict.fromkeys((lines, len(cases[0])) for lines, cases in due)])
     for lines, cases in due:
         made = functions.get((lines, len(cases[0])))
         found[lines, cases] = _kept[lines, cases] = _run(*made, cases) if made else _invalid(cases)
-    while len(_kept) > _MOST_KEPT:
-        _kept.pop(next(iter(_kept)), None)
+    for request in [*itertools.islice(_kept, max(0, len(_kept) - _MOST_KEPT))]:
+        _kept.pop(request, None)  # which another thread may have done
     return [found[request] for request in requests]
 
 
