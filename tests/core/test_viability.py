@@ -15,6 +15,12 @@ from rlfl_envs import ActionError, ConfigError, TokenEnv, TokenVectorEnv, Viable
 STEPS = "rlfl/ArithmeticSteps-v0"
 WORKED = {"reward": "worked_out", "expression_length": 5}
 _CNF = "p cnf 4 4\n 1 2 3 0\n -1 2 4 0\n -1 -2 4 0\n 1 -3 -4 0\nv"
+_LAMPS = (
+    "(define (problem p) (:domain lights)\n(:objects a b c)\n"
+    "(:init (door a b) (door b a) (door b c) (door c b) (in a) (lit a) (dark b) (dark c))\n"
+    "(:goal (and (lit a) (lit b) (dark c))))\n"
+)
+_LAMPS_WORDS = " (;light; a; b;)"
 _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("rlfl/Copy-v0", {"alphabet": "ab", "length": 3, "max_completion_tokens": 5}, "aba", "a b"),
     ("rlfl/Copy-v0", {"alphabet": "ab", "length": 4, "max_completion_tokens": 3}, "abba", "a b"),
@@ -55,6 +61,13 @@ _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("rlfl/Sat-v0", {"max_completion_tokens": 6, "vocabulary": "characters"}, _CNF, " ;1;2;3;4;-"),
     ("rlfl/Proof-v0", {"axioms": "", "max_completion_tokens": 7}, "p,Cpq,Cqr,CpCqNr|-Nr:", "C N p q r ,"),
     ("rlfl/Proof-v0", {"axioms": "", "max_completion_tokens": 4}, "p,Cpq,Cqr,CrCqs|-Cqs:", "C q r s ,"),
+    ("rlfl/Planning-v0", {"domain": "lights", "domain_shown": False, "max_completion_tokens": 7}, _LAMPS, _LAMPS_WORDS),
+    (
+        "rlfl/Planning-v0",
+        {"domain": "lights", "domain_shown": False, "max_completion_tokens": 6},
+        _LAMPS,
+        "(;light; a; b;);\n",
+    ),
     ("rlfl/Regex-v0", {"longest": 4}, "+ab +aab +aaaab - -a -ba -bb -abb -bab = ", "a b . ( ) | * + ?"),
     ("rlfl/Regex-v0", {"longest": 4, "max_completion_tokens": 5}, "+aa +aab +aabb - -a -ba -ab -bab = ", "a b * + ?"),
 ]
@@ -119,6 +132,9 @@ def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: li
         ("rlfl/Sat-v0", {"vocabulary": "characters", "min_variables": 10, "max_variables": 10}),
         ("rlfl/Proof-v0", {"axioms": ""}),
         ("rlfl/Json-v0", {"most": 1}),
+        ("rlfl/Planning-v0", {"max_size": 4}),
+        ("rlfl/Planning-v0", {"vocabulary": "characters", "domain": "gripper", "domain_shown": False}),
+        ("rlfl/Planning-v0", {"domain": "logistics", "max_size": 1, "max_completion_tokens": 90}),
         ("rlfl/Regex-v0", {"longest": 5}),
     ],
 )

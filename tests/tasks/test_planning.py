@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections import deque
 from pathlib import Path
@@ -163,6 +164,41 @@ def test_drawn_problems_are_as_asked(domain: str) -> None:
             assert domain == "gripper"  # with one ball there are few problems, and none may be of the split
             continue
         assert {prompt.data.world for prompt in drawn} == {str(task.levels[level]["min_size"])}
+
+
+@given(steps=st.lists(st.integers(0, 10**6), max_size=8), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_verdicts_know_the_shortest_text_to_the_goal(blocks: Task, steps: list[int], seed: int) -> None:
+    """After any actions, detours among them: as many characters, and words, are missing as Dijkstra's search finds."""
+    (prompt,) = blocks.sample_prompts(np.random.default_rng(seed), 1)
+    world = blocks._worlds[prompt.data.world]
+    state, plan = prompt.data.start, ""
+    for step in steps:
+        can = np.flatnonzero(world.after[state] >= 0)
+        action = int(can[step % len(can)])
+        state, plan = int(world.after[state, action]), f"{plan} {world.texts[action].upper()}\n"
+    for vocabulary, weights in (
+        ("characters", [*map(len, world.texts)]),
+        ("word", [2 + t.count(" ") + 1 for t in world.texts]),
+    ):
+        automaton = load_task(ID, domain_shown=False, vocabulary=vocabulary).successes
+        place = automaton.start(prompt)
+        for character in plan:
+            place = automaton.advance(place, character)
+        wanted = prompt.data.goal.wanted
+        waiting, seen = [(0, state)], set[int]()
+        while waiting:
+            left, here = heapq.heappop(waiting)
+            if world.states[here] & wanted == wanted:
+                break
+            if here not in seen:
+                seen.add(here)
+                row = world.after[here].tolist()
+                for weight, after in zip(weights, row, strict=True):
+                    if after >= 0:
+                        heapq.heappush(waiting, (left + weight, after))
+        assert automaton.characters_left(place) == left
+        assert automaton.is_final(place) == (left == 0)
 
 
 # --- prompts -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,6 +21,7 @@ from rlfl_envs.tasks.planning.config import PlanningConfig
 from rlfl_envs.tasks.planning.domains import DOMAINS
 from rlfl_envs.tasks.planning.fingerprints import fingerprint
 from rlfl_envs.tasks.planning.pddl import Atom, PDDLError, read_domain, read_problem
+from rlfl_envs.tasks.planning.viability import GoalAutomaton
 from rlfl_envs.tasks.planning.worlds import FAR, TooLargeError, World
 from rlfl_envs.tokenization import Tokenizer, word_tokenizer
 
@@ -96,7 +97,8 @@ class Planning(Task):
         `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`, `level`. Of problems in files
         every state that can be reached is a start; those with more than some thousand states are left out. Level k has
         worlds of `min_size` + k; with one ball there are only three problems. `mask="syntax"` leaves the actions
-        of the prompt's objects that can ever be done.
+        of the prompt's objects that can ever be done. `judge_tokens` and `rewards="tokens"` say after which tokens a
+        plan can still lead to the goal.
 
     Example:
         >>> import rlfl_envs
@@ -151,6 +153,7 @@ class Planning(Task):
         self._heads = {name: self._head(name) for name in self._worlds}
         size = _count_words if config.vocabulary == "word" else len
         self.syntax = PlanAutomaton({name: self._worlds[name].texts for name in self._names}, size)
+        self.successes = GoalAutomaton(partial(_worlds_of, config.domain, config.problems), config.vocabulary == "word")
 
     @property
     def _loaded(self) -> Loaded:
@@ -379,6 +382,10 @@ def _load(domain: str, problems: str) -> Loaded:
         raise ConfigError(f"problems={str(folder)!r} has no problem that is small enough; allowed: a folder with some.")
     shown = " ".join(re.sub(r";[^\n]*", "", texts[0]).lower().split())
     return Loaded(f"{shown}\n", worlds, goals)
+
+
+def _worlds_of(domain: str, problems: str) -> Mapping[str, World]:
+    return _load(domain, problems).worlds
 
 
 def _text(path: Path) -> str:
