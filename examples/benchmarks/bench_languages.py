@@ -66,6 +66,14 @@ _AFTER: dict[str, Any] = {
     "batch_entropy_coef": 0.02,
     "batch_entropy_coef_final": 0.01,
 }
+# A warm start on few references is learned by heart: larger groups and steps, and some entropy against that.
+_FROM_FEW: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "group_size": 16,
+    "minibatches": 4,
+    "entropy_coef": 0.01,
+    "entropy_coef_final": 0.0,
+}
 # A learned value and four passes.
 _COUNTDOWN: dict[str, Any] = {
     "advantage": "gae",
@@ -140,9 +148,9 @@ LESSONS = [
     ),
     Lesson(
         "rlfl/Proof-v0",
-        {"max_steps": 2, "axioms": "", "mask": "syntax"},
-        settings={"learning_rate": 1.5e-3, "batch_entropy_coef": 0.2, "batch_entropy_coef_final": 0.05}
-        | {"total_samples": 150_000},
+        {"max_steps": 2, "axioms": "", "mask": "syntax", "rewards": "tokens"},
+        settings=_TRIES | {"total_samples": 75_000, "eval_every": 60},
+        by="tries",
     ),
     Lesson(
         "rlfl/Sql-v0",
@@ -174,9 +182,10 @@ LESSONS = [
     ),
     Lesson(
         "rlfl/Symbolic-v0",
-        {"level": 0, "kind": "diff", "mask": "syntax", "max_completion_tokens": 32},
-        examples=1000,
-        settings={"minibatches": 4, "total_samples": 40_000},
+        {"kind": "diff", "max_terms": 1, "mask": "syntax"},
+        examples=250,
+        epochs=60,
+        settings=_FROM_FEW | {"total_samples": 160_000},
     ),
     Lesson(
         "rlfl/ReasoningGym-v0",
@@ -209,7 +218,8 @@ def learn(lesson: Lesson, seed: int, minutes: float) -> dict[str, Any]:
         return train_agent(config, COLUMNS)
     from rlfl_agents.sft import warm_start
 
-    shared = {name: settings[name] for name in ("layers", "width", "heads", "threads", "eval_prompts")}
+    names = ("layers", "width", "heads", "threads", "eval_prompts", "position_ids")
+    shared = {name: getattr(config, name) for name in names}
     warm = SFTConfig(
         env_id=lesson.id,
         env_kwargs=lesson.env_kwargs,
