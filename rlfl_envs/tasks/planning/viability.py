@@ -75,8 +75,8 @@ class GoalAutomaton:
         way: _Way = state.way
         if not state.begun:
             return int(way.left[state.place])
-        ways = way.following(state.place, state.begun)
-        return min(missing + int(way.left[after]) for missing, after in ways)
+        options = way.following(state.place, state.begun)
+        return min(way.missing(action, state.begun) + int(way.left[after]) for action, after in options)
 
 
 class _Way:
@@ -89,6 +89,7 @@ class _Way:
     def __init__(self, world: World, wanted: int, unwanted: int, missing: _Missing) -> None:
         self._world = world
         self._missing = missing
+        self._options: dict[int, list[tuple[str, int]]] = {}
         sizes = np.array([missing(text, 0) for text in world.texts], dtype=np.int32)
         self.left = np.where(world.distances(wanted, unwanted) == 0, 0, _NEVER).astype(np.int32)
         has_changed = True
@@ -98,21 +99,20 @@ class _Way:
             has_changed = bool((least < self.left).any())
             self.left = least
 
-    def following(self, place: int, begun: str) -> list[tuple[int, int]]:
-        """The actions that begin so, can be done and do not leave the goal out of reach.
-
-        Returns:
-            How much is missing of each, and the number of the state that it leads to.
-        """
+    def following(self, place: int, begun: str) -> list[tuple[str, int]]:
+        """The actions that begin so, can be done and do not leave the goal out of reach, each with where it leads."""
+        options = self._options.get(place)
+        if options is None:
+            every = zip(self._world.texts, self._world.after[place].tolist(), strict=True)
+            options = [(action, after) for action, after in every if after >= 0 and self.left[after] < _NEVER]
+            self._options[place] = options
         written = begun.replace(" )", ")")
-        found = []
-        for text, after in zip(self._world.texts, self._world.after[place].tolist(), strict=True):
-            if after >= 0 and self.left[after] < _NEVER:
-                if text.startswith(written):
-                    found.append((self._missing(text, len(written)), after))
-                elif text == f"{written[:-1]})" and written[-1] == " ":  # a blank before the last bracket
-                    found.append((1, after))
-        return found
+        whole = f"{written[:-1]})" if written[-1:] == " " else ""  # a blank may stand before the last bracket
+        return [(action, after) for action, after in options if action.startswith(written) or action == whole]
+
+    def missing(self, action: str, begun: str) -> int:
+        """How much is missing of an action that is begun and not complete."""
+        return max(1, self._missing(action, len(begun)))
 
 
 def _characters_missing(action: str, written: int) -> int:
@@ -120,6 +120,7 @@ def _characters_missing(action: str, written: int) -> int:
     return len(action) - written
 
 
+@lru_cache(maxsize=4096)
 def _words_missing(action: str, written: int) -> int:
     """How many words and brackets do; `_NEVER` in the midst of a word, which no token goes on with."""
     words = [(match.start(), match.end()) for match in _WORDS.finditer(action)]
