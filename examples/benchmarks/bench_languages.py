@@ -149,7 +149,7 @@ LESSONS = [
     Lesson(
         "rlfl/Proof-v0",
         {"max_steps": 2, "axioms": "", "mask": "syntax", "rewards": "tokens"},
-        settings=_TRIES | {"total_samples": 75_000, "eval_every": 60},
+        settings=_TRIES | {"total_samples": 60_000, "eval_every": 60},
         by="tries",
     ),
     Lesson(
@@ -185,21 +185,14 @@ LESSONS = [
         {"kind": "diff", "max_terms": 1, "mask": "syntax"},
         examples=250,
         epochs=60,
-        settings=_FROM_FEW | {"total_samples": 160_000},
-    ),
-    Lesson(
-        "rlfl/ReasoningGym-v0",
-        {"dataset": "chain_sum", "difficulty": 0},
-        examples=1000,
-        epochs=12,
-        settings={"minibatches": 4, "total_samples": 50_000, "eval_every": 25},
+        settings=_FROM_FEW | {"total_samples": 100_000},
     ),
     Lesson(
         "rlfl/ReasoningGym-v0",
         {"dataset": "chain_sum", "difficulty": 0, "split": "all"},
-        examples=1000,
-        epochs=12,
-        settings={"minibatches": 4, "total_samples": 30_000, "eval_every": 15},
+        examples=200,
+        epochs=60,
+        settings=_FROM_FEW | {"total_samples": 120_000},
         by="all sums",
     ),
 ]
