@@ -149,15 +149,15 @@ LESSONS = [
     Lesson(
         "rlfl/Proof-v0",
         {"max_steps": 2, "axioms": "", "mask": "syntax", "rewards": "tokens"},
-        settings=_TRIES | {"total_samples": 60_000, "eval_every": 60},
+        settings=_TRIES | {"total_samples": 45_000, "eval_every": 50},
         by="tries",
     ),
     Lesson(
         "rlfl/Sql-v0",
         {"questions": "columns", "split": "all", "max_completion_tokens": 52},
-        examples=1000,
-        epochs=12,
-        settings={"total_samples": 30_000, "eval_every": 10},
+        examples=300,
+        epochs=30,
+        settings=_FROM_FEW | {"learning_rate": 5e-4, "warmup": 0.15, "total_samples": 24_000, "eval_every": 10},
     ),
     Lesson(
         "rlfl/Program-v0",
@@ -185,14 +185,14 @@ LESSONS = [
         {"kind": "diff", "max_terms": 1, "mask": "syntax"},
         examples=250,
         epochs=60,
-        settings=_FROM_FEW | {"total_samples": 100_000},
+        settings=_FROM_FEW | {"total_samples": 80_000},
     ),
     Lesson(
         "rlfl/ReasoningGym-v0",
         {"dataset": "chain_sum", "difficulty": 0, "split": "all"},
         examples=200,
         epochs=60,
-        settings=_FROM_FEW | {"total_samples": 120_000},
+        settings=_FROM_FEW | {"total_samples": 80_000},
         by="all sums",
     ),
 ]
