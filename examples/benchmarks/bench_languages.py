@@ -163,8 +163,8 @@ LESSONS = [
         "rlfl/Program-v0",
         {"family": "texts_and_lists", "split": "all", "mask": "syntax", "max_completion_tokens": 27},
         examples=1000,
-        epochs=8,
-        settings={"total_samples": 20_000, "eval_every": 10},
+        epochs=15,
+        settings=_FROM_FEW | {"learning_rate": 5e-4, "warmup": 0.15, "total_samples": 24_000, "eval_every": 8},
     ),
     Lesson(
         "rlfl/Machine-v0",
@@ -175,10 +175,9 @@ LESSONS = [
     ),
     Lesson(
         "rlfl/Planning-v0",
-        {"level": 0, "domain_shown": False, "split": "all", "mask": "syntax", "max_completion_tokens": 40},
-        examples=500,
-        epochs=20,
-        settings={"total_samples": 40_000},
+        {"min_size": 4, "max_size": 4, "max_steps": 2, "domain_shown": False, "mask": "syntax", "rewards": "tokens"},
+        settings=_TRIES | {"total_samples": 20_000, "eval_every": 20},
+        by="tries",
     ),
     Lesson(
         "rlfl/Symbolic-v0",
