@@ -157,14 +157,14 @@ LESSONS = [
         {"questions": "columns", "split": "all", "max_completion_tokens": 52},
         examples=300,
         epochs=30,
-        settings=_FROM_FEW | {"learning_rate": 5e-4, "warmup": 0.15, "total_samples": 24_000, "eval_every": 10},
+        settings={"group_size": 16, "minibatches": 4, "total_samples": 32_000, "eval_every": 8},
     ),
     Lesson(
         "rlfl/Program-v0",
         {"family": "texts_and_lists", "split": "all", "mask": "syntax", "max_completion_tokens": 27},
         examples=1000,
         epochs=15,
-        settings=_FROM_FEW | {"learning_rate": 5e-4, "warmup": 0.15, "total_samples": 24_000, "eval_every": 8},
+        settings={"group_size": 16, "minibatches": 4, "total_samples": 24_000, "eval_every": 8},
     ),
     Lesson(
         "rlfl/Machine-v0",

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.util import Finalize
 from typing import Any, Literal
 
 from rlfl_envs.errors import MissingDependencyError, RLFLError
@@ -60,6 +61,8 @@ class Processes:
             context=context,
         )
         self.end = weakref.finalize(self, _stop, self._pool, context, self._owner)
+        # A process that multiprocessing started leaves without weakref's finalizers, and would wait for its workers.
+        Finalize(self, self.end, exitpriority=0)
 
     @property
     def is_active(self) -> bool:

@@ -101,6 +101,24 @@ if __name__ == "__main__":
     assert_gone(workers)
 
 
+def test_a_process_that_keeps_its_pool_to_the_end_ends() -> None:
+    """One that multiprocessing started, as a sweep's runs are, ends its workers and does not wait for them."""
+    code = """
+import multiprocessing
+def main():
+    exec(SCRIPT, globals())
+if __name__ == "__main__":
+    process = multiprocessing.get_context("fork").Process(target=main)
+    process.start()
+    process.join()
+"""
+    with run("-W", "ignore", "-c", f"SCRIPT = {SCRIPT!r}{code}") as process:
+        workers = printed(process)
+        assert process.wait(20) == 0
+    assert len(workers) == 2
+    assert_gone(workers)
+
+
 def test_ray() -> None:
     """The same on a local Ray: order, timeouts, crashes and errors of ours."""
     ray = pytest.importorskip("ray", reason="needs the extra ray")
