@@ -177,6 +177,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "total_samples": 45_000,
         "eval_every": 50,
     },
+    "rlfl/Proof-v0": _TRIES
+    | {
+        "env_kwargs": {"max_steps": 2, "axioms": "", "mask": "syntax", "rewards": "tokens"},
+        "total_samples": 45_000,
+        "eval_every": 50,
+    },
     # `rlfl sft rlfl/LudaxGame-v0`, then `rlfl train --model`; or examples/synthesise_games.py.
     "rlfl/LudaxGame-v0": _GAMES | {"env_kwargs": _GAME_KWARGS | {"mask": "syntax", "max_game_tokens": 128}},
     "rlfl/LudiiGame-v0": _GAMES | {"env_kwargs": _GAME_KWARGS},
@@ -234,6 +240,7 @@ AFTER_WARM_START = ("rlfl/LudaxGame-v0", "rlfl/LudiiGame-v0")
 _WITH_MODEL: dict[str, dict[str, Any]] = {
     "rlfl/ArithmeticSteps-v0": _DERIVATION,
     "rlfl/Json-v0": _ANY_WITH_MODEL,
+    "rlfl/Proof-v0": _ANY_WITH_MODEL,
     "rlfl/Regex-v0": _ANY_WITH_MODEL,
 }
 

@@ -36,7 +36,7 @@ def test_characters_change_the_recipe_of_answers() -> None:
     assert preset("rlfl/ArithmeticAnswer-v0").advantage == "gae"
 
 
-@pytest.mark.parametrize("env_id", ["rlfl/Json-v0", "rlfl/Regex-v0"])
+@pytest.mark.parametrize("env_id", ["rlfl/Json-v0", "rlfl/Proof-v0", "rlfl/Regex-v0"])
 def test_a_model_learns_the_whole_id(env_id: str) -> None:
     """From random weights the first level, by verdicts on tokens; a given model has all of it, in its own tokens."""
     assert preset(env_id).env_kwargs["rewards"] == "tokens"
