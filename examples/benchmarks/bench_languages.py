@@ -157,14 +157,14 @@ LESSONS = [
         {"questions": "columns", "split": "all", "max_completion_tokens": 52},
         examples=500,
         epochs=30,
-        settings={"learning_rate": 2e-4, "group_size": 16, "minibatches": 4, "total_samples": 24_000, "eval_every": 6},
+        settings=_FROM_FEW | {"total_samples": 32_000, "eval_every": 8},
     ),
     Lesson(
         "rlfl/Program-v0",
         {"family": "texts_and_lists", "split": "all", "mask": "syntax", "max_completion_tokens": 27},
         examples=1000,
         epochs=15,
-        settings={"learning_rate": 2e-4, "group_size": 16, "minibatches": 4, "total_samples": 20_000, "eval_every": 5},
+        settings=_FROM_FEW | {"total_samples": 20_000, "eval_every": 5},
     ),
     Lesson(
         "rlfl/Machine-v0",
