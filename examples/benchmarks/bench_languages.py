@@ -157,7 +157,7 @@ LESSONS = [
         {"questions": "columns", "split": "all", "max_completion_tokens": 52},
         examples=500,
         epochs=30,
-        settings=_FROM_FEW | {"total_samples": 32_000, "eval_every": 8},
+        settings=_FROM_FEW | {"total_samples": 72_000, "eval_every": 10},
     ),
     Lesson(
         "rlfl/Program-v0",
