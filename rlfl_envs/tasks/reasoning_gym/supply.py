@@ -15,7 +15,7 @@ from rlfl_envs.judging import Judgement, Pool, Request
 __all__ = ["Item", "Supply", "supply"]
 
 _REMEMBERED = 4096  # items
-_NAMED = 1 << 17  # questions whose numbers are remembered: 16 bytes and what a dictionary adds
+_NAMED = 1 << 16  # questions whose numbers are remembered: 16 bytes and what a dictionary adds
 _JUDGE = "rlfl_envs.tasks.reasoning_gym.drawing"
 
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, how_to_install
 from rlfl_envs.judging import Judgement, Pool, Request, shared_pool
 from rlfl_envs.judging.cell import can_fork
+from rlfl_envs.judging.judge import Settings
 from rlfl_envs.keys import Keys, follower, key_at, text_in_split
 from rlfl_envs.protocols import Accepted
 from rlfl_envs.task import Task
@@ -173,14 +175,18 @@ class ReasoningGym(Task):
     def _difficulty(self) -> int:
         return _DEFAULTS if self.config.difficulty is None else self.config.difficulty
 
-    def _request(self, number: int) -> Request:
-        settings = (
+    @cached_property
+    def _settings(self) -> Settings:
+        """Of all requests for items; one object, since many requests are remembered."""
+        return (
             ("answer", self._measured.answer),
             ("dataset", self.config.dataset),
             ("difficulty", self._difficulty),
             ("question", self._measured.question),
         )
-        return Request("", settings, number)
+
+    def _request(self, number: int) -> Request:
+        return Request("", self._settings, number)
 
     def _requests(self, keys: Keys, attempt: int) -> list[Request]:
         numbers = key_at(keys, np.array([attempt])) >> np.uint64(32)
@@ -220,7 +226,7 @@ class ReasoningGym(Task):
             supply(self.config.workers, os.getpid()).draw_ahead(wanted)
 
     def parse_prompt(self, text: str) -> Prompt:
-        """Accepts what this process has drawn: the last 131,072 questions, of any level."""
+        """Accepts what this process has drawn: the last 65,536 questions, of any level."""
         drawn = supply(self.config.workers, os.getpid())
         request = drawn.find(self._request(0), text)
         if request is None:
