@@ -48,7 +48,7 @@ class Pool:
         max_tasks: int = 300,
         pool: Literal["processes", "ray"] = "processes",
         cache: str | Path | None = None,
-        remembered: int = 100_000,
+        remembered: int = 10_000,
     ) -> None:
         """Takes the settings; starts nothing.
 

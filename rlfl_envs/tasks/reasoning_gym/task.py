@@ -261,7 +261,7 @@ class ReasoningGym(Task):
 
     @property
     def _pool(self) -> Pool:
-        return shared_pool(_JUDGE, workers=self.config.workers, timeout=60.0, remembered=10_000)
+        return shared_pool(_JUDGE, workers=self.config.workers, timeout=60.0)
 
     def _outcome(self, prompt: Prompt, completion: str, judgement: Judgement) -> Outcome:
         score = judgement.parts.get("score", 0.0)
