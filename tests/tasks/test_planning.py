@@ -17,6 +17,7 @@ from rlfl_envs import ConfigError, MissingDependencyError, PromptError, Task, lo
 from rlfl_envs.tasks.planning import pddl
 from rlfl_envs.tasks.planning.domains import DOMAINS
 from rlfl_envs.tasks.planning.fingerprints import fingerprint
+from rlfl_envs.tasks.planning.worlds import World
 from tests.settings import masked_play
 
 ID = "rlfl/Planning-v0"
@@ -85,18 +86,25 @@ def test_goals_that_hold_at_the_start_earn_nothing(blocks: Task) -> None:
     assert earn(task, text, " (go a b) (light b c)") == (1.0, True, "ok")
 
 
+def walk(world: World, state: int, steps: list[int]) -> tuple[int, list[str]]:
+    """Does one of the possible actions a step; where that leads, and the actions."""
+    actions = []
+    for step in steps:
+        can = np.flatnonzero(world.after[state] >= 0)
+        action = int(can[step % len(can)])
+        state = int(world.after[state, action])
+        actions.append(world.texts[action])
+    return state, actions
+
+
 @given(steps=st.lists(st.integers(0, 10**6), max_size=12), seed=st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
 def test_what_pays_is_where_one_gets_to(blocks: Task, steps: list[int], seed: int) -> None:
     """However a state is reached, the reward is the same: no way of going round pays, by the task's own distances."""
     (prompt,) = blocks.sample_prompts(np.random.default_rng(seed), 1)
     world = blocks._worlds[prompt.data.world]
-    state, plan = prompt.data.start, ""
-    for step in steps:
-        can = np.flatnonzero(world.after[state] >= 0)
-        action = int(can[step % len(can)])
-        state, plan = int(world.after[state, action]), f"{plan} {world.texts[action]}"
-    (outcome,) = blocks.evaluate([prompt], [plan])
+    state, actions = walk(world, prompt.data.start, steps)
+    (outcome,) = blocks.evaluate([prompt], ["".join(f" {action}" for action in actions)])
     left = int(world.distances(*prompt.data.goal)[state])
     assert outcome.reward == max(0.0, (prompt.data.shortest - left) / prompt.data.shortest)
     assert outcome.is_success == (left == 0)
@@ -172,11 +180,8 @@ def test_verdicts_know_the_shortest_text_to_the_goal(blocks: Task, steps: list[i
     """After any actions, detours among them: as many characters, and words, are missing as Dijkstra's search finds."""
     (prompt,) = blocks.sample_prompts(np.random.default_rng(seed), 1)
     world = blocks._worlds[prompt.data.world]
-    state, plan = prompt.data.start, ""
-    for step in steps:
-        can = np.flatnonzero(world.after[state] >= 0)
-        action = int(can[step % len(can)])
-        state, plan = int(world.after[state, action]), f"{plan} {world.texts[action].upper()}\n"
+    state, actions = walk(world, prompt.data.start, steps)
+    plan = "".join(f" {action.upper()}\n" for action in actions)
     for vocabulary, weights in (
         ("characters", [*map(len, world.texts)]),
         ("word", [2 + t.count(" ") + 1 for t in world.texts]),
