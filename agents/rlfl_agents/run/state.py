@@ -17,6 +17,7 @@ from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn.schedules import Coefficient, KLController, scheduled
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.sampler import Sampler
+from rlfl_agents.rollout.successes import Successes
 from rlfl_agents.run.seen import SeenKeys
 from rlfl_envs import ConfigError, TokenVectorEnv
 
@@ -42,6 +43,7 @@ class TrainState:
         optimizer: Its optimiser.
         envs: The training environments; their prompt streams are state.
         sampler: What chooses which prompts are played.
+        successes: What was solved, to be imitated.
         generator: The source of sampling noise and of the order of minibatches, in the same state on every process.
         kl: The weight of the reference KL.
         entropy_coef: The weight of token entropy.
@@ -58,6 +60,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     envs: TokenVectorEnv
     sampler: Sampler
+    successes: Successes
     generator: torch.Generator
     kl: KLController
     entropy_coef: Coefficient
@@ -127,6 +130,7 @@ class TrainState:
             "batch_entropy_coef": self.batch_entropy_coef.state(),
             "envs": self.accelerator.gather_for_metrics(streams, use_gather_object=True),
             "sampler": self.sampler.state_dict(),
+            "successes": self.successes.state(),
             "generator": self.generator.get_state(),
             "random": _random_state(),
         }
@@ -155,6 +159,8 @@ class TrainState:
         if "sampler" in state:  # version 0.1 had none
             self.sampler.load_state_dict(state["sampler"])
             self.refilled = state["refilled"]
+        if "successes" in state:
+            self.successes.restore(state["successes"])
         self.generator.set_state(state["generator"])
         _restore_random_state(state["random"])
 
