@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import growing  # noqa: F401 -- registers research/GrowingSteps-v0
+import revealed  # noqa: F401 -- registers research/RevealedSteps-v0
 from experiments import NO_BATCH_ENTROPY, THREE_DIGITS, TRIES, Experiment, around
 from rlfl_agents.ppo import PPOConfig
 
@@ -98,6 +100,45 @@ _LEARNED_VALUE: dict[str, Any] = {
     "group_size": 4,
     "prompts": 128,
 }
+# The same for nine minutes, by a value that tells token by token what the reward at the end will be. The reward is so
+# wide that the first errors pay, and nothing is scaled to it: against 0.001 nats it is worth something to be right.
+END_LONGER = dataclasses.replace(
+    END,
+    env_kwargs=END.env_kwargs | {"reward_scale": 100.0},
+    advantage="gae",
+    gae_lambda=0.9,
+    vf_coef=5.0,
+    whiten=False,
+    group_size=1,
+    prompts=256,
+    epochs=2,
+    minibatches=4,
+    learning_rate=2e-3,
+    lr_schedule="linear",
+    lr_final=0.1,
+    entropy_coef=0.001,
+    entropy_coef_final=0.0002,
+    batch_entropy_coef=0.004,
+    batch_entropy_coef_final=0.0,
+    total_samples=1800 * 256,
+    minutes=9.0,
+    eval_every=150,
+    eval_prompts=512,
+)
+_GROWING: dict[str, Any] = {"env_id": "research/GrowingSteps-v0", "level_weights": (1.0,) * 10}
+# Shorter tails err less.
+_REVEALED: dict[str, Any] = {
+    "env_id": "research/RevealedSteps-v0",
+    "env_kwargs": {
+        "mask": "syntax",
+        "arguments": {"reward": "worked_out", "vocabulary": "number", "reward_scale": 20.0},
+    },
+    "position_ids": "text",
+    "level_weights": (1.0,) * 10,
+    "entropy_coef": 0.003,
+    "batch_entropy_coef": 0.01,
+}
+_HALF_SOLVED: dict[str, Any] = {"level_weights": (), "sampler": "target"}
 
 EXPERIMENTS: dict[str, Experiment] = {
     "nothing": Experiment(
@@ -173,6 +214,23 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         seeds=(0,),
         table=("exact", "by level", "reward", "entropy", "batch entropy", "minutes"),
+    ),
+    "nothing-end-longer": Experiment(
+        around(
+            END_LONGER,
+            {
+                "numbers grow": _GROWING,
+                "a reference revealed, successes imitated": _REVEALED | {"imitation_coef": 0.1},
+                "a reference revealed": _REVEALED,
+                "numbers grow, successes imitated": _GROWING | {"imitation_coef": 0.01},
+                "operands grow": {},
+                "the whole id alone": {"level_weights": ()},
+                "numbers grow, groups of 16": _GROWING | {"advantage": "rloo", "group_size": 16, "prompts": 32},
+                "a reference revealed, about half solved": _REVEALED | _HALF_SOLVED,
+                "numbers grow, about half solved": _GROWING | _HALF_SOLVED,
+            },
+        ),
+        table=("exact", "sampled", "by level", "reward", "entropy", "batch entropy", "minutes"),
     ),
     "long": Experiment(
         around(
