@@ -37,8 +37,8 @@ nothing-dense
 nothing-end
         The reward at the end alone: ten ideas. Budget: 10 variants x 1.5 min = 15 core-minutes.
 nothing-end-longer
-        The same for nine minutes, by a value for each token: numbers or operands that grow, references revealed, own
-        successes imitated. Budget: 9 variants, most of them one seed, x 9 min = 2 core-hours.
+        The same for longer, by a value for each token: numbers or operands that grow, references revealed, own
+        successes imitated. Budget: 9 variants, most of them one seed, x 8.5 min = 2 core-hours.
 digits  Sums and products of up to three digits, a character each, by tries.
         Budget: 10 seeds of sums, 3 of the others, x about 8 min = 2.5 core-hours.
 digits-places
