@@ -108,6 +108,8 @@ END_LONGER = dataclasses.replace(
     advantage="gae",
     gae_lambda=0.9,
     vf_coef=5.0,
+    level_weights=(),
+    sampler="target",
     group_size=1,
     prompts=256,
     epochs=2,
@@ -124,18 +126,16 @@ END_LONGER = dataclasses.replace(
     eval_every=150,
     eval_prompts=512,
 )
-_GROWING: dict[str, Any] = {"env_id": "research/GrowingSteps-v0", "level_weights": (1.0,) * 10}
-# Shorter tails err less.
+_GROWING: dict[str, Any] = {"env_id": "research/GrowingSteps-v0"}
 _REVEALED: dict[str, Any] = {
     "env_id": "research/RevealedSteps-v0",
     "env_kwargs": {
         "mask": "syntax",
-        "arguments": {"reward": "worked_out", "vocabulary": "number", "reward_scale": 20.0},
+        "arguments": {"reward": "worked_out", "vocabulary": "number", "reward_scale": 20.0},  # shorter tails err less
     },
     "position_ids": "text",
-    "level_weights": (1.0,) * 10,
 }
-_HALF_SOLVED: dict[str, Any] = {"level_weights": (), "sampler": "target"}
+_MIXED: dict[str, Any] = {"level_weights": (1.0,) * 10, "sampler": "uniform"}
 
 EXPERIMENTS: dict[str, Experiment] = {
     "nothing": Experiment(
@@ -218,13 +218,13 @@ EXPERIMENTS: dict[str, Experiment] = {
             {
                 "numbers grow": _GROWING,
                 "a reference revealed, successes imitated": _REVEALED | {"imitation_coef": 0.2},
-                "a reference revealed": _REVEALED,
                 "numbers grow, successes imitated": _GROWING | {"imitation_coef": 0.2},
                 "operands grow": {},
-                "the whole id alone": {"level_weights": ()},
+                "numbers grow, mixed": _GROWING | _MIXED,
+                "the whole id alone": {"sampler": "uniform"},
                 "numbers grow, groups of 16": _GROWING | {"advantage": "rloo", "group_size": 16, "prompts": 32},
-                "a reference revealed, about half solved": _REVEALED | _HALF_SOLVED,
-                "numbers grow, about half solved": _GROWING | _HALF_SOLVED,
+                "a reference revealed": _REVEALED,
+                "a reference revealed, mixed, successes imitated": _REVEALED | _MIXED | {"imitation_coef": 0.2},
             },
         ),
         table=("exact", "sampled", "by level", "reward", "entropy", "batch entropy", "minutes"),
