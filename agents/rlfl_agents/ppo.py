@@ -291,7 +291,6 @@ def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator:
         optimizer,
         envs,
         Sampler(config, envs.task),
-        Successes(config.imitation_kept if config.imitation_coef else 0, envs.prompt_length, envs.completion_length),
         torch.Generator().manual_seed(config.seed),
         KLController(config.kl_coef, config.kl_target if config.kl == "adaptive" else None, config.kl_horizon),
         Coefficient(config.entropy_coef, config.entropy_coef_final, config.entropy_target, config.entropy_rate),
@@ -302,6 +301,7 @@ def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator:
             config.entropy_rate,
         ),
         SeenKeys(seen_keys(config.model, config.env_id) if config.model is not None else None),
+        Successes(config.imitation_kept if config.imitation_coef else 0, envs.prompt_length, envs.completion_length),
     )
 
 

@@ -33,8 +33,8 @@ class Successes:
     What a whole group solves is known, and would crowd out what was found once. Every process keeps the same.
     """
 
-    def __init__(self, room: int, prompt_length: int, completion_length: int) -> None:
-        """Takes how many prompts are remembered (0 keeps nothing), P and C."""
+    def __init__(self, room: int = 0, prompt_length: int = 0, completion_length: int = 0) -> None:
+        """Takes how many prompts are remembered (with 0 nothing is kept), P and C."""
         self._room = room
         self._prompt_length, self._completion_length = prompt_length, completion_length
         self._kept: dict[bytes, Tensor] = {}  # by prompt, oldest first: prompt, completion and its length in one row

@@ -43,12 +43,12 @@ class TrainState:
         optimizer: Its optimiser.
         envs: The training environments; their prompt streams are state.
         sampler: What chooses which prompts are played.
-        successes: What was solved, to be imitated.
         generator: The source of sampling noise and of the order of minibatches, in the same state on every process.
         kl: The weight of the reference KL.
         entropy_coef: The weight of token entropy.
         batch_entropy_coef: The weight of batch entropy.
         seen: Novelty hashes of the prompts that training has met.
+        successes: What was solved and is imitated; nothing unless asked for.
         update: Updates done.
         refilled: Completions that were sampled to refill batches.
         minutes: Wall-clock minutes of training, evaluation and saving left out.
@@ -60,12 +60,12 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     envs: TokenVectorEnv
     sampler: Sampler
-    successes: Successes
     generator: torch.Generator
     kl: KLController
     entropy_coef: Coefficient
     batch_entropy_coef: Coefficient
     seen: SeenKeys = field(default_factory=SeenKeys)
+    successes: Successes = field(default_factory=Successes)
     update: int = 0
     refilled: int = 0
     minutes: float = 0.0
