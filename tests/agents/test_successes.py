@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from rlfl_agents.environments import make_envs
 from rlfl_agents.ppo import train
@@ -38,11 +37,6 @@ def with_successes(rollout: Rollout, solved: list[bool]) -> Rollout:
     return dataclasses.replace(rollout, is_success=torch.tensor(solved))
 
 
-def rows(kept: Successes) -> Tensor:
-    """All that is kept, oldest first."""
-    return kept.state()
-
-
 def row_of(rollout: Rollout, row: int) -> list[int]:
     """A completion with its prompt, as it is kept."""
     completion = rollout.completions[row].tolist()
@@ -54,14 +48,14 @@ def test_what_is_kept(rollout: Rollout) -> None:
     """One success a prompt, the newest; none of a group that was solved as a whole; the oldest prompts go first."""
     kept = Successes(2, rollout.prompts.shape[1], 6)
     kept.add(with_successes(rollout, [True, False, True, True, False, True, False, False]))
-    assert rows(kept).tolist() == [row_of(rollout, 0), row_of(rollout, 5)]
+    assert kept.state().tolist() == [row_of(rollout, 0), row_of(rollout, 5)]
     kept.add(with_successes(rollout, [False, True, False, False, False, False, False, False]))
-    assert rows(kept).tolist() == [row_of(rollout, 5), row_of(rollout, 1)]
+    assert kept.state().tolist() == [row_of(rollout, 5), row_of(rollout, 1)]
     kept.add(with_successes(rollout, [False, False, False, False, False, False, True, False]))
-    assert rows(kept).tolist() == [row_of(rollout, 1), row_of(rollout, 6)]
+    assert kept.state().tolist() == [row_of(rollout, 1), row_of(rollout, 6)]
     again = Successes(2, rollout.prompts.shape[1], 6)
     again.restore(kept.state())
-    assert rows(again).equal(rows(kept))
+    assert again.state().equal(kept.state())
 
 
 def test_without_groups_every_success_is_kept(rollout: Rollout) -> None:
