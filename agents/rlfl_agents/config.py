@@ -282,6 +282,12 @@ class PPOConfig(PolicySettings):
     random_tries: _NotNegative = 0
     """How many of them are uniform over the legal tokens: without any, a right token that the policy never draws stays
     unknown."""
+    imitation_coef: _Weight = 0.0
+    """Weight of imitating successes of one's own: of -log p of their tokens, mask or not; 0 keeps none."""
+    imitation_batch: _Count = 64
+    """How many of them each optimiser step imitates."""
+    imitation_kept: _Count = 4096
+    """Of how many prompts the newest success is kept. What a whole group solves is not."""
     gamma: _Share = 1.0
     """Discount per token, for "gae"."""
     gae_lambda: _Share = 0.95

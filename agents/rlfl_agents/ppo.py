@@ -42,6 +42,7 @@ from rlfl_agents.rollout.processes import gathered, gathered_columns, largest, m
 from rlfl_agents.rollout.refill import refilled
 from rlfl_agents.rollout.rollout import Rollout
 from rlfl_agents.rollout.sampler import Sampler
+from rlfl_agents.rollout.successes import Successes
 from rlfl_agents.run import checkpoint, plot
 from rlfl_agents.run.export import export
 from rlfl_agents.run.log import Log, RunLog
@@ -300,6 +301,7 @@ def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator:
             config.entropy_rate,
         ),
         SeenKeys(seen_keys(config.model, config.env_id) if config.model is not None else None),
+        Successes(config.imitation_kept if config.imitation_coef else 0, envs.prompt_length, envs.completion_length),
     )
 
 
@@ -324,6 +326,7 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
         rollout = refilled(rollout, more)
         ref_log_probs = rollout.log_probs  # with a reference nothing is refilled
         state.refilled += config.rows
+    state.successes.add(rollout)
     return rollout, ref_log_probs, local
 
 

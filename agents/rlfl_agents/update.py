@@ -56,11 +56,12 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
     active = batch.rollout.active
     tokens = active.reshape(len(batch.rollout.prompts), -1).sum(dim=1).cpu().double()  # active ones of each group
     means = _Means()
-    steps, grad_norms = 0, 0.0
+    steps, grad_norms, imitated = 0, 0.0, 0.0
     for minibatch in _minibatches(config, len(tokens), state.generator):
         micros = _micro_batches(config, minibatch, tokens, batch.rollout.prompts.shape[1])
         whole = _whole(state, batch, config, rates, micros)
         learned, approx_kl = 0, 0.0
+        imitated += _imitate(config, state) / config.minibatches / config.epochs
         for i, micro in enumerate(micros):
             part = batch.take(micro[rank::processes].to(accelerator.device))
             weight = float(tokens[micro].sum() / tokens[minibatch].sum())
@@ -86,7 +87,7 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
         optimizer.zero_grad()
     if not steps:
         raise DivergedError(f"Every minibatch had a mean ratio above {config.ratio_threshold}. {_WHAT_TO_TRY}")
-    return means.all() | {"grad_norm": grad_norms / steps, "minibatches": steps}
+    return means.all() | {"grad_norm": grad_norms / steps, "minibatches": steps, "imitation_loss": imitated}
 
 
 def _minibatches(config: PPOConfig, prompts: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -195,6 +196,24 @@ def _terms(
         **{f"information/{t + 1}": information for t, information in enumerate(entropy.information)},
     }
     return terms, 0.0 * (log_probs.sum() + values.sum())
+
+
+def _imitate(config: PPOConfig, state: TrainState) -> float:
+    """Begins a step's gradient with that of imitating successes of one's own; returns -log p, nats per token.
+
+    0 where none are imitated: too few were found for each process to have one.
+    """
+    model, accelerator = state.model, state.accelerator
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    if len(state.successes) < processes:
+        return 0.0
+    drawn = state.successes.draw(config.imitation_batch, state.generator, accelerator.device)
+    prompts, completions, active = (part[rank::processes] for part in drawn)
+    with accelerator.no_sync(model):
+        summary, _ = model(prompts, completions, None, config.temperature, active)
+        loss = -losses.masked_mean(summary.log_probs, active, sum_across(accelerator))
+        accelerator.backward(config.imitation_coef * loss * processes)
+    return float(loss.detach())
 
 
 def _step(state: TrainState, max_grad_norm: float) -> float:

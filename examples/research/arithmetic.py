@@ -36,6 +36,9 @@ nothing-dense
         Budget: 3 variants x 3 seeds x about 7 min = 1 core-hour.
 nothing-end
         The reward at the end alone: ten ideas. Budget: 10 variants x 1.5 min = 15 core-minutes.
+nothing-end-longer
+        The same for longer, by a value for each token: numbers or operands that grow, references revealed, own
+        successes imitated. Budget: 9 variants, most of them one seed, x 8.5 min = 2 core-hours.
 digits  Sums and products of up to three digits, a character each, by tries.
         Budget: 10 seeds of sums, 3 of the others, x about 8 min = 2.5 core-hours.
 digits-places
@@ -97,7 +100,9 @@ def run(config: PPOConfig, start: SFTConfig | None, device: Literal["auto", "cpu
     Returns:
         What `train_agent` keeps and what `answers` finds; "warm_start" has the warm start's settings and measures.
     """
-    examine = partial(answers, device=device) if config.short_id.startswith("Arithmetic") else None
+    examine = {"Copy-v0": None, "Brackets-v0": None, "RevealedSteps-v0": levels_alone}.get(
+        config.short_id, partial(answers, device=device)
+    )
     if start is None:
         return train_agent(config, COLUMNS, examine, device)
     start = dataclasses.replace(start, seed=config.seed, threads=1, device=device)
@@ -145,6 +150,11 @@ def answers(folder: Path, device: Literal["auto", "cpu"]) -> dict[str, Any]:
         "unearned": float(np.mean([sample.reward == 1 and not sample.is_success for sample in found.samples])),
         "worked_out": float(np.mean([is_worked_out(sample.prompt + sample.completion) for sample in found.samples])),
     }
+
+
+def levels_alone(folder: Path) -> dict[str, Any]:
+    """The `levels` of `answers`, where prompts show a part of the derivation."""
+    return {"levels": levels(read_metrics(folder))}
 
 
 def levels(metrics: Mapping[str, Sequence[float]]) -> list[float | None]:
@@ -326,14 +336,15 @@ def draw(
     if not runs:
         return
     label = f"{label} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
-    curves = np.array([run["curve"][column] for run in runs], dtype=float)
-    millions = np.array(runs[0]["curve"]["samples"]) / 1e6
     axis.grid(alpha=0.3)
-    if singly and len(runs) <= 3:
-        for curve in curves:
-            axis.plot(millions, curve, color=colour, label=label, linewidth=0.9)
+    if singly and len(runs) <= 3:  # each as long as it was
+        for run in runs:
+            millions = np.array(run["curve"]["samples"]) / 1e6
+            axis.plot(millions, run["curve"][column], color=colour, label=label, linewidth=0.9)
             label = ""
         return
+    curves = np.array([run["curve"][column] for run in runs], dtype=float)
+    millions = np.array(runs[0]["curve"]["samples"]) / 1e6
     axis.plot(millions, curves.mean(axis=0), color=colour, label=label, linewidth=1.3)
     axis.fill_between(millions, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, linewidth=0)
 

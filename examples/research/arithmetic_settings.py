@@ -276,6 +276,7 @@ HEAT_MAPS = {
     "nothing-without": (),
     "nothing-dense": (),
     "nothing-end": (),
+    "nothing-end-longer": (),
     "digits": (),
     "digits-places": (),
     "long": (),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import growing  # noqa: F401 -- registers research/GrowingSteps-v0
+import revealed  # noqa: F401 -- registers research/RevealedSteps-v0
 from experiments import NO_BATCH_ENTROPY, THREE_DIGITS, TRIES, Experiment, around
 from rlfl_agents.ppo import PPOConfig
 
@@ -98,6 +100,42 @@ _LEARNED_VALUE: dict[str, Any] = {
     "group_size": 4,
     "prompts": 128,
 }
+# The same for longer, by a value that tells token by token what the reward at the end will be. The reward is so wide
+# that the first errors pay.
+END_LONGER = dataclasses.replace(
+    END,
+    env_kwargs=END.env_kwargs | {"reward_scale": 50.0},
+    advantage="gae",
+    gae_lambda=1.0,
+    vf_coef=1.0,
+    level_weights=(),
+    sampler="target",
+    group_size=4,
+    prompts=64,
+    epochs=2,
+    minibatches=4,
+    learning_rate=2e-3,
+    lr_schedule="linear",
+    lr_final=0.1,
+    entropy_coef=0.05,
+    entropy_coef_final=0.02,
+    batch_entropy_coef=0.1,
+    batch_entropy_coef_final=0.0,
+    total_samples=2400 * 256,
+    minutes=8.5,
+    eval_every=150,
+    eval_prompts=512,
+)
+_GROWING: dict[str, Any] = {"env_id": "research/GrowingSteps-v0"}
+_REVEALED: dict[str, Any] = {
+    "env_id": "research/RevealedSteps-v0",
+    "env_kwargs": {
+        "mask": "syntax",
+        "arguments": {"reward": "worked_out", "vocabulary": "number", "reward_scale": 20.0},  # shorter tails err less
+    },
+    "position_ids": "text",
+}
+_MIXED: dict[str, Any] = {"level_weights": (1.0,) * 10, "sampler": "uniform"}
 
 EXPERIMENTS: dict[str, Experiment] = {
     "nothing": Experiment(
@@ -173,6 +211,23 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         seeds=(0,),
         table=("exact", "by level", "reward", "entropy", "batch entropy", "minutes"),
+    ),
+    "nothing-end-longer": Experiment(
+        around(
+            END_LONGER,
+            {
+                "numbers grow": _GROWING,
+                "a reference revealed, successes imitated": _REVEALED | {"imitation_coef": 0.2},
+                "numbers grow, successes imitated": _GROWING | {"imitation_coef": 0.2},
+                "operands grow": {},
+                "numbers grow, mixed": _GROWING | _MIXED,
+                "the whole id alone": {"sampler": "uniform"},
+                "numbers grow, groups of 16": _GROWING | {"advantage": "rloo", "group_size": 16, "prompts": 16},
+                "a reference revealed": _REVEALED,
+                "a reference revealed, mixed, successes imitated": _REVEALED | _MIXED | {"imitation_coef": 0.2},
+            },
+        ),
+        table=("exact", "sampled", "by level", "reward", "entropy", "batch entropy", "minutes"),
     ),
     "long": Experiment(
         around(

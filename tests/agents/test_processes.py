@@ -65,6 +65,7 @@ CASES = {
         "level_weights": (1.0, 1.0, 2.0),
         "redraw": 0.5,
     },
+    "imitation": {"minibatches": 2, "imitation_coef": 0.5, "imitation_batch": 3},
 }
 
 

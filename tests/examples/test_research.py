@@ -9,11 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rlfl_agents.presets import preset
 from rlfl_agents.run.results import append_result, changed_settings, read_results
-from rlfl_envs import load_task
+from rlfl_envs import PromptError, load_task
 
 SMALL: dict[str, Any] = {"total_samples": 4 * 64, "layers": 1, "width": 16, "heads": 2, "eval_every": 1}
 
@@ -134,6 +135,44 @@ def test_every_variant_can_be_run(script: ModuleType) -> None:
             load_task(config.env_id, **config.env_kwargs)  # raises where an argument is wrong
         assert set(script.HEAT_MAPS[name]) <= set(experiment.variants)
     assert len(script.EXPERIMENTS["screen"].variants) == 1 + sum(map(len, script.SCREEN.values()))
+
+
+def test_revealed_prompts_go_on_to_a_success(script: ModuleType) -> None:
+    """What is left grows from a token to the whole reference, earns full reward, and fits the mask; texts are read."""
+    task = load_task("research/RevealedSteps-v0", mask="syntax")
+    keys = np.arange(20, dtype=np.uint64)
+    left = []
+    for level in range(len(task.levels)):
+        prompts = task.at_level(level).prompts_from_keys(keys)
+        rests = [task.at_level(level).reference_completion(prompt, np.random.default_rng(0)) for prompt in prompts]
+        assert [outcome.is_success for outcome in task.evaluate(prompts, rests)] == [True] * 20
+        for prompt, rest in zip(prompts, rests, strict=True):
+            read = task.parse_prompt(prompt.text)
+            assert (read.text, read.data.revealed) == (prompt.text, prompt.data.revealed)
+            state = task.syntax.start(read)
+            for character in rest:
+                state = task.syntax.advance(state, character)
+            assert task.syntax.is_final(state)
+        assert task.in_split(prompts).all()
+        left.append(np.mean([len(task.tokenizer.encode(rest)) for rest in rests]))
+    assert left[0] == 1
+    assert left == sorted(left)
+    whole = load_task("rlfl/ArithmeticSteps-v0", reward="worked_out")
+    assert [prompt.text for prompt in prompts] == [prompt.text for prompt in whole.prompts_from_keys(keys)]
+    with pytest.raises(PromptError, match="allowed: a prompt of rlfl/ArithmeticSteps-v0 and what follows it"):
+        task.parse_prompt("2+3")
+
+
+def test_growing_numbers_change_nothing_else(script: ModuleType) -> None:
+    """The whole is the id's own; a level has five operands, up to its number."""
+    task = load_task("research/GrowingSteps-v0")
+    keys = np.arange(50, dtype=np.uint64)
+    prompts = task.at_level(2).prompts_from_keys(keys)
+    operands = [[int(number) for number in prompt.text.removesuffix("=").split("+")] for prompt in prompts]
+    assert {len(numbers) for numbers in operands} == {5}
+    assert {number for numbers in operands for number in numbers} == {0, 1, 2, 3}
+    texts = [prompt.text for prompt in task.prompts_from_keys(keys)]
+    assert texts == [prompt.text for prompt in load_task("rlfl/ArithmeticSteps-v0").prompts_from_keys(keys)]
 
 
 def test_what_is_asked_is_run_once_and_elsewhere(

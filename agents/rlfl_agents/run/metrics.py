@@ -45,6 +45,7 @@ METRICS: dict[str, str] = {
     "loss": "policy_loss + vf_coef value_loss - entropy_coef entropy - batch_entropy_coef batch_entropy (+ KL-Cov)",
     "policy_loss": 'mean of max(-A r, -A clip(r, 1-c, 1+c)); of -log p(right) - 0.3 log(1 - p(wrong)) for "tries"',
     "value_loss": "half the mean of max((v - R)^2, (v_clipped - R)^2)",
+    "imitation_loss": "mean of -log p over the tokens of successes of one's own; 0 where none are imitated",
     "explained_variance": "1 - Var(R - v) / Var(R) over the rollout's tokens; 0 without a value head",
     "approx_kl": "mean of (r - 1) - log r: new against old policy",
     "clip_fraction": "share of tokens whose ratio is outside 1 ± c",

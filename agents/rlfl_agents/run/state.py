@@ -17,6 +17,7 @@ from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn.schedules import Coefficient, KLController, scheduled
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.sampler import Sampler
+from rlfl_agents.rollout.successes import Successes
 from rlfl_agents.run.seen import SeenKeys
 from rlfl_envs import ConfigError, TokenVectorEnv
 
@@ -47,6 +48,7 @@ class TrainState:
         entropy_coef: The weight of token entropy.
         batch_entropy_coef: The weight of batch entropy.
         seen: Novelty hashes of the prompts that training has met.
+        successes: What was solved and is imitated; nothing unless asked for.
         update: Updates done.
         refilled: Completions that were sampled to refill batches.
         minutes: Wall-clock minutes of training, evaluation and saving left out.
@@ -63,6 +65,7 @@ class TrainState:
     entropy_coef: Coefficient
     batch_entropy_coef: Coefficient
     seen: SeenKeys = field(default_factory=SeenKeys)
+    successes: Successes = field(default_factory=Successes)
     update: int = 0
     refilled: int = 0
     minutes: float = 0.0
@@ -127,6 +130,7 @@ class TrainState:
             "batch_entropy_coef": self.batch_entropy_coef.state(),
             "envs": self.accelerator.gather_for_metrics(streams, use_gather_object=True),
             "sampler": self.sampler.state_dict(),
+            "successes": self.successes.state(),
             "generator": self.generator.get_state(),
             "random": _random_state(),
         }
@@ -155,6 +159,8 @@ class TrainState:
         if "sampler" in state:  # version 0.1 had none
             self.sampler.load_state_dict(state["sampler"])
             self.refilled = state["refilled"]
+        if "successes" in state:
+            self.successes.restore(state["successes"])
         self.generator.set_state(state["generator"])
         _restore_random_state(state["random"])
 
