@@ -101,10 +101,10 @@ def _imitate(policy: Policy, tokens: Tensor, counts: Tensor, config: SFTConfig, 
         loss_sum = weight_sum = 0.0
         for rows in torch.randperm(config.examples, generator=generator).split(config.batch_size):
             rows = rows.to(tokens.device)
-            batch, weight = tokens[rows], counts[rows, 1:]
-            inputs = batch[:, :-1]
-            logits, _ = policy.read(policy.start(inputs, len(rows), keep_cache=False), inputs, keep=inputs.shape[1])
-            log_probs = masked_log_dist(logits, None, 1.0).gather(2, batch[:, 1:, None]).squeeze(2)
+            state = policy.start(tokens[rows, :-1], len(rows), keep_cache=False)
+            inputs, targets, weight = state.pending, tokens[rows, 1 + state.cut :], counts[rows, 1 + state.cut :]
+            logits, _ = policy.read(state, inputs, keep=inputs.shape[1])
+            log_probs = masked_log_dist(logits, None, 1.0).gather(2, targets[:, :, None]).squeeze(2)
             loss = -(log_probs * weight).sum() / weight.sum()
             if not bool(loss.isfinite()):
                 raise ConfigError(f"The loss is {float(loss)}; try a lower learning_rate than {config.learning_rate}.")

@@ -187,7 +187,17 @@ class Policy(nn.Module):
             room: For how many tokens of each completion a cache is made at first; it grows if need be. 0 where they
                 are read at once.
         """
-        return Decoding(rows, prompts, keep_cache, room)
+        cut = self._padding(prompts)
+        return Decoding(rows, prompts[:, cut:], keep_cache, room, cut=cut)
+
+    def _padding(self, prompts: Tensor) -> int:
+        """How many columns in front are padding in every row: nobody looks at them, and they need not be read.
+
+        0 on a device: its host would have to wait for the answer, and shapes that change cannot be recorded.
+        """
+        if prompts.device.type != "cpu":
+            return 0
+        return int(attended(prompts, self.pad_id, self.bos_id).any(dim=0).int().argmax())
 
     def keep(self, state: Decoding, rows: Tensor) -> bool:
         """Goes on with some of the rows alone, where the cache can: those that have ended need not be read.
@@ -339,7 +349,7 @@ class Policy(nn.Module):
             with self._checkpointing():
                 return found or self.read_whole(tokens, width)
         state = self.start(prompts, rows, keep_cache=length > 1, room=0)
-        first = self._read(state, prompts, keep=1)
+        first = self._read(state, state.pending, keep=1)
         if length == 1:
             return first
         tokens, packing = completions[:, :-1], None
@@ -361,7 +371,7 @@ class Policy(nn.Module):
     def read_whole(self, tokens: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """What the head is given after each token but the first `width` - 1 of [B, L], and values, [B, T]."""
         state = self.start(tokens[:, :width], len(tokens), keep_cache=False)
-        return self._read(state, tokens, keep=tokens.shape[1] - width + 1)
+        return self._read(state, tokens[:, state.cut :], keep=tokens.shape[1] - width + 1)
 
     def read(self, state: Decoding, tokens: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Reads tokens [N, L]; returns logits [N, keep, V] and values float32 [N, keep] of the last `keep` columns."""
