@@ -24,7 +24,7 @@ from rlfl_agents.learn.head import Summary, aligned, padding, states_of, summari
 from rlfl_agents.model.adapters import Merged
 from rlfl_agents.model.groups import GroupCache, Packing, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
-from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended
+from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended, unread
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_envs import ConfigError, Tokenizer
 
@@ -187,17 +187,8 @@ class Policy(nn.Module):
             room: For how many tokens of each completion a cache is made at first; it grows if need be. 0 where they
                 are read at once.
         """
-        cut = self._padding(prompts)
+        cut = unread(prompts, self.pad_id, self.bos_id)
         return Decoding(rows, prompts[:, cut:], keep_cache, room, cut=cut)
-
-    def _padding(self, prompts: Tensor) -> int:
-        """How many columns in front are padding in every row: nobody looks at them, and they need not be read.
-
-        0 on a device: its host would have to wait for the answer, and shapes that change cannot be recorded.
-        """
-        if prompts.device.type != "cpu":
-            return 0
-        return int(attended(prompts, self.pad_id, self.bos_id).any(dim=0).int().argmax())
 
     def keep(self, state: Decoding, rows: Tensor) -> bool:
         """Goes on with some of the rows alone, where the cache can: those that have ended need not be read.

@@ -19,7 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 from rlfl_agents.model.groups import GroupCache, Packing, can_be_grouped
 from rlfl_envs import ConfigError
 
-__all__ = ["FIELD", "Decoding", "PositionKind", "Reader", "attended", "places"]
+__all__ = ["FIELD", "Decoding", "PositionKind", "Reader", "attended", "places", "unread"]
 
 PositionKind = Literal["columns", "places", "text"]
 
@@ -81,6 +81,16 @@ def attended(prompts: Tensor, pad_id: int, bos_id: int | None) -> Tensor:
         leading = leading - 1
     columns = torch.arange(prompts.shape[1], device=prompts.device)
     return columns >= leading.clamp(max=prompts.shape[1] - 1)
+
+
+def unread(prompts: Tensor, pad_id: int, bos_id: int | None) -> int:
+    """How many columns in front nobody may look at, in no row: they need not be read. Arguments as for `attended`.
+
+    0 on a device: its host would have to wait for the answer, and shapes that change cannot be recorded.
+    """
+    if prompts.device.type != "cpu":
+        return 0
+    return int(attended(prompts, pad_id, bos_id).any(dim=0).int().argmax())
 
 
 def places(is_digit: Tensor) -> Tensor:
