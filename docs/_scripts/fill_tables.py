@@ -23,6 +23,7 @@ import arithmetic  # noqa: E402 - found by the line above
 import bench_algorithms  # noqa: E402
 import bench_attack  # noqa: E402
 import bench_audit  # noqa: E402
+import bench_constants  # noqa: E402
 import bench_games  # noqa: E402
 import bench_gpu  # noqa: E402
 import bench_ids  # noqa: E402
@@ -52,6 +53,7 @@ def tables() -> dict[str, str]:
         bench_algorithms,
         bench_attack,
         bench_audit,
+        bench_constants,
         bench_games,
         bench_gpu,
         bench_ids,
