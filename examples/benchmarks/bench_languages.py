@@ -163,15 +163,16 @@ LESSONS = [
         "rlfl/Program-v0",
         {"family": "texts_and_lists", "split": "all", "mask": "syntax", "max_completion_tokens": 27},
         examples=1000,
-        epochs=15,
-        settings=_FROM_FEW | {"total_samples": 20_000, "eval_every": 5},
+        epochs=8,
+        settings=_FROM_FEW
+        | {"learning_rate": 5e-4, "prompts": 32, "group_size": 32, "total_samples": 250_000, "eval_every": 20},
     ),
     Lesson(
         "rlfl/Machine-v0",
         {"family": "one_step", "split": "all", "mask": "syntax", "max_completion_tokens": 6},
         examples=1000,
         epochs=12,
-        settings={"learning_rate": 1e-3, "group_size": 16, "minibatches": 4, "total_samples": 40_000, "eval_every": 10},
+        settings={"group_size": 16, "minibatches": 4, "total_samples": 1_200_000, "eval_every": 100},
     ),
     Lesson(
         "rlfl/Planning-v0",
