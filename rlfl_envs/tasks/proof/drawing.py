@@ -71,6 +71,7 @@ class _Draft:
         self._true = [letter if choices.below(_NEGATED) else f"N{letter}" for letter in LETTERS]
         self._premises: list[str] = []
         self._proved: list[str] = []
+        self._unwanted: list[str] = []  # ends of implications that would be proved by K too soon
 
     def literal(self) -> str:
         """A variable that is true, or the negation of one that is not."""
@@ -107,6 +108,8 @@ class _Draft:
         if is_part and formula[0] == "C":
             axioms = [each for each in self._axioms if steps >= 2 + (each == "S")]
             kind = self._choices.of([*axioms, "", "", ""])
+            if kind != "K":
+                self._unwanted.append((sides(formula) or ("", ""))[1])
         if not kind:
             return self.trace(*self._by_modus_ponens(formula, steps - 1))
         first, second = sides(formula) or ("", "")
@@ -130,7 +133,7 @@ class _Draft:
 
     def _minor(self, steps: int) -> str:
         """What a step follows from beside an implication, in so many steps itself: something new, if it can be."""
-        taken = [*self._proved, *self._premises] if steps else self._proved
+        taken = [*self._unwanted, *self._proved, *(self._premises if steps else ())]
         free = [literal for literal in self._true if literal not in taken]
         is_literal = free and not (steps > 1 and self._choices.below(2))
         return self._choices.of(free) if is_literal else self.implication()
