@@ -27,6 +27,7 @@ import bench_constants  # noqa: E402
 import bench_games  # noqa: E402
 import bench_gpu  # noqa: E402
 import bench_ids  # noqa: E402
+import bench_judges  # noqa: E402
 import bench_languages  # noqa: E402
 import bench_prompts  # noqa: E402
 import bench_reasoning_gym  # noqa: E402
@@ -57,6 +58,7 @@ def tables() -> dict[str, str]:
         bench_games,
         bench_gpu,
         bench_ids,
+        bench_judges,
         bench_languages,
         bench_prompts,
         bench_reasoning_gym,
