@@ -36,7 +36,20 @@ import countdown  # noqa: E402
 from rlfl_agents.run.results import read_results  # noqa: E402
 from rlfl_envs import ConfigError  # noqa: E402
 
-KINDS = ("research", "algorithms", "audit", "games", "gpu", "smollm2", "datasets", "ids", "languages", "prompts")
+KINDS = (
+    "research",
+    "algorithms",
+    "audit",
+    "games",
+    "gpu",
+    "smollm2",
+    "datasets",
+    "ids",
+    "languages",
+    "prompts",
+    "constants",
+    "judges",
+)
 MARKS = re.compile(rf"(?<=<!-- )((?:{'|'.join(KINDS)}): .*?) -->\n(.*?)(?=<!-- end -->)", re.DOTALL)
 # What names a line in its file: no two lines have the same.
 KEY = ("experiment", "variant", "algorithm", "id", "game", "seed")
