@@ -12,7 +12,7 @@ TASKS  := $(patsubst %,$(VENV)/.stamp-%,agent sentiment grammars json ludax mach
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align audit soak bench-hostile bench-memory test test-libraries lint types imports check-results docs docs-pages clean
-.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-gpu bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages bench-ids bench-prompts bench-reasoning-gym
+.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-gpu bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages bench-ids bench-prompts bench-constants bench-reasoning-gym
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -128,6 +128,9 @@ bench-ids: $(TASKS)  ## Measure what every id costs, and pays for nothing.
 
 bench-prompts: $(TASKS)  ## Draw and judge 100,000 prompts of every level; some hours, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_prompts.py
+
+bench-constants: $(TASKS)  ## Ask what one answer to all prompts earns, and copied examples; half an hour, resumable.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_constants.py
 
 bench-reasoning-gym: $(VENV)/.stamp-agent $(VENV)/.stamp-puzzles  ## Measure every dataset of reasoning-gym: sizes, speeds, levels, constants.
 	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(BIN)/python -W ignore examples/benchmarks/bench_reasoning_gym.py

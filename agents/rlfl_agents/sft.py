@@ -76,7 +76,8 @@ def _warm_start(config: SFTConfig, target: Path, quiet: bool) -> dict[str, float
         heads=config.heads,
         position_ids=config.position_ids,
     ).to(accelerator.device)
-    loss = _imitate(policy, tokens.to(accelerator.device), counts.to(accelerator.device), config, quiet)
+    examples = tokens.to(accelerator.device), counts.to(accelerator.device)
+    loss = _imitate(policy, *examples, envs.prompt_length, config, quiet)
     held_out = held_out_envs(config.env_id, min(config.eval_prompts, 512), **config.env_kwargs)
     greedy = evaluate_policy(policy, held_out, config.eval_prompts)
     sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False)
@@ -90,8 +91,8 @@ def _warm_start(config: SFTConfig, target: Path, quiet: bool) -> dict[str, float
     return row
 
 
-def _imitate(policy: Policy, tokens: Tensor, counts: Tensor, config: SFTConfig, quiet: bool) -> float:
-    """Passes over the examples (see `_examples`); returns the last pass's loss, nats per token."""
+def _imitate(policy: Policy, tokens: Tensor, counts: Tensor, width: int, config: SFTConfig, quiet: bool) -> float:
+    """Passes over the examples (see `_examples`), P = `width`; returns the last pass's loss, nats per token."""
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate, weight_decay=0.0)
     batches = -(-config.examples // config.batch_size)
@@ -101,10 +102,8 @@ def _imitate(policy: Policy, tokens: Tensor, counts: Tensor, config: SFTConfig, 
         loss_sum = weight_sum = 0.0
         for rows in torch.randperm(config.examples, generator=generator).split(config.batch_size):
             rows = rows.to(tokens.device)
-            batch, weight = tokens[rows], counts[rows, 1:]
-            inputs = batch[:, :-1]
-            logits, _ = policy.read(policy.start(inputs, len(rows), keep_cache=False), inputs, keep=inputs.shape[1])
-            log_probs = masked_log_dist(logits, None, 1.0).gather(2, batch[:, 1:, None]).squeeze(2)
+            log_probs = _log_probs(policy, tokens[rows], width)
+            weight = counts[rows, -log_probs.shape[1] :]
             loss = -(log_probs * weight).sum() / weight.sum()
             if not bool(loss.isfinite()):
                 raise ConfigError(f"The loss is {float(loss)}; try a lower learning_rate than {config.learning_rate}.")
@@ -119,6 +118,14 @@ def _imitate(policy: Policy, tokens: Tensor, counts: Tensor, config: SFTConfig, 
         if not quiet and (epoch + 1) % max(1, config.epochs // 10) == 0:
             say(f"epoch {epoch + 1}/{config.epochs}  loss {mean:.4f}")
     return mean
+
+
+def _log_probs(policy: Policy, tokens: Tensor, width: int) -> Tensor:
+    """Those of all tokens [n, P + C] but the first that is read in any row: float [n, L], the last L columns."""
+    state = policy.start(tokens[:, :width], len(tokens), keep_cache=False)
+    inputs, targets = tokens[:, state.cut : -1], tokens[:, state.cut + 1 :]
+    logits, _ = policy.read(state, inputs, keep=inputs.shape[1])
+    return masked_log_dist(logits, None, 1.0).gather(2, targets[:, :, None]).squeeze(2)
 
 
 def _examples(envs: TokenVectorEnv, config: SFTConfig) -> tuple[Tensor, Tensor]:

@@ -23,9 +23,11 @@ import arithmetic  # noqa: E402 - found by the line above
 import bench_algorithms  # noqa: E402
 import bench_attack  # noqa: E402
 import bench_audit  # noqa: E402
+import bench_constants  # noqa: E402
 import bench_games  # noqa: E402
 import bench_gpu  # noqa: E402
 import bench_ids  # noqa: E402
+import bench_judges  # noqa: E402
 import bench_languages  # noqa: E402
 import bench_prompts  # noqa: E402
 import bench_reasoning_gym  # noqa: E402
@@ -34,7 +36,20 @@ import countdown  # noqa: E402
 from rlfl_agents.run.results import read_results  # noqa: E402
 from rlfl_envs import ConfigError  # noqa: E402
 
-KINDS = ("research", "algorithms", "audit", "games", "gpu", "smollm2", "datasets", "ids", "languages", "prompts")
+KINDS = (
+    "research",
+    "algorithms",
+    "audit",
+    "games",
+    "gpu",
+    "smollm2",
+    "datasets",
+    "ids",
+    "languages",
+    "prompts",
+    "constants",
+    "judges",
+)
 MARKS = re.compile(rf"(?<=<!-- )((?:{'|'.join(KINDS)}): .*?) -->\n(.*?)(?=<!-- end -->)", re.DOTALL)
 # What names a line in its file: no two lines have the same.
 KEY = ("experiment", "variant", "algorithm", "id", "game", "seed")
@@ -52,9 +67,11 @@ def tables() -> dict[str, str]:
         bench_algorithms,
         bench_attack,
         bench_audit,
+        bench_constants,
         bench_games,
         bench_gpu,
         bench_ids,
+        bench_judges,
         bench_languages,
         bench_prompts,
         bench_reasoning_gym,

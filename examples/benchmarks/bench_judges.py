@@ -248,6 +248,22 @@ def measure(judged: Judged) -> dict[str, Any]:
     }
 
 
+def tables() -> dict[str, str]:
+    """A line for each id that is measured."""
+    lines: list[Sequence[str]] = [
+        ("Id", "Alone, ms", "99 of 100", "New prompt", "Naive, ms", "One worker, /s", "Two", "Times naive"),
+        ("---",) * 8,
+    ]
+    for row in json.loads(RESULTS.read_text(encoding="utf-8"))["judges"]:
+        name, words = row["id"].removeprefix("rlfl/"), [f"`{key}={value}`" for key, value in row["arguments"].items()]
+        linked = f"[{name.removesuffix('-v0')}](environments/{name}.md)"
+        times = [f"{row[key]:.2g}" for key in ("median_ms", "p99_ms", "new_prompt_ms", "naive_ms")]
+        rates = [f"{rate:,.0f}" for rate in row["per_second"].values()]
+        ratios = ", ".join(f"{ratio:.2g}" for ratio in row["times_naive"].values())
+        lines.append((", ".join([linked, *words]), *times, *rates, ratios))
+    return {"judges: all": "\n".join(f"| {' | '.join(line)} |" for line in lines)}
+
+
 def main() -> None:
     """Measures each id, prints a table and writes the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -5,7 +5,8 @@ at most 1,000 references before. What counts is held-out success before and afte
 takes one thread, leaves one line of results/languages.jsonl and is not run again: stop it and go on at will. Draws
 docs/_static/languages.png from what there is. Ids whose packages are missing are left out.
 
-    python examples/benchmarks/bench_languages.py [--jobs 2] [--minutes 10] [--ids ID ...] [--seeds 0 1 2] [--plot-only]
+    python examples/benchmarks/bench_languages.py [--jobs 2] [--minutes 10] [--ids ID ...] [--seeds 0 1 2]
+                                                  [--by NAME ...] [--plot-only]
 
 The question, what was expected, and the table are in docs/research/languages.md.
 """
@@ -195,6 +196,21 @@ LESSONS = [
         by="all sums",
     ),
 ]
+_BY_ID = {lesson.id: lesson for lesson in LESSONS}
+LESSONS += [
+    dataclasses.replace(
+        _BY_ID["rlfl/Program-v0"],
+        epochs=8,
+        settings=_FROM_FEW
+        | {"learning_rate": 5e-4, "prompts": 32, "group_size": 32, "total_samples": 250_000, "eval_every": 20},
+        by="longer",
+    ),
+    dataclasses.replace(
+        _BY_ID["rlfl/Machine-v0"],
+        settings={"group_size": 16, "minibatches": 4, "total_samples": 1_200_000, "eval_every": 100},
+        by="longer",
+    ),
+]
 
 
 def settings_of(lesson: Lesson) -> dict[str, Any]:
@@ -313,12 +329,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--minutes", type=float, default=10.0, help="the most that PPO takes in a run")
     parser.add_argument("--ids", nargs="+", help="these ids alone")
+    parser.add_argument("--by", nargs="+", help="lessons alone that are called so: tries, longer")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file that gets a line for each run")
     parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
     chosen = parser.parse_args(arguments)
     if not chosen.plot_only:
         lessons = [lesson for lesson in LESSONS if chosen.ids is None or lesson.id in chosen.ids]
+        lessons = [lesson for lesson in lessons if chosen.by is None or lesson.by in chosen.by]
         run_missing(jobs([*filter(is_here, lessons)], chosen.seeds, chosen.minutes, chosen.results), chosen.jobs)
     print(table())
     if RESULTS.exists():

@@ -14,6 +14,7 @@ __all__ = ["decode", "encode", "same"]
 
 _MAX_DEPTH = 50
 _MAX_BITS = 14_000  # Python writes no integer of more than 4,300 digits
+_SIMPLE = (int, str, bool, bytes, type(None))  # of which none holds another, and each is equal to itself
 _GROUPS: dict[str, type] = {kind.__name__: kind for kind in (tuple, set, frozenset)}
 
 
@@ -31,25 +32,25 @@ def encode(value: object, size: int = 10_000_000) -> Any:
     return _encode(value, [size], 0)
 
 
-def _encode(value: object, left: list[int], depth: int) -> Any:
-    left[0] -= 1 + (len(value) if isinstance(value, str | bytes) else 0)
+def _encode(value: Any, left: list[int], depth: int) -> Any:
+    kind = type(value)
+    left[0] -= 1 + len(value) if kind is str or kind is bytes else 1
     if left[0] < 0 or depth > _MAX_DEPTH:
         raise OverflowError("too large, or too deep")
-    kind = type(value)
-    if value is None or kind in (bool, str):
-        return value
-    if isinstance(value, int) and kind is int:
+    if kind is int:
         if value.bit_length() > _MAX_BITS:
             raise OverflowError("too long an integer")
         return value
-    if isinstance(value, float) and kind is float:
-        return value if math.isfinite(value) else {"float": repr(value)}
-    if isinstance(value, bytes) and kind is bytes:
-        return {"bytes": value.hex()}
-    if isinstance(value, list | tuple | set | frozenset) and kind in (list, *_GROUPS.values()):
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is list or kind in _GROUPS.values():
         items = [_encode(item, left, depth + 1) for item in value]
         return items if kind is list else {kind.__name__: items}
-    if isinstance(value, dict) and kind is dict:
+    if kind is float:
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if kind is bytes:
+        return {"bytes": value.hex()}
+    if kind is dict:
         pairs = value.items()
         return {"dict": [[_encode(key, left, depth + 1), _encode(item, left, depth + 1)] for key, item in pairs]}
     raise TypeError(f"{kind.__name__} is not plain")
@@ -73,12 +74,14 @@ def decode(written: Any) -> Any:
 
 def same(one: object, other: object) -> bool:
     """Whether two plain values are equal, types included: True is not 1, nor 1 1.0, nor [1] (1,); NaN is NaN."""
-    return _frozen(one) == _frozen(other)
+    return (type(one) is type(other) and one == other) if type(one) in _SIMPLE else _frozen(one) == _frozen(other)
 
 
 def _frozen(value: object) -> Hashable:
     """Something hashable that is equal for the same values alone."""
     kind = type(value)
+    if kind in _SIMPLE:
+        return kind, value
     if isinstance(value, list | tuple):
         return kind, tuple(map(_frozen, value))
     if isinstance(value, set | frozenset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
@@ -133,6 +134,28 @@ def test_sampling_and_re_evaluation_agree_with_a_plain_forward_pass(
     torch.testing.assert_close(values, expected_values, **close)
     torch.testing.assert_close(dist.repeat_interleave(repeats, dim=0), expected, **close)
     torch.testing.assert_close(forward_values.repeat_interleave(repeats, dim=0), expected_values, **close)
+
+
+@pytest.mark.parametrize("position_ids", ["columns", "places", "text"])
+def test_padding_in_front_of_all_rows_is_not_read(position_ids: str) -> None:
+    """Sampling and re-evaluation start at the first column that a row has a text in, and nothing else changes."""
+    envs = make_envs("rlfl/ArithmeticSteps-v0", 12)
+    policy = small_policy(envs, position_ids=position_ids)
+    shorter = [1, *envs.tokenizer.encode("2+3=")], [1, *envs.tokenizer.encode("12+3=")]
+    assert envs.tokenizer.bos_id == 1
+    width = envs.prompt_length
+    prompts = torch.tensor([[envs.tokenizer.pad_id] * (width - len(text)) + text for text in shorter])
+    completions = torch.randint(3, 50, (4, envs.completion_length))
+    with torch.no_grad(), mock.patch.object(policy.reader, "inputs", wraps=policy.reader.inputs) as inputs:
+        log_dist, _ = policy(prompts, completions)
+        read = [call.args[1].shape[1] for call in inputs.call_args_list]
+        assert read == [max(map(len, shorter)), envs.completion_length - 1]
+        logits, _ = by_hand(policy, envs.tokenizer, prompts, completions)
+        state = policy.start(prompts, 4)
+        first, _ = policy.distribution(state)
+    close = {"atol": 2e-5, "rtol": 1e-4}
+    torch.testing.assert_close(log_dist, logits.log_softmax(dim=-1), **close)
+    torch.testing.assert_close(first, log_dist[::2, 0], **close)
 
 
 def test_a_separate_critic_keeps_its_own_cache() -> None:

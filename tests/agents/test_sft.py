@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from rlfl_agents.config import SFTConfig
 from rlfl_agents.environments import make_envs
+from rlfl_agents.learn.losses import gather_log_probs
 from rlfl_agents.model.names import load_policy, seen_keys
 from rlfl_agents.ppo import train
 from rlfl_agents.run.metrics import read_metrics
-from rlfl_agents.sft import _examples, warm_start
+from rlfl_agents.sft import _examples, _log_probs, warm_start
 from rlfl_envs import ConfigError
 
-from .conftest import small_config
+from .conftest import small_config, small_policy
 
 SMALL = {"layers": 1, "width": 32, "heads": 2, "device": "cpu", "eval_prompts": 32}
 
@@ -50,6 +52,19 @@ def test_examples_are_laid_out_as_the_environment_shows_them() -> None:
             assert envs.tokenizer.pad_id not in counted
             assert envs.tokenizer.bos_id not in counted
             assert envs.tokenizer.decode(counted) == (text if prompt_loss else completion)
+
+
+@pytest.mark.parametrize("position_ids", ["columns", "places", "text"])
+def test_what_is_imitated_is_read_as_it_will_be_sampled(position_ids: str) -> None:
+    """A completion's tokens have the log-probabilities that PPO gives them, however positions are counted."""
+    envs = make_envs("rlfl/ArithmeticSteps-v0", 6)
+    policy = small_policy(envs, position_ids=position_ids)
+    tokens, _ = _examples(envs, SFTConfig("rlfl/ArithmeticSteps-v0", examples=6))
+    prompts, completions = tokens[:, : envs.prompt_length], tokens[:, envs.prompt_length :]
+    with torch.no_grad():
+        found = _log_probs(policy, tokens, envs.prompt_length)[:, -envs.completion_length :]
+        expected = gather_log_probs(policy(prompts, completions)[0], completions)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
 
 
 def test_settings_that_cannot_work_are_named() -> None:

@@ -130,7 +130,17 @@ def test_calls_at_once_are_calls_one_by_one() -> None:
         "Exception = 3\ndef f(x):\n    return 1 // (x - 4)",
         "def f(x):\n    global _rlfl_run\n    _rlfl_run = None\n    return x",
         "import random\ndef f(x):\n    return random.random()",
+        "def f(x):\n    return x * 2",
+        "def f(x):\n    return x == 4",
+        "def f(x):\n    return x / 4",
+        "def f(x):\n    return None if x == 4 else f",
+        "def f(x):\n    return float('nan')",
+        "def f(x):\n    return 1 // (x - 4)\nException = 3",
+        "def f(x):\n    return [].append(4 // 0)\ntype = lambda value: 3",
     ]
+    # What is said to give numbers is called in another way, whatever it gives.
+    begins = "def f(x):"
+    sources += [source.replace(begins, "def f(x) -> int:", 1) for source in sources if source.startswith(begins)]
     settings = dict(FINE.request(Limits(seconds=0.05, total_seconds=0.1)).settings)
     cases, told = [(3,), (4,), (5,)], 0
     for source in sources:

@@ -14,18 +14,37 @@ from hypothesis import strategies as st
 
 from rlfl_envs import ConfigError, Prompt, PromptError, ViableTask, baselines, check_task, load_task
 from rlfl_envs.masks import make_mask
-from rlfl_envs.tasks.proof.formulas import ALL_TRUE, is_axiom, is_formula, sides, truth
+from rlfl_envs.tasks.proof.formulas import LETTERS, is_axiom, is_formula, sides
 from rlfl_envs.tasks.proof.prover import find_proof
 from tests.settings import PROOF
 
 TASK = load_task(PROOF)
 PROMPT = TASK.parse_prompt("p,Cpq,Cqr|-Csr:")  # known: q, r, CrCsr, Csr
 
+ALL_TRUE = 2**2 ** len(LETTERS) - 1
+COLUMNS = {
+    letter: sum(1 << row for row in range(2 ** len(LETTERS)) if row >> place & 1)
+    for place, letter in enumerate(LETTERS)
+}
+
 FORMULAS = st.recursive(
     st.sampled_from("pqrstu"),
     lambda inner: st.one_of(inner.map("N{}".format), st.tuples(inner, inner).map(lambda pair: "C" + "".join(pair))),
     max_leaves=6,
 )
+
+
+def truth(formula: str) -> int:
+    """The truth table: a bit for each of the 64 assignments to LETTERS."""
+    values: list[int] = []
+    for character in reversed(formula):
+        if character == "N":
+            values.append(ALL_TRUE ^ values.pop())
+        elif character == "C":
+            values.append((ALL_TRUE ^ values.pop()) | values.pop())
+        else:
+            values.append(COLUMNS[character])
+    return values[0]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from rlfl_agents.learn.head import Summary, aligned, padding, states_of, summari
 from rlfl_agents.model.adapters import Merged
 from rlfl_agents.model.groups import GroupCache, Packing, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
-from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended
+from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended, unread
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_envs import ConfigError, Tokenizer
 
@@ -187,7 +187,8 @@ class Policy(nn.Module):
             room: For how many tokens of each completion a cache is made at first; it grows if need be. 0 where they
                 are read at once.
         """
-        return Decoding(rows, prompts, keep_cache, room)
+        cut = unread(prompts, self.pad_id, self.bos_id)
+        return Decoding(rows, prompts[:, cut:], keep_cache, room, cut=cut)
 
     def keep(self, state: Decoding, rows: Tensor) -> bool:
         """Goes on with some of the rows alone, where the cache can: those that have ended need not be read.
@@ -339,7 +340,7 @@ class Policy(nn.Module):
             with self._checkpointing():
                 return found or self.read_whole(tokens, width)
         state = self.start(prompts, rows, keep_cache=length > 1, room=0)
-        first = self._read(state, prompts, keep=1)
+        first = self._read(state, state.pending, keep=1)
         if length == 1:
             return first
         tokens, packing = completions[:, :-1], None
@@ -361,7 +362,7 @@ class Policy(nn.Module):
     def read_whole(self, tokens: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """What the head is given after each token but the first `width` - 1 of [B, L], and values, [B, T]."""
         state = self.start(tokens[:, :width], len(tokens), keep_cache=False)
-        return self._read(state, tokens, keep=tokens.shape[1] - width + 1)
+        return self._read(state, tokens[:, state.cut :], keep=tokens.shape[1] - width + 1)
 
     def read(self, state: Decoding, tokens: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Reads tokens [N, L]; returns logits [N, keep, V] and values float32 [N, keep] of the last `keep` columns."""

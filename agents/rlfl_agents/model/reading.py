@@ -19,7 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 from rlfl_agents.model.groups import GroupCache, Packing, can_be_grouped
 from rlfl_envs import ConfigError
 
-__all__ = ["FIELD", "Decoding", "PositionKind", "Reader", "attended", "places"]
+__all__ = ["FIELD", "Decoding", "PositionKind", "Reader", "attended", "places", "unread"]
 
 PositionKind = Literal["columns", "places", "text"]
 
@@ -45,6 +45,7 @@ class Decoding:
         next_positions: Int64 [B, 1] or [1, 1], with a group cache: where the completions begin.
         ahead: Logits and values that were read before they were asked for.
         step: What reads the next tokens, where that was recorded.
+        cut: How many columns in front of the prompts are not read.
     """
 
     rows: int
@@ -58,6 +59,7 @@ class Decoding:
     next_positions: Tensor | None = None
     ahead: tuple[Tensor, Tensor] | None = None
     step: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    cut: int = 0
 
 
 def attended(prompts: Tensor, pad_id: int, bos_id: int | None) -> Tensor:
@@ -79,6 +81,16 @@ def attended(prompts: Tensor, pad_id: int, bos_id: int | None) -> Tensor:
         leading = leading - 1
     columns = torch.arange(prompts.shape[1], device=prompts.device)
     return columns >= leading.clamp(max=prompts.shape[1] - 1)
+
+
+def unread(prompts: Tensor, pad_id: int, bos_id: int | None) -> int:
+    """How many columns in front nobody may look at, in no row: they need not be read. Arguments as for `attended`.
+
+    0 on a device: its host would have to wait for the answer, and shapes that change cannot be recorded.
+    """
+    if prompts.device.type != "cpu":
+        return 0
+    return int(attended(prompts, pad_id, bos_id).any(dim=0).int().argmax())
 
 
 def places(is_digit: Tensor) -> Tensor:
@@ -237,7 +249,7 @@ class Reader:
             inputs["attention_mask"] = state.attention
         columns, read = state.attention.shape[1], tokens.shape[1]
         if self._takes_positions and self._counts_columns:
-            positions = self._columns(columns - read, columns, tokens.device)
+            positions = self._columns(state.cut + columns - read, state.cut + columns, tokens.device)
             width = state.pending.shape[1]
             inputs["position_ids"] = self._of_prompts(tokens, positions, width) if is_first else positions
         elif self._takes_positions:
@@ -264,8 +276,9 @@ class Reader:
             state.cache, state.critic_cache = empty(), empty()
             width = tokens.shape[1]
             if self._counts_columns:
-                state.next_positions = self._columns(width, width + 1, tokens.device)
-                positions = self._columns(0, width, tokens.device)
+                end = state.cut + width
+                state.next_positions = self._columns(end, end + 1, tokens.device)
+                positions = self._columns(state.cut, end, tokens.device)
                 return inputs | {"position_ids": self._of_prompts(tokens, positions, width)}
             state.next_positions = seen.sum(dim=1).repeat_interleave(state.rows // len(tokens))[:, None]
             return inputs | {"position_ids": (seen.long().cumsum(dim=1) - 1).clamp(min=0)}

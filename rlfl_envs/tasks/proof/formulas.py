@@ -1,4 +1,4 @@
-"""Formulas in Polish notation, as texts: how they are taken apart, what they mean, and which are axioms.
+"""Formulas in Polish notation, as texts: how they are taken apart, which are axioms, and which are alike.
 
 `Cpq` is "if p, then q" and `Np` is "not p" (Lukasiewicz 1929). An operator stands before its operands, so that there
 are no parentheses, and a text is a formula in one way at most.
@@ -10,15 +10,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby, permutations, product
 
-__all__ = ["AXIOMS", "LETTERS", "canonical", "is_axiom", "is_formula", "missing_after", "sides", "truth"]
+__all__ = ["AXIOMS", "LETTERS", "canonical", "is_axiom", "is_formula", "missing_after", "sides"]
 
 LETTERS = "pqrstu"
 AXIOMS = "KSN"
-ALL_TRUE = 2**2 ** len(LETTERS) - 1
-_COLUMNS = {
-    letter: sum(1 << row for row in range(2 ** len(LETTERS)) if row >> place & 1)
-    for place, letter in enumerate(LETTERS)
-}
 _MISSING = {"C": 1, "N": 0, **dict.fromkeys(LETTERS, -1)}
 
 
@@ -70,19 +65,6 @@ def is_axiom(formula: str, axioms: str) -> bool:
         return False
     a, b = parts
     return right[: 1 + len(a)] == f"C{a}" and first == f"C{a}C{b}{right[1 + len(a) :]}"
-
-
-def truth(formula: str) -> int:
-    """The truth table: a bit for each of the 64 assignments to `LETTERS`."""
-    values: list[int] = []
-    for character in reversed(formula):
-        if character == "N":
-            values.append(ALL_TRUE ^ values.pop())
-        elif character == "C":
-            values.append((ALL_TRUE ^ values.pop()) | values.pop())
-        else:
-            values.append(_COLUMNS[character])
-    return values[0]
 
 
 def canonical(premises: Sequence[str], goal: str) -> str:
