@@ -156,9 +156,7 @@ def _fewest(rules: Mapping[str, Sequence[Symbols]]) -> dict[str, int]:
     texts = {text[start:] for text in symbols - rules.keys() for start in range(len(text))}
     costs = {text: len(text) for text in texts} | dict.fromkeys(rules, 1_000_000)
     while True:
-        found = {
-            name: min(sum(map(costs.__getitem__, stack)) for stack in options) for name, options in rules.items()
-        }
+        found = {name: min(sum(map(costs.__getitem__, stack)) for stack in options) for name, options in rules.items()}
         if found.items() <= costs.items():
             return costs
         costs |= found
