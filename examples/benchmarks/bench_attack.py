@@ -1,4 +1,4 @@
-"""A trained attacker against the strict rewards and those for success, and against the two holes of the paper (`make audit`).
+"""A trained attacker against rewards that are strict or pay for success, and the two holes of the paper (`make audit`).
 
 A small policy is trained for a reward, by few completions (see SETTINGS), and asked four times on the way what it has
 found; from random weights, or after right answers that it imitates (AFTER_ANSWERS). Each setting leaves a line of
