@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 import typing
@@ -12,7 +13,7 @@ import numpy as np
 
 from rlfl_envs.errors import ConfigError
 
-__all__ = ["check_type", "check_value", "is_integer"]
+__all__ = ["check_path", "check_type", "check_value", "is_integer"]
 
 
 def check_value(name: str, value: object, is_allowed: bool, allowed: str) -> None:
@@ -26,6 +27,15 @@ def check_type(name: str, value: object, hint: Any) -> None:
     if not _fits(value, hint):
         words = " or ".join(_words(option) for option in _options(hint)).replace("NoneType", "None")
         raise ConfigError(f"{name}={value!r} is not allowed; allowed: {words}.")
+
+
+def check_path(name: str, value: str | os.PathLike[str]) -> None:
+    """Raises a ConfigError where no file could have this name: for a null character or a lone surrogate in it."""
+    try:
+        is_path = b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        is_path = False
+    check_value(name, value, is_path, "what a file may be called")
 
 
 def is_integer(value: object) -> bool:

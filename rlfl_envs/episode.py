@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Outcome", "OutcomeArrays", "Prompt"]
+__all__ = ["UNEARNED", "Outcome", "OutcomeArrays", "Prompt"]
+
+UNEARNED = 0.25
+"""The most that a completion without success earns, of what a success may, where a task's reward is "success"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,10 @@ class Outcome:
     is_success: bool
     parts: Mapping[str, float]
     status: str = "ok"
+
+    def paid_for_success(self) -> Outcome:
+        """The same, but without success a quarter of its reward, which is 0..1."""
+        return self if self.is_success else replace(self, reward=UNEARNED * self.reward)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_type, check_value
+from rlfl_envs.arguments import check_path, check_type, check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ArgumentError, ConfigError, PromptError, suggest
 from rlfl_envs.keys import Keys, generators, text_in_split
@@ -68,7 +68,10 @@ class TaskConfig:
         """Checks every argument's type and the common ones' ranges; a subclass calls this, then checks its own."""
         hints = typing.get_type_hints(type(self))
         for argument in fields(self):
-            check_type(argument.name, getattr(self, argument.name), hints[argument.name])
+            value = getattr(self, argument.name)
+            check_type(argument.name, value, hints[argument.name])
+            if argument.name in self.files and isinstance(value, str):
+                check_path(argument.name, value)
         budget = self.max_completion_tokens
         check_value("max_completion_tokens", budget, budget is None or 1 <= budget <= 65536, "1..65536, or None")
         least = self.min_completion_tokens

@@ -141,14 +141,17 @@ def owned(folder: Path, argument: str, wait: bool = False) -> Iterator[None]:
         wait: Wait for another process that has it, instead of raising.
 
     Raises:
-        ConfigError: Another process is writing there.
+        ConfigError: Another process is writing there, or something else has this name.
         OSError: The folder cannot be written to.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     path = folder / _LOCK
     lock = FileLock(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigError(f"{argument}={str(folder)!r} is no folder, and none can be made there.") from error
         try:
             lock.acquire(timeout=-1 if wait else 0)
         except Timeout:

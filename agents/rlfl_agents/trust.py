@@ -6,6 +6,7 @@ The user's own words are believed, and so is a folder that the user trusts (`--t
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,18 +22,20 @@ _ALIASES = ("pretrained", "smollm2")
 
 
 def check_files(folder: Path) -> None:
-    """Refuses a folder with links that lead out of it, and a list of weights that are not in it.
+    """Refuses a folder with links that lead out of it, pipes and devices, and a list of weights that are not in it.
 
     A folder of the hub's own cache is links into the cache, which are allowed.
 
     Raises:
         ConfigError: With the file.
     """
-    root = folder.resolve()
+    root = Path(os.path.realpath(folder))  # Path.resolve raises where links go in a circle
     allowed = [root, *([root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [])]
     for path in folder.rglob("*"):
-        if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in allowed):
+        if path.is_symlink() and not any(Path(os.path.realpath(path)).is_relative_to(place) for place in allowed):
             raise ConfigError(f"{str(path)!r} is a link out of its folder. {_HOW_TO_TRUST}")
+        if path.is_fifo() or path.is_socket() or path.is_char_device() or path.is_block_device():
+            raise ConfigError(f"{str(path)!r} is no file: whoever reads it may wait for ever. {_HOW_TO_TRUST}")
     for path in folder.rglob("*.safetensors.index.json"):
         try:
             files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())

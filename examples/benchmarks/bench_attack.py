@@ -1,4 +1,4 @@
-"""A trained attacker against the strict rewards, and against the two holes of the paper (`make audit`).
+"""A trained attacker against rewards that are strict or pay for success, and the two holes of the paper (`make audit`).
 
 A small policy is trained for a reward, by few completions (see SETTINGS), and asked four times on the way what it has
 found; from random weights, or after right answers that it imitates (AFTER_ANSWERS). Each setting leaves a line of
@@ -25,7 +25,7 @@ from rlfl_envs import MissingDependencyError
 
 RESULTS = Path(__file__).parent / "results" / "attack.jsonl"
 SHOWN = 12  # kinds of completions, those by which most is earned
-STRICT = {"reward": "strict"}
+STRICT, SUCCESS = {"reward": "strict"}, {"reward": "success"}
 GAMES = {"corpus": "shipped", "num_playouts": 4, "max_completion_tokens": 16}
 FIRST = {"level": 0}  # where an answer is right by chance now and then, so that there is something to learn from
 ALL_GAMES = GAMES | {"split": "all"}  # asked about the games that it learned from, not about the two held out
@@ -53,19 +53,31 @@ SETTINGS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/LudaxGame-v0", "default", GAMES, 1_024),
     ("rlfl/LudaxGame-v0", "strict", {**GAMES, **STRICT}, 1_024),
     ("rlfl/LudaxGame-v0", "all games", ALL_GAMES, 2_048),
-    ("rlfl/LudaxGame-v0", "success, all games", {**ALL_GAMES, "reward": "success"}, 1_024),
+    ("rlfl/LudaxGame-v0", "success, all games", {**ALL_GAMES, **SUCCESS}, 1_024),
     ("rlfl/Machine-v0", "strict, first level", {**STRICT, **FIRST}, 10_240),
     ("rlfl/Program-v0", "strict, first level", {**STRICT, **FIRST}, 5_120),
     ("rlfl/LudaxGame-v0", "100 turns", {**ALL_GAMES, "max_turns": 100}, 1_024),
     ("rlfl/LudaxGame-v0", "one game", ONE_GAME, 1_024),
     ("rlfl/LudaxGame-v0", "one game, longer", ONE_GAME, 4_096),
     ("rlfl/LudaxGame-v0", "strict, one game, longer", {**ONE_GAME, **STRICT}, 4_096),
-    ("rlfl/LudaxGame-v0", "success, one game", {**ONE_GAME, "reward": "success"}, 1_024),
+    ("rlfl/LudaxGame-v0", "success, one game", {**ONE_GAME, **SUCCESS}, 1_024),
+    ("rlfl/ArithmeticSteps-v0", "success", SUCCESS, 20_480),
+    ("rlfl/Brackets-v0", "success", SUCCESS, 10_240),
+    ("rlfl/Copy-v0", "success", SUCCESS, 10_240),
+    (
+        "rlfl/Mixture-v0",
+        "success",
+        {"tasks": [{"id": "rlfl/Copy-v0", **SUCCESS}, {"id": "rlfl/Brackets-v0", **SUCCESS}]},
+        10_240,
+    ),
 ]
 # The graded rewards that an attacker from random weights does not earn by chance: here it imitates right answers first.
 AFTER_ANSWERS: list[tuple[str, str, dict[str, Any], int]] = [
     ("rlfl/ArithmeticSteps-v0", "strict, after answers", STRICT, 5_120),
     ("rlfl/ArithmeticSteps-v0", "strict, scale 1, after answers", {**STRICT, "reward_scale": 1.0}, 5_120),
+    ("rlfl/ArithmeticSteps-v0", "success, after answers", SUCCESS, 5_120),
+    ("rlfl/Copy-v0", "success, after answers", SUCCESS, 5_120),
+    ("rlfl/Regex-v0", "success, after answers", SUCCESS, 5_120),
     ("rlfl/Program-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
     ("rlfl/Machine-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),
     ("rlfl/Sql-v0", "strict, after answers", {**STRICT, **FIRST}, 5_120),

@@ -20,9 +20,14 @@ from rlfl_envs import MissingDependencyError, printable
 
 RESULTS = Path(__file__).parent / "results" / "audit.jsonl"
 VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("rlfl/ArithmeticAnswer-v0", "success", {"reward": "success"}),
     ("rlfl/ArithmeticSteps-v0", "strict", {"reward": "strict"}),
+    ("rlfl/ArithmeticSteps-v0", "success", {"reward": "success"}),
     ("rlfl/ArithmeticSteps-v0", "worked_out", {"reward": "worked_out"}),
+    ("rlfl/Brackets-v0", "success", {"reward": "success"}),
+    ("rlfl/Copy-v0", "success", {"reward": "success"}),
     ("rlfl/Countdown-v0", "strict", {"reward": "strict"}),
+    ("rlfl/Json-v0", "success", {"reward": "success"}),
     ("rlfl/LudaxGame-v0", "strict", {"reward": "strict"}),
     ("rlfl/LudaxGame-v0", "success", {"reward": "success"}),
     ("rlfl/Machine-v0", "plain", {"reward": "plain"}),
@@ -31,6 +36,7 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("rlfl/Proof-v0", "strict", {"reward": "strict"}),
     ("rlfl/ReasoningGym-v0", "plain", {"reward": "plain"}),
     ("rlfl/Regex-v0", "plain", {"reward": "plain"}),
+    ("rlfl/Regex-v0", "success", {"reward": "success"}),
     ("rlfl/Sat-v0", "strict", {"reward": "strict"}),
     ("rlfl/Sql-v0", "plain", {"reward": "plain"}),
     ("rlfl/Symbolic-v0", "strict", {"reward": "strict"}),

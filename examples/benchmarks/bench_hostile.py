@@ -1,14 +1,14 @@
 """Hostile completions on every id (`make bench-hostile`).
 
-100,000 of an id (fewer where judges run programs or play games) are judged twice as texts, and once more in tokens: by
-the array path where the task has one, and played in the vector and in the scalar environment, with tokens among them
-that are none. Then one text of a megabyte of each kind is judged, alone. Each id leaves one line of
-results/hostile.jsonl and is not judged again; remove the file to begin anew.
+100,000 of an id are judged twice as texts, and once more in tokens: by the array path where the task has one, and
+played in the vector and in the scalar environment, with tokens among them that are none. Then one text of a megabyte of
+each kind is judged, alone. Each id leaves one line of results/hostile.jsonl and is not judged again; remove the file to
+begin anew. Where judges run programs or play games there are ten lines, of 10,000 texts each.
 
 Fails where judging raises, leaves its range or differs, and where a megabyte takes 0.2 s of processor time on an id
 that plays no games.
 
-    python examples/benchmarks/bench_hostile.py [--count 100000] [ID ...]
+    python examples/benchmarks/bench_hostile.py [ID ...] [--count 100000] [--seeds 0 1 ...]
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ from rlfl_envs.auditing import hostile_texts, long_texts
 
 RESULTS = Path(__file__).parent / "results" / "hostile.jsonl"
 COUNT, BATCH, MEGABYTE = 100_000, 500, 1_000_000
-# Each of a judge's programs may take its whole time limit, and each game a second.
-COUNTS = {"rlfl/HumanEval-v0": 2_000, "rlfl/LudaxGame-v0": 2_000, "rlfl/LudiiGame-v0": 500}
+# By tenths, each with a seed of its own: programs and games may take their whole time limit. (Ludii: 500 games in all.)
+TENTHS = ("rlfl/HumanEval-v0", "rlfl/LudaxGame-v0")
+COUNTS = {"rlfl/LudiiGame-v0": 500}
 SETTINGS: dict[str, dict[str, Any]] = {
     "rlfl/LudaxGame-v0": {"corpus": "shipped", "num_playouts": 4, "max_turns": 20, "timeout": 10.0},
     "rlfl/Sentiment-v0": {"corpus": "template"},
@@ -58,9 +59,9 @@ def check(task: Task, outcomes: Sequence[Outcome]) -> None:
         assert all(np.isfinite(value) for value in outcome.parts.values()), outcome
 
 
-def batches(task: Task, count: int) -> Iterator[tuple[list[Prompt], list[str]]]:
+def batches(task: Task, count: int, seed: int) -> Iterator[tuple[list[Prompt], list[str]]]:
     """Prompts, and a hostile text for each."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     prompts = task.sample_prompts(rng, BATCH)
     answers = [answer for prompt in prompts[:100] if (answer := task.reference_completion(prompt, rng)) is not None]
     texts = hostile_texts(answers, task.characters, rng, count)
@@ -69,9 +70,9 @@ def batches(task: Task, count: int) -> Iterator[tuple[list[Prompt], list[str]]]:
         yield prompts[:size], [next(texts) for _ in range(size)]
 
 
-def judge_texts(task: Task, count: int) -> None:
+def judge_texts(task: Task, count: int, seed: int) -> None:
     """The text path, twice."""
-    for prompts, texts in batches(task, count):
+    for prompts, texts in batches(task, count, seed):
         outcomes = task.evaluate(prompts, texts)
         check(task, outcomes)
         assert task.evaluate(prompts, texts) == outcomes
@@ -91,11 +92,11 @@ def rows(task: Task, texts: Sequence[str], rng: np.random.Generator) -> tuple[ND
     return tokens, lengths
 
 
-def judge_arrays(task: Task, count: int) -> None:
+def judge_arrays(task: Task, count: int, seed: int) -> None:
     """The array path against the text path."""
     assert isinstance(task, ArrayTask)
     rng = np.random.default_rng(1)
-    for prompts, texts in batches(task, count):
+    for prompts, texts in batches(task, count, seed):
         tokens, lengths = rows(task, texts, rng)
         _, data = task.arrays_from_prompts(prompts)
         found = task.evaluate_arrays(data, tokens, lengths)
@@ -104,12 +105,12 @@ def judge_arrays(task: Task, count: int) -> None:
             assert found.row(row) == outcome, (prompts[row].text, written[row], found.row(row), outcome)
 
 
-def play(task: Task, count: int) -> None:
+def play(task: Task, count: int, seed: int) -> None:
     """The vector environment and the scalar one, with the same tokens; one in fifty is any token, special ones too."""
     envs, env = TokenVectorEnv(task, BATCH, autoreset_mode="Disabled"), TokenEnv(task)
     rng, vocab_size = np.random.default_rng(2), task.tokenizer.vocab_size
     low, high = task.reward_range
-    for number, (prompts, texts) in enumerate(batches(task, count)):
+    for number, (prompts, texts) in enumerate(batches(task, count, seed)):
         tokens, lengths = rows(task, texts, rng)
         n, budget = tokens.shape
         tokens[np.arange(budget) >= lengths[:, None]] = task.tokenizer.eos_id
@@ -166,21 +167,21 @@ def slowest_megabyte(task: Task) -> tuple[float, str]:
     return seconds[worst], worst
 
 
-def run(id: str, count: int) -> dict[str, Any]:
-    """Judges an id."""
+def run(id: str, count: int, seed: int) -> dict[str, Any]:
+    """Judges an id, or a tenth of what is to be judged."""
     begun = time.perf_counter()
     task = rlfl_envs.load_task(id, **SETTINGS.get(id, {}))
-    count = min(count, COUNTS.get(id, count))
-    judge_texts(task, count)
+    count = min(count, COUNTS.get(id, count)) // (10 if id in TENTHS else 1)
+    judge_texts(task, count, seed)
     if isinstance(task, ArrayTask):
-        judge_arrays(task, count)
-    play(task, count)
+        judge_arrays(task, count, seed)
+    play(task, count, seed)
     seconds, text = slowest_megabyte(task)
     minutes = (time.perf_counter() - begun) / 60
     return {
         "experiment": "hostile",
         "id": id,
-        "seed": 0,
+        "seed": seed,
         "texts": count,
         "arrays": isinstance(task, ArrayTask),
         "megabyte_seconds": round(seconds, 4),
@@ -195,19 +196,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ids", nargs="*", metavar="ID", help="these alone")
     parser.add_argument("--count", type=int, default=COUNT, help="completions of an id")
+    parser.add_argument("--seeds", type=int, nargs="+", help="these tenths alone, of ids that are judged by tenths")
     arguments = parser.parse_args()
     slow = []
     for id in arguments.ids or [id for id in rlfl_envs.list_ids() if id.startswith("rlfl/")]:
-        found = find_results(RESULTS, id=id)
-        if not found:
-            try:
-                found = [run(id, arguments.count)]
-            except MissingDependencyError as error:
-                print(f"{id}: left out ({error})")
-                continue
-            append_result(RESULTS, found[0])
-        print(" ".join(f"{name}={value}" for name, value in found[0].items() if name != "experiment"), flush=True)
-        slow += [id] if found[0]["megabyte_seconds"] >= 0.2 and not found[0]["plays_games"] else []
+        for seed in (arguments.seeds or range(10)) if id in TENTHS else [0]:
+            found = find_results(RESULTS, id=id, seed=seed)
+            if not found:
+                try:
+                    found = [run(id, arguments.count, seed)]
+                except MissingDependencyError as error:
+                    print(f"{id}: left out ({error})")
+                    break
+                append_result(RESULTS, found[0])
+            print(" ".join(f"{name}={value}" for name, value in found[0].items() if name != "experiment"), flush=True)
+            slow += [id] if found[0]["megabyte_seconds"] >= 0.2 and not found[0]["plays_games"] else []
     if slow:
         sys.exit(f"A megabyte takes 0.2 s or more: {', '.join(slow)}.")
 

@@ -60,7 +60,7 @@ SETTINGS: list[tuple[str, dict[str, Any], int]] = [
     ("rlfl/ReasoningGym-v0", {"dataset": "number_sequence", "workers": 2}, 50),
     ("rlfl/HumanEval-v0", {}, 20),
     ("rlfl/Machine-v0", {"mask": "syntax"}, 20),
-    ("rlfl/Program-v0", {"mask": "syntax"}, 50),
+    ("rlfl/Program-v0", {"mask": "syntax"}, 10),
     ("rlfl/LudaxGame-v0", GAMES, 20),  # hardly ever a game: refused without being played
     ("rlfl/LudaxGame-v0", {**GAMES, "mask": "syntax"}, 1000),
 ]

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from rlfl_envs.arguments import check_value, is_integer
+from rlfl_envs.arguments import check_path, check_value, is_integer
 from rlfl_envs.errors import RLFLError
 from rlfl_envs.judging.judge import FAILURES, Judgement, Request, load_judge
 from rlfl_envs.judging.kept import Folder
@@ -54,8 +54,8 @@ class Pool:
 
         Args:
             judge: A judge's module, such as "rlfl_envs.tasks.games.ludax.judge" (see `Judge`).
-            workers: How many processes judge; 0 judges in this one, for debugging: without limits, and errors are
-                raised.
+            workers: How many processes judge, 0..256; 0 judges in this one, for debugging: without limits, and errors
+                are raised.
             timeout: Seconds that a request may take, more than 0; a worker's start does not count.
             memory_mb: What a worker may allocate, MiB (on Linux; not on Ray).
             max_tasks: After how many requests (or batches of them) a worker is replaced by a fresh one.
@@ -67,13 +67,15 @@ class Pool:
         Raises:
             ConfigError: An argument is not allowed.
         """
-        check_value("workers", workers, is_integer(workers) and workers >= 0, "an integer, 0 or more")
+        check_value("workers", workers, is_integer(workers) and 0 <= workers <= 256, "an integer, 0..256")
         is_number = is_integer(timeout) or isinstance(timeout, float)
         check_value("timeout", timeout, is_number and 0 < timeout < math.inf, "a number above 0")
         check_value("memory_mb", memory_mb, is_integer(memory_mb) and memory_mb >= 64, "an integer, 64 or more")
         check_value("max_tasks", max_tasks, is_integer(max_tasks) and max_tasks >= 1, "an integer, 1 or more")
         check_value("pool", pool, pool in ("processes", "ray"), "'processes' or 'ray'")
         check_value("remembered", remembered, remembered >= 1, "1 or more")
+        if cache is not None:
+            check_path("cache", cache)
         self._settings: dict[str, Any] = {
             "workers": workers,
             "timeout": timeout,

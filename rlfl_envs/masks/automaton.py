@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 
 import numpy as np
@@ -31,7 +32,7 @@ class SyntaxMask(TokenMask):
     """
 
     _LARGE = 2**26  # bytes
-    _PLACE = 1024  # bytes that a place takes beside the arrays, about
+    _PLACE = 160  # bytes that a place takes in a dict and a list, about
 
     def __init__(
         self, automaton: Automaton, tokenizer: Tokenizer, budget: int, min_tokens: int, *, never_empty: bool = True
@@ -61,6 +62,7 @@ class SyntaxMask(TokenMask):
     def _clear(self) -> None:
         self._numbers: dict[Place, int] = {}
         self._places: list[Place] = []
+        self._held = 0  # bytes, of the places
         self.row_of = np.full(1 << self._bits, -1, dtype=np.int32)
         self._needed = np.zeros((1, len(self._reader.tokens)), dtype=np.int32)  # tokens, after each of the reader's
         self._moves = np.zeros(self._needed.shape, dtype=np.int64)  # what each adds to a state; 0 where not yet known
@@ -88,7 +90,7 @@ class SyntaxMask(TokenMask):
 
     def keep(self, states: NDArray[np.int64]) -> NDArray[np.int64]:
         """Begins anew with the places of these states where there are many others."""
-        room = self.row_of.nbytes + self._needed.nbytes + self._moves.nbytes + self._PLACE * len(self._places)
+        room = self.row_of.nbytes + self._needed.nbytes + self._moves.nbytes + self._held
         if room > self._LARGE and len(self._places) > 2 * len(states):
             places = [self._places[number] for number in (states >> self._bits).tolist()]
             self._clear()
@@ -105,6 +107,7 @@ class SyntaxMask(TokenMask):
                 self._needed = np.concatenate([self._needed, np.zeros_like(self._needed)])
                 self._moves = np.concatenate([self._moves, np.zeros_like(self._moves)])
             self._places.append(place)
+            self._held += self._PLACE + _size(place)
             self._needed[number] = self._reader.needed(place)
         return number
 
@@ -138,3 +141,16 @@ class SyntaxMask(TokenMask):
         row[self._reader.tokens[legal]] = 1
         row[self._eos_ids] = may_end
         return row
+
+
+def _size(value: Hashable) -> int:
+    """How many bytes a place takes, each of its parts once."""
+    total, waiting, counted = 0, [value], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) not in counted:
+            counted.add(id(part))
+            total += sys.getsizeof(part)
+            if isinstance(part, tuple | frozenset):
+                waiting += part
+    return total

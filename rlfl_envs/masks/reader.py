@@ -46,6 +46,7 @@ class TokenReader:
         self._automaton = automaton
         self._bytes = tokenizer.token_bytes
         self._characters = {character.encode(): character for character in automaton.alphabet}
+        self._of_one_byte = {whole[0]: character for whole, character in self._characters.items() if len(whole) == 1}
         self._begun: dict[bytes, list[bytes]] = {}  # by their first bytes: the characters of which there are more
         for whole in self._characters:
             for length in range(1, len(whole)):
@@ -99,9 +100,12 @@ class TokenReader:
     def _after(self, place: Place, byte: int) -> Place | None:
         """The place after a byte; None where no character that the automaton can read begins like this."""
         state, begun = place
-        begun += bytes([byte])
-        if begun in self._characters:
-            target = self._automaton.advance(state, self._characters[begun])
+        character = None if begun else self._of_one_byte.get(byte)
+        if character is None:
+            begun += bytes([byte])
+            character = self._characters.get(begun)
+        if character is not None:
+            target = self._automaton.advance(state, character)
             return None if target is None else (target, b"")
         return (state, begun) if next(self._goals(state, begun), None) else None
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_value
-from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
+from rlfl_envs.episode import UNEARNED, Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import ConfigError, PromptError
 from rlfl_envs.keys import Keys, fingerprint, in_split, key_at, mix, uniform_integers
 from rlfl_envs.protocols import Accepted
@@ -32,11 +32,13 @@ class BracketsConfig(TaskConfig):
         kinds: How many kinds of brackets there are, 1..4: `()`, `[]`, `{}` and `<>`, in this order.
         depth: How many brackets may be open at once, 1..length.
         length: How many brackets a prompt has at most, 1..1024.
+        reward: "plain", the share of brackets closed; or "success", a quarter of that where some are left open.
     """
 
     kinds: int = 3
     depth: int = 4
     length: int = 8
+    reward: Literal["plain", "success"] = "plain"
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
@@ -81,14 +83,15 @@ class Brackets(Task):
         character that closes nothing, or not what was opened last, opens a bracket more than `depth` deep or is none.
         One that goes wrong when all is closed has `left` = 1. So the reward is the share of closing brackets that are
         right from the beginning, and 1 is for balanced texts alone; any will do: `[` can be completed by `]`, but also
-        by `()]`. Parts: `closed`, `left` (counts). Status: "ok", or "mismatch" where it goes wrong.
+        by `()]`. `reward="success"` pays a quarter of that to texts that are not balanced. Parts: `closed`, `left`
+        (counts). Status: "ok", or "mismatch" where it goes wrong.
 
     Episode end:
         EOS, or the budget of C tokens, by default `depth`. Only the prompts that leave `depth` brackets open need no
         EOS.
 
     Arguments:
-        `kinds`, `depth`, `length`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
+        `kinds`, `depth`, `length`, `reward`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
         `min_completion_tokens`, `level`. Level k is up to k + 1 brackets deep. With `mask="syntax"` only the brackets
         that fit are legal, which leaves little to learn but not to open new ones for longer than the budget allows; it
         asks for a depth of 8 or less with three kinds, 6 with four.
@@ -114,13 +117,6 @@ class Brackets(Task):
         "Close the brackets that are still open, the last one first, each by a bracket of its own kind. Write only the "
         "brackets that are missing."
     )
-    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
-        "padding": Accepted("A pair of brackets around the right ones may be an end, too.", success=0.2),
-        "another prompt's answer": Accepted("Each bracket counts; of many prompts one is alike.", 0.45, 0.3),
-        "a reworded prompt's answer": Accepted("The same brackets may be left open.", 0.4, 0.5),
-        "enumeration": Accepted("What follows a wrong bracket does not count.", unearned=0.45),
-        "long texts": Accepted("What follows a wrong bracket does not count.", unearned=0.45),
-    }
     config: BracketsConfig
     syntax: BracketsAutomaton
     successes: BracketsAutomaton
@@ -135,6 +131,11 @@ class Brackets(Task):
         self._problem = np.dtype(
             [("stack", np.int8, (config.depth,)), ("height", np.int64)]
         )  # kinds left open, the first first
+
+    @property
+    def accepted_findings(self) -> Mapping[str, Accepted]:
+        """Other ends may be right, too; what the share of brackets pays."""
+        return _KNOWN | _KNOWN_OF_PLAIN if self.config.reward == "plain" else _KNOWN
 
     @property
     def characters(self) -> str:
@@ -228,7 +229,7 @@ class Brackets(Task):
             closed, left = len(prompt.data) - lowest, max(len(due), int(is_wrong))
             parts = {"closed": float(closed), "left": float(left)}
             outcomes.append(Outcome(closed / (closed + left), left == 0, parts, "mismatch" if is_wrong else "ok"))
-        return outcomes
+        return outcomes if self.config.reward == "plain" else [outcome.paid_for_success() for outcome in outcomes]
 
     def arrays_from_keys(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.void]]:
         """Returns the prompts' columns, int64 [n, P], and what each leaves open."""
@@ -272,8 +273,9 @@ class Brackets(Task):
             height += np.where(goes_on & fits, np.where(opens, 1, -1), 0)
             lowest = np.minimum(lowest, height)
         closed, left = data["height"] - lowest, np.maximum(height, is_wrong)
+        rest = 1.0 if self.config.reward == "plain" else UNEARNED
         return OutcomeArrays(
-            reward=closed / (closed + left),
+            reward=closed / (closed + left) * np.where(left == 0, 1.0, rest),
             is_success=left == 0,
             parts={"closed": closed.astype(np.float64), "left": left.astype(np.float64)},
             status=np.where(is_wrong, "mismatch", "ok").astype(object),
@@ -288,6 +290,20 @@ class Brackets(Task):
         """One closing bracket, once or more often."""
         counts = range(1, self.config.depth + 1)
         return [bracket * count for bracket in CLOSING[: self.config.kinds] for count in counts]
+
+
+_ALIKE = "The same brackets may be left open."
+_KNOWN = {
+    "padding": Accepted("A pair of brackets around the right ones may be an end, too.", success=0.2),
+    "another prompt's answer": Accepted(_ALIKE, success=0.3),
+    "a reworded prompt's answer": Accepted(_ALIKE, success=0.5),
+}
+_KNOWN_OF_PLAIN = {
+    "another prompt's answer": Accepted("Each bracket counts; of many prompts one is alike.", 0.45, 0.3),
+    "a reworded prompt's answer": Accepted(_ALIKE, 0.4, 0.5),
+    "enumeration": Accepted("What follows a wrong bracket does not count.", unearned=0.45),
+    "long texts": Accepted("What follows a wrong bracket does not count.", unearned=0.45),
+}
 
 
 class BracketsAutomaton:

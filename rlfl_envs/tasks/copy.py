@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -24,10 +24,12 @@ class CopyConfig(TaskConfig):
     Attributes:
         alphabet: The characters a prompt is made of, none twice.
         length: How many characters a prompt has, 1..1024.
+        reward: "plain", the share of right characters; or "success", a quarter of that where not all are.
     """
 
     alphabet: str = "abcdefgh"
     length: int = 4
+    reward: Literal["plain", "success"] = "plain"
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
@@ -60,14 +62,15 @@ class Copy(Task):
 
     Reward:
         The share of right characters, in [0, 1]: the number of positions at which completion and prompt have the same
-        character, divided by the longer of the two lengths. Parts: `right_characters` (a count).
+        character, divided by the longer of the two lengths. `reward="success"` pays a quarter of that where not all are
+        right. Parts: `right_characters` (a count).
 
     Episode end:
         EOS, or the budget of C tokens, which by default is the prompt's own length, so that a right answer needs no
         EOS.
 
     Arguments:
-        `alphabet`, `length`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
+        `alphabet`, `length`, `reward`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
         `min_completion_tokens`, `level`. Level k has prompts of k + 1 characters.
 
     Example:
@@ -78,7 +81,8 @@ class Copy(Task):
         [1.0, 0.75, 0.0]
 
     Known exploits:
-        None known. A constant answer earns the share of the commonest character: 1 / len(alphabet) on average.
+        A constant answer earns the share of the commonest character: 1 / len(alphabet) on average. Half of the
+        characters earn half of the reward; `reward="success"` pays an eighth for them.
 
     Version history:
         v0: first version.
@@ -86,11 +90,6 @@ class Copy(Task):
 
     Config: ClassVar[type[CopyConfig]] = CopyConfig
     part_names: ClassVar[tuple[str, ...]] = ("right_characters",)
-    accepted_findings: ClassVar[Mapping[str, Accepted]] = {
-        "copying the prompt": Accepted("It is what the task asks for.", unearned=0.8, success=1.0),
-        "another prompt's answer": Accepted("Each character counts; of many prompts one is alike.", unearned=0.6),
-        "trained attacker": Accepted("Each character counts; half of them are learned before all are.", unearned=0.8),
-    }
     config: CopyConfig
     instruction = "Repeat the text exactly as it is. Write nothing else."
 
@@ -99,6 +98,11 @@ class Copy(Task):
         super().__init__(**kwargs)
         self.syntax = CopyAutomaton(self.config.alphabet)
         self.successes = SameAutomaton(self.config.alphabet)
+
+    @property
+    def accepted_findings(self) -> Mapping[str, Accepted]:
+        """The prompt is the answer; what the share of characters pays."""
+        return _KNOWN | _KNOWN_OF_PLAIN if self.config.reward == "plain" else _KNOWN
 
     @property
     def characters(self) -> str:
@@ -132,7 +136,7 @@ class Copy(Task):
             right = sum(map(str.__eq__, prompt.text, completion))
             reward = right / max(len(prompt.text), len(completion))
             outcomes.append(Outcome(reward, completion == prompt.text, {"right_characters": float(right)}))
-        return outcomes
+        return outcomes if self.config.reward == "plain" else [outcome.paid_for_success() for outcome in outcomes]
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """The prompt itself."""
@@ -141,6 +145,13 @@ class Copy(Task):
     def constant_completions(self) -> list[str]:
         """One character all along."""
         return [character * self.config.length for character in self.config.alphabet]
+
+
+_KNOWN = {"copying the prompt": Accepted("It is what the task asks for.", unearned=0.8, success=1.0)}
+_KNOWN_OF_PLAIN = {
+    "another prompt's answer": Accepted("Each character counts; of many prompts one is alike.", unearned=0.6),
+    "trained attacker": Accepted("Each character counts; half of them are learned before all are.", unearned=0.8),
+}
 
 
 class CopyAutomaton:

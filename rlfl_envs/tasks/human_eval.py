@@ -36,7 +36,7 @@ class HumanEvalConfig(TaskConfig):
 
     Attributes:
         split: "test" or "all", which are the same: nothing is there to train on.
-        workers: How many processes run programs, 1 or more.
+        workers: How many processes run programs, 1..256.
     """
 
     split: Split = "test"
@@ -46,7 +46,7 @@ class HumanEvalConfig(TaskConfig):
         """Checks the arguments."""
         super().__post_init__()
         check_value("split", self.split, self.split != "train", "'test' or 'all': HumanEval is not to be trained on")
-        check_value("workers", self.workers, self.workers >= 1, "1 or more")
+        check_value("workers", self.workers, 1 <= self.workers <= 256, "1..256")
 
 
 class HumanEval(Task):

@@ -52,6 +52,17 @@ def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
     assert not folder.exists() or list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["file", "file/run", "circle"])
+def test_what_is_no_folder_has_no_owner(name: str, tmp_path: Path) -> None:
+    """A file, what would lie in one, and a link to itself: a sentence, and nothing has changed."""
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    message = r"^run_dir='.*' is no folder, and none can be made there\.$"
+    with pytest.raises(ConfigError, match=message), owned(tmp_path / name, "run_dir"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "circle"}
+
+
 def test_an_empty_folder_goes_and_others_stay(tmp_path: Path) -> None:
     """Whatever was made for nothing."""
     with pytest.raises(ZeroDivisionError), owned(tmp_path / "a" / "b", "output"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -85,6 +86,20 @@ def linked_weights(run: Path) -> None:
     path.symlink_to(run.parent / "elsewhere.safetensors")
 
 
+def piped(run: Path) -> None:
+    """Settings that nobody ever writes."""
+    for path in [*run.rglob("rlfl.json")]:
+        path.unlink()
+        os.mkfifo(path)
+
+
+def linked_to_itself(run: Path) -> None:
+    """Settings that are a link to themselves."""
+    for path in [*run.rglob("rlfl.json")]:
+        path.unlink()
+        path.symlink_to(path.name)
+
+
 def weights_elsewhere(run: Path) -> None:
     """A list of weights that climbs out of the folder."""
     path = run / "policy" / "model.safetensors"
@@ -123,10 +138,12 @@ CRAFTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "cache": (says("rlfl/LudaxGame-v0", cache="/etc/cron.d"), "asks for cache='/etc/cron.d'"),
     "corpus": (says("rlfl/Sentiment-v0", corpus="/etc/passwd"), "asks for corpus='/etc/passwd'"),
     "classifier": (says("rlfl/Sentiment-v0", classifier="kw"), "asks for classifier='kw'"),
-    "no argument of the task": (says(reward="kw.evil:reward"), "'reward' is no argument of rlfl/Copy-v0"),
+    "no argument of the task": (says(grade="kw.evil:grade"), "'grade' is no argument of rlfl/Copy-v0"),
     "pickle": (pickled, "no file named model.safetensors"),
     "remote code": (remote_code, "holds no causal language model that can be read"),
     "symlink": (linked_weights, "is a link out of its folder"),
+    "a pipe": (piped, "is no file: whoever reads it may wait for ever"),
+    "links in a circle": (linked_to_itself, "kw"),
     "path traversal": (weights_elsewhere, "names weights outside its folder"),
     "huge vocabulary ids": (huge_token_ids, "has 6 tokens and the id 100000000"),
     "tokenizer code": (tokenizer_code, "asks for vocabulary='kw/policy'"),

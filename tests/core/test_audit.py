@@ -9,17 +9,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rlfl_envs import AnswerTask, ConfigError, Outcome, Prompt, PromptError, audit, judge_attack, load_task
+from rlfl_envs import AnswerTask, ConfigError, Outcome, Prompt, PromptError, Task, audit, judge_attack, load_task
 from rlfl_envs.auditing.hostile import LOOK_ALIKES, hostile_texts, long_texts, look_alike
+from rlfl_envs.episode import UNEARNED
 from rlfl_envs.protocols import Accepted
 from tests.settings import (
     ANSWER,
+    BRACKETS,
+    COPY,
     COUNTDOWN,
+    GIVEN,
     HUMAN_EVAL,
     IDS,
+    JSON,
     LUDAX,
     LUDII,
+    MACHINE,
     PLANNING,
     PROGRAM,
     PROOF,
@@ -43,6 +51,7 @@ _MORE: list[tuple[str, dict[str, Any]]] = [
     (SAT, {"reward": "strict"}),
     (REGEX, {"reward": "plain"}),
     (SQL, {"reward": "plain"}),
+    *((id, {"reward": "success"}) for id in (COPY, BRACKETS, STEPS, ANSWER, JSON, REGEX)),
 ]
 _ALL = [*((id, {}) for id in IDS if id not in (LUDAX, LUDII)), *(each for each in _MORE if not missing(each[0]))]
 
@@ -72,6 +81,39 @@ def test_strict_rewards_that_pay_for_success_alone(id: str) -> None:
     outcomes = task.evaluate([prompt for prompt, _ in written], [text for _, text in written])
     assert {outcome.is_success for outcome in outcomes} == {True, False}
     assert all(outcome.reward == float(outcome.is_success) for outcome in outcomes)
+
+
+# The rewards that come before: "success" pays what they pay where it is a success, and a quarter where it is none.
+_GRADED = dict.fromkeys((COPY, BRACKETS, JSON), "plain") | dict.fromkeys(
+    (STEPS, GIVEN, ANSWER, REGEX, SQL, MACHINE, PROGRAM), "strict"
+)
+_GRADED = {id: before for id, before in _GRADED.items() if not missing(id)}
+_made: dict[tuple[str, str], Task] = {}
+
+
+def made(id: str, reward: str) -> Task:
+    """A task with this reward, made once."""
+    if (id, reward) not in _made:
+        _made[id, reward] = load_task(id, reward=reward)
+    return _made[id, reward]
+
+
+@pytest.mark.parametrize("id", _GRADED)
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_success_pays_a_quarter_for_what_is_none(id: str, seed: int) -> None:
+    """Whatever is written: right answers, those to other prompts, and both spoilt in many ways."""
+    task, before, rng = made(id, "success"), made(id, _GRADED[id]), np.random.default_rng(seed)
+    prompts = task.sample_prompts(rng, 4)
+    answers = [text for prompt in prompts if (text := task.reference_completion(prompt, rng)) is not None]
+    spoilt = [*hostile_texts(answers, task.characters, rng, 12)]
+    written = [(prompt, text) for prompt in prompts for text in (*answers, *(text[:-1] for text in answers), *spoilt)]
+    asked = [prompt for prompt, _ in written], [text for _, text in written]
+    for outcome, graded in zip(task.evaluate(*asked), before.evaluate(*asked), strict=True):
+        assert outcome.is_success == graded.is_success
+        assert outcome.reward == graded.reward * (1 if graded.is_success else UNEARNED)
+        assert outcome.is_success or outcome.reward <= 0.25
+        assert (outcome.parts, outcome.status) == (graded.parts, graded.status)
 
 
 class Digits(AnswerTask):

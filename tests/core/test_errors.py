@@ -47,7 +47,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (STEPS, {"reward_scale": 0}, "reward_scale=0 is not allowed; allowed: a number above 0."),
     (STEPS, {"reward_scale": float("nan")}, "reward_scale=nan is not allowed; allowed: float."),
     (STEPS, {"reward_scale": float("inf")}, "reward_scale=inf is not allowed; allowed: float."),
-    (STEPS, {"reward": "sparse"}, "reward='sparse' is not allowed; allowed: 'paper', 'strict', 'worked_out'."),
+    (
+        STEPS,
+        {"reward": "sparse"},
+        "reward='sparse' is not allowed; allowed: 'paper', 'strict', 'success', 'worked_out'.",
+    ),
     (STEPS, {"work": "half"}, "work='half' is not allowed; allowed: 'given', 'required', 'skipped'."),
     (STEPS, {"split": "dev"}, "split='dev' is not allowed; allowed: 'train', 'test', 'all'."),
     (STEPS, {"mask": "Syntax"}, "mask='Syntax' is not allowed; allowed: 'none', 'syntax'."),
@@ -63,7 +67,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         COPY,
         {"lenght": 3},
         "Copy got an unexpected keyword argument 'lenght'. Did you mean 'length'? Allowed: split, vocabulary, mask, "
-        "max_completion_tokens, min_completion_tokens, level, alphabet, length.",
+        "max_completion_tokens, min_completion_tokens, level, alphabet, length, reward.",
     ),
     (COPY, {"alphabet": "a"}, "alphabet='a' is not allowed; allowed: two characters or more, none twice."),
     (COPY, {"alphabet": "abca"}, "alphabet='abca' is not allowed; allowed: two characters or more, none twice."),

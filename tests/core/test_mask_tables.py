@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rlfl_envs.masks import MaskTable, OrdinaryTokenMask, SyntaxMask, make_mask
 from rlfl_envs.masks.dense import NO_ROW, DenseMasks
 from rlfl_envs.protocols import Grammar
 from rlfl_envs.tasks.brackets import Brackets
-from rlfl_envs.tasks.copy import Copy
+from rlfl_envs.tasks.copy import Copy, SameAutomaton
 from tests.settings import BRACKETS, COPY, STEPS, save_vocabulary
 
 
@@ -276,11 +277,20 @@ def test_only_the_ends_of_a_mask_depend_on_the_least_length(two_ends: str) -> No
     assert np.flatnonzero(mask.table.rows[0] != mask.table.rows[1]).tolist() == [2, 11]
 
 
-def test_places_that_never_come_back_are_forgotten() -> None:
-    """Where each prompt has places of its own, as Countdown's numbers, what Python holds of them counts as well."""
-    mask = make_mask(load_task(COPY, mask="syntax"))
-    assert isinstance(mask, SyntaxMask)
-    for first in range(0, 80_000, 1000):
-        states = mask.keep(np.array([mask.start_at(first + place) for place in range(1000)]))
-    assert len(mask._places) <= mask._LARGE / mask._PLACE
-    assert mask._places[int(states[-1]) >> mask._bits][0] == 79_999
+@pytest.mark.parametrize(("length", "prompts"), [(4, 30_000), (10_000, 2_000)])
+def test_places_that_never_come_back_are_forgotten(length: int, prompts: int) -> None:
+    """Where each prompt has places of its own, as Countdown's numbers, they take no more than there is room for.
+
+    However large each of them is: room is kept in bytes, not in places.
+    """
+    mask = SyntaxMask(SameAutomaton("abcdefgh"), load_task(COPY).tokenizer, 4, 0)
+    room = vars(mask)["_LARGE"] = 2**22
+    tracemalloc.start()
+    for first in range(0, prompts, 100):
+        beginnings = [f"{first + place:0{length}d}" for place in range(100)]
+        states = mask.keep(np.array([*map(mask.start_at, beginnings)]))
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert room / 4 < held < 1.5 * room
+    assert most < 2.5 * room  # tables are doubled
+    assert mask._places[int(states[-1]) >> mask._bits][0] == beginnings[-1]

@@ -20,8 +20,9 @@ from rlfl_envs import (
     TokenEnv,
     TokenVectorEnv,
     load_task,
+    task_class,
 )
-from tests.settings import COPY, IDS, Parentheses
+from tests.settings import COPY, IDS, LUDAX, PLANNING, Parentheses, missing
 
 NUM_ENVS = 3
 
@@ -254,3 +255,22 @@ def test_an_unknown_argument_is_pythons_type_error(id: str) -> None:
         with pytest.raises(TypeError, match="got an unexpected keyword argument 'frameskip'") as error:
             make(id, frameskip=1)
         assert isinstance(error.value, ConfigError)
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_names_that_no_file_may_have(id: str) -> None:
+    """A null character or a lone surrogate in an argument that may be a path is refused before a file is looked for."""
+    for name in task_class(gymnasium.spec(id).kwargs["task"]).Config.files:
+        for value in ("a\0b", "\ud800"):
+            with pytest.raises(ConfigError) as error:
+                load_task(id, **{name: value})
+            assert str(error.value) == f"{name}={value!r} is not allowed; allowed: what a file may be called."
+
+
+@pytest.mark.parametrize(("id", "arguments"), [(PLANNING, {"domain": __file__, "problems": "x" * 5000}), (LUDAX, {})])
+def test_names_that_are_too_long(id: str, arguments: dict[str, str]) -> None:
+    """Where a folder is looked through, the system's own error becomes ours."""
+    if missing(id):
+        pytest.skip(f"needs {', '.join(missing(id))}")
+    with pytest.raises(ConfigError, match=r"problems=|corpus="):
+        load_task(id, **(arguments or {"corpus": "x" * 5000}))

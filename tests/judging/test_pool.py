@@ -332,9 +332,10 @@ def test_tasks_share_a_pool() -> None:
 @pytest.mark.parametrize(
     ("argument", "allowed"),
     [
-        ({"workers": -1}, "an integer, 0 or more"),
-        ({"workers": 1.5}, "an integer, 0 or more"),
-        ({"workers": "2"}, "an integer, 0 or more"),
+        ({"workers": -1}, "an integer, 0..256"),
+        ({"workers": 10**9}, "an integer, 0..256"),
+        ({"workers": 1.5}, "an integer, 0..256"),
+        ({"workers": "2"}, "an integer, 0..256"),
         ({"timeout": 0.0}, "a number above 0"),
         ({"timeout": float("nan")}, "a number above 0"),
         ({"timeout": "1"}, "a number above 0"),

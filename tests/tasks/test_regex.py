@@ -224,7 +224,7 @@ def test_a_finite_language_of_ones_own(task: Task) -> None:
     [
         ({"longest": 3}, "longest=3 is not allowed; allowed: 4..8."),
         ({"shortest": 3}, "shortest=3 is not allowed; allowed: 4..7, the longest."),
-        ({"reward": "paper"}, "reward='paper' is not allowed; allowed: 'strict', 'plain'."),
+        ({"reward": "paper"}, "reward='paper' is not allowed; allowed: 'strict', 'plain', 'success'."),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:

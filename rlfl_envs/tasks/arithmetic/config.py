@@ -36,9 +36,9 @@ class ArithmeticConfig(TaskConfig):
         expression_length: Expressions are cut to this many characters, 3..64.
         max_value: Expressions with a larger absolute value are drawn again.
         reward_scale: What the error is divided by.
-        reward: "paper"; "strict", which gives a derivation that stops early the reward of a malformed one; or
-            "worked_out" (of whole derivations of sums), which also asks that every statement adds two neighbours of the
-            one before.
+        reward: "paper"; "strict", which gives a derivation that stops early the reward of a malformed one; "success",
+            a quarter of the strict reward where the last value is wrong; or "worked_out" (of whole derivations of
+            sums), strict, which also asks that every statement adds two neighbours of the one before.
         vocabulary: "number" (0..99 one token each), "characters", or a Hugging Face tokenizer by name or path.
         split_by: What the split goes by: the "expression", or with work="given" also the "final_statement" (the one
             before the answer), so that held-out prompts end in sums that no training prompt ends in, either way round.
@@ -52,7 +52,7 @@ class ArithmeticConfig(TaskConfig):
     expression_length: int = 10
     max_value: int = LARGEST_TOKEN
     reward_scale: float = 10.0
-    reward: Literal["paper", "strict", "worked_out"] = "paper"
+    reward: Literal["paper", "strict", "success", "worked_out"] = "paper"
     vocabulary: str = "number"
     split_by: Literal["expression", "final_statement"] = "expression"
 

@@ -61,6 +61,9 @@ _PAPER = {
 
 def accepted_findings(config: ArithmeticConfig) -> dict[str, Accepted]:
     """What is known of the reward that the config asks for, by the attack."""
-    if config.work != "required":
-        return _ANSWERS
-    return {"paper": _STEPS | _PAPER, "strict": _STRICT, "worked_out": _WORKED_OUT}[config.reward]
+    if config.work == "required":
+        known = {"paper": _STEPS | _PAPER, "strict": _STRICT, "success": _STEPS, "worked_out": _WORKED_OUT}
+        return known[config.reward]
+    if config.reward == "success":  # what may succeed may still
+        return {attack: Accepted(known.why, success=known.success) for attack, known in _ANSWERS.items()}
+    return _ANSWERS

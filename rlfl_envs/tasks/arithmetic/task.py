@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.episode import Outcome, OutcomeArrays, Prompt
+from rlfl_envs.episode import UNEARNED, Outcome, OutcomeArrays, Prompt
 from rlfl_envs.errors import PromptError, RLFLError
 from rlfl_envs.keys import Keys
 from rlfl_envs.task import Task
@@ -79,7 +79,8 @@ class Arithmetic(Task):
         Success: exactly as many statements as the problem has operators, the last a bare integer equal to v.
         With `reward="worked_out"` a statement's share of the error is its distance from adding two neighbours of the
         statement before: the sum of the terms' differences, for whichever two neighbours it is least. It is right in
-        `steps_correct` where that is 0, and success asks for all to be right.
+        `steps_correct` where that is 0, and success asks for all to be right. `reward="success"` pays a quarter of the
+        strict reward without success.
 
     Episode end:
         EOS, or the budget of C tokens, by default the longest reference completion: a one-token answer ends by
@@ -129,7 +130,8 @@ class Arithmetic(Task):
         self._rewards = np.array(
             [2 / (1 + math.exp(min(error / config.reward_scale, 700))) for error in range(LARGEST_ERROR + 1)]
         )
-        self.reward_range = (float(self._rewards[-1]), 1.0)
+        self._unearned = self._rewards * (UNEARNED if config.reward == "success" else 1.0)  # without success
+        self.reward_range = (float(self._unearned[-1]), 1.0)
         self._expressions = Expressions(
             operators=config.operators,
             max_operand=config.max_operand,
@@ -325,7 +327,7 @@ class Arithmetic(Task):
             is_success = not any(errors)
         error = min(sum(errors), LARGEST_ERROR)
         parts = {"error": float(error), "steps_correct": errors.count(0) / len(due), "well_formed": 1.0}
-        return Outcome(float(self._rewards[error]), is_success, parts)
+        return Outcome(float((self._rewards if is_success else self._unearned)[error]), is_success, parts)
 
     def _malformed(self, status: str = "malformed") -> Outcome:
         return Outcome(
@@ -399,7 +401,7 @@ class Arithmetic(Task):
         expected = self._is_number[k]
         as_expected = (is_number == expected) & ((completions == equals) == (is_equals & ~expected))
         well_formed = (statements > 0) & (as_expected | ~within).all(axis=1)
-        if self.config.reward == "strict":
+        if self.config.reward != "paper":
             well_formed &= statements == k + 1
         sums = np.zeros((len(data), self._max_operators + 1), dtype=np.int64)
         numbers = np.where(is_number, completions - zero, 0)
@@ -409,9 +411,10 @@ class Arithmetic(Task):
         error[~well_formed] = LARGEST_ERROR
         correct = ((sums == value[:, None]) & due).sum(axis=1)
         last = sums[np.arange(len(data)), np.maximum(statements - 1, 0)]
+        is_success = well_formed & (statements == k + 1) & (last == value)
         outcome = OutcomeArrays(
-            reward=self._rewards[error],
-            is_success=well_formed & (statements == k + 1) & (last == value),
+            reward=np.where(is_success, self._rewards[error], self._unearned[error]),
+            is_success=is_success,
             parts={
                 "error": error.astype(np.float64),
                 "steps_correct": np.where(well_formed, correct / (k + 1), 0.0),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rlfl_envs.arguments import check_value
 from rlfl_envs.corpora import Corpus, corpus_tokenizer
-from rlfl_envs.episode import Outcome, Prompt
+from rlfl_envs.episode import UNEARNED, Outcome, Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, TokenizationError, how_to_install
 from rlfl_envs.judging import Judgement, Pool, Request, load_judge, shared_pool
 from rlfl_envs.keys import text_in_split
@@ -40,7 +40,6 @@ _HOLE_TOKENS = 64
 _RATIOS = ("balance", "completion", "drawishness")
 _FLOORS = {"unplayable": 0.05, "timeout": 0.01, "crash": 0.01}  # the paper's; 0 for what does not parse or compile
 _SUCCESS = 0.5  # each ratio of a success, at least
-_UNEARNED = 0.25  # what is no success earns less, with the reward that is named after it
 _MAX_TRIES = 1000
 
 _CUT = "A completion is cut where its first form ends; spaces do not matter."
@@ -362,7 +361,7 @@ class GameSynthesis(Task):
         reward = sum(ratio ** (1 / 3) for ratio in ratios) / len(ratios)
         if self.config.reward == "success" and not is_success:
             # A mean lets two good measures make up for a third; here the worst alone counts.
-            reward = max(_FLOORS["unplayable"], _UNEARNED * min(ratios) / _SUCCESS)
+            reward = max(_FLOORS["unplayable"], UNEARNED * min(ratios) / _SUCCESS)
         return Outcome(reward, is_success, parts, "playable")
 
     def _novelty(self, game: str) -> float:

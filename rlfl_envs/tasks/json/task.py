@@ -39,11 +39,13 @@ class JsonConfig(TaskConfig):
         fewest: The least number of values that a schema describes, 1..most.
         most: The largest, 1..8.
         schemas: "drawn" at random, or real ones of "store", schemastore.org, cut down to so many plain properties.
+        reward: "plain", the share of values that are right; or "success", a quarter of that where something is not.
     """
 
     fewest: int = 1
     most: int = 4
     schemas: Literal["drawn", "store"] = "drawn"
+    reward: Literal["plain", "success"] = "plain"
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
@@ -96,17 +98,17 @@ class Json(AnswerTask):
         met / (due + wrong), in [0, 1]. Due is each value that has a fact or is required; it is met where it is the
         fact's, or, without one, where it fits its own part of the schema (jsonschema-rs decides). Wrong are names that
         the schema does not know, and values that are not due and do not fit. Success is everything met, nothing wrong,
-        and a document that fits the whole schema. A fact's value has to be written as in JSON's shortest form: 1 is
-        neither 1.0 nor true. Parts: `well_formed`, `facts` and `required` (shares; 1 where there are none), `wrong` (a
-        count), `valid` (whether the whole schema holds). Status: "ok"; "malformed", which earns 0, for what is no JSON
-        object, has a name twice, NaN or an infinity, an integer of more than 15 digits, more than 64 opening brackets
-        or more than 2,048 characters.
+        and a document that fits the whole schema; `reward="success"` pays a quarter without it. A fact's value has to
+        be written as in JSON's shortest form: 1 is neither 1.0 nor true. Parts: `well_formed`, `facts` and `required`
+        (shares; 1 where there are none), `wrong` (a count), `valid` (whether the whole schema holds). Status: "ok";
+        "malformed", which earns 0, for what is no JSON object, has a name twice, NaN or an infinity, an integer of more
+        than 15 digits, more than 64 opening brackets or more than 2,048 characters.
 
     Episode end:
         EOS, or the budget of C tokens.
 
     Arguments:
-        `fewest`, `most`, `schemas`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
+        `fewest`, `most`, `schemas`, `reward`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
         `min_completion_tokens`, `level`. Level k has `fewest` + k values. Splits are by schema and facts, whatever the
         properties are called and in whichever order they are. With `mask="syntax"` only JSON objects can be written, up
         to 4 deep, without spaces, fractions and escapes, and within the budget. The mask is that of JSON and not of the
@@ -228,7 +230,8 @@ class Json(AnswerTask):
             "wrong": float(wrong),
             "valid": float(is_valid),
         }
-        return Outcome(reward, reward == 1 and is_valid, parts)
+        outcome = Outcome(reward, reward == 1 and is_valid, parts)
+        return outcome if self.config.reward == "plain" else outcome.paid_for_success()
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """The facts, and the least value of what else is required."""

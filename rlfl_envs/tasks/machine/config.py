@@ -22,7 +22,7 @@ class MachineConfig(TaskConfig):
             tokenizer by name or path.
         family: The functions that are drawn: "all", or a family of them.
         reward: "strict": half for the hidden cases solved above the best constant, half for speed once all are;
-            "plain": the share of hidden cases solved.
+            "success": a quarter of that until all are; "plain": the share of hidden cases solved.
         shown: How many cases the prompt shows, 1..6.
         hidden: How many others judge, 2..16; for powers, which have 12 arguments, at most 12 - shown.
     """
@@ -31,7 +31,7 @@ class MachineConfig(TaskConfig):
 
     vocabulary: str = "instruction"
     family: Literal["all", "one_step", "arithmetic", "conditions", "powers", "sums", "loops", "recurrences"] = "all"
-    reward: Literal["strict", "plain"] = "strict"
+    reward: Literal["strict", "plain", "success"] = "strict"
     shown: int = 4
     hidden: int = 6
 

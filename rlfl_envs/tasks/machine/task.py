@@ -71,13 +71,14 @@ class Machine(AnswerTask):
         In [0, 1]. With reward="strict", until all cases are right, (solved - given) / (hidden - given) / 2, or 0 where
         that is negative: `solved` of `hidden` cases are right, and `given` would be by one constant, or one parameter.
         Once all are right, those of the prompt too, 1/2 + speed / 2: the fuel of the reference on the hidden cases, as
-        a share of the program's, at most 1. With reward="plain" solved / hidden. Fuel is wasmtime's: 1 for each
-        instruction that is carried out (0 for `drop`, `nop`, `block`, `loop`, `end`, `else`, `return`), and 1 for the
-        call. Success is that all cases are right. Parts: `well_formed`, `compiles`, `shown` and `hidden` (the share of
-        each that is right), `speed` (0 until all are right), `fuel` (the mean of the hidden cases). Status: "ok";
-        "malformed" for a line that is no instruction (there are no calls, no memory and no imports), blocks more than 8
-        deep or more than 4,096 characters; "invalid" where instructions do not fit together; "trap" where a case
-        divides by zero, "fuel" where one uses more than 10,000.
+        a share of the program's, at most 1. With reward="success" the same, but a quarter of it until all are right;
+        with reward="plain" solved / hidden. Fuel is wasmtime's: 1 for each instruction that is carried out (0 for
+        `drop`, `nop`, `block`, `loop`, `end`, `else`, `return`), and 1 for the call. Success is that all cases are
+        right. Parts: `well_formed`, `compiles`, `shown` and `hidden` (the share of each that is right), `speed` (0
+        until all are right), `fuel` (the mean of the hidden cases). Status: "ok"; "malformed" for a line that is no
+        instruction (there are no calls, no memory and no imports), blocks more than 8 deep or more than 4,096
+        characters; "invalid" where instructions do not fit together; "trap" where a case divides by zero, "fuel" where
+        one uses more than 10,000.
 
     Episode end:
         EOS, or the budget of C tokens.
@@ -198,7 +199,7 @@ class Machine(AnswerTask):
         if all(right):
             speed = min(1.0, sum(run(_instructions(problem), problem.arguments).fuel[count:]) / used)
         reward = hidden
-        if self.config.reward == "strict":
+        if self.config.reward != "plain":
             given = problem.given / len(problem.hidden)
             above = max(0.0, (hidden - given) / (1 - given))
             reward = _FOR_VALUES * above + (1 - _FOR_VALUES) * speed
@@ -210,7 +211,8 @@ class Machine(AnswerTask):
             "speed": speed,
             "fuel": used / len(problem.hidden),
         }
-        return Outcome(reward, all(right), parts, found.status)
+        outcome = Outcome(reward, all(right), parts, found.status)
+        return outcome.paid_for_success() if self.config.reward == "success" else outcome
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """The instructions that were drawn."""

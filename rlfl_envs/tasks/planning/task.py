@@ -367,7 +367,7 @@ def _load(domain: str, problems: str) -> Loaded:
             raise MissingDependencyError(f"domain={domain!r} needs the package pddlgym: pip install pddlgym")
         folder = Path(spec.submodule_search_locations[0]) / "pddl" / domain.removeprefix("pddlgym:")
         path = folder.with_suffix(".pddl")
-    texts = [_text(path), *(_text(file) for file in sorted(folder.glob("*.pddl")))]
+    texts = [_text(path), *map(_text, _files(folder))]
     read = read_domain(texts[0])
     worlds: dict[str, World] = {}
     goals: dict[str, list[Goal]] = {}
@@ -386,6 +386,13 @@ def _load(domain: str, problems: str) -> Loaded:
 
 def _worlds_of(domain: str, problems: str) -> Mapping[str, World]:
     return _load(domain, problems).worlds
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob("*.pddl"))
+    except OSError as error:
+        raise ConfigError(f"problems={str(folder)!r} cannot be read ({error}); allowed: a folder of PDDL.") from error
 
 
 def _text(path: Path) -> str:

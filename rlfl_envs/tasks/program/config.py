@@ -20,11 +20,11 @@ class ProgramConfig(TaskConfig):
     Attributes:
         form: "expression": what follows `return`, on one line; "function": the lines of a function.
         family: The programs that are drawn: "all" that the form has, or a family of them.
-        reward: "strict": the share of hidden cases solved above the best constant or parameter; "plain": the share
-            solved.
+        reward: "strict": the share of hidden cases solved above the best constant or parameter; "success": a quarter
+            of that where a case is wrong; "plain": the share solved.
         shown: How many cases the prompt shows, 1..8.
         hidden: How many others judge, 2..32.
-        workers: How many processes run programs, 1 or more.
+        workers: How many processes run programs, 1..256.
     """
 
     form: Literal["expression", "function"] = "expression"
@@ -40,7 +40,7 @@ class ProgramConfig(TaskConfig):
         "recursion",
         "long",
     ] = "all"
-    reward: Literal["strict", "plain"] = "strict"
+    reward: Literal["strict", "plain", "success"] = "strict"
     shown: int = 4
     hidden: int = 6
     workers: int = 1
@@ -53,7 +53,7 @@ class ProgramConfig(TaskConfig):
         check_value("family", self.family, self.family in families, allowed)
         check_value("shown", self.shown, 1 <= self.shown <= 8, "1..8")
         check_value("hidden", self.hidden, 2 <= self.hidden <= 32, "2..32")
-        check_value("workers", self.workers, self.workers >= 1, "1 or more")
+        check_value("workers", self.workers, 1 <= self.workers <= 256, "1..256")
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """The families, from easy to hard; none where one is chosen."""

@@ -15,7 +15,7 @@ __all__ = ["ProgramAutomaton"]
 Symbols = tuple[str, ...]  # rules in angle brackets, and texts
 State = tuple[str, frozenset[Symbols]]  # the parameters' names, and what may be left to write: first symbols first
 _MAX_DEPTH = 3  # of blocks
-_MAX_KEPT = 50_000  # states whose followers are kept
+_MAX_KEPT = 4_000  # states whose followers are kept: dozens each, which take some kB together
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 "
 _NAMES = "xyzstabvcnk"  # of variables: parameters, then those of loops
 _SIGNS = ("+", "-", "*", "//", "%", "==", "!=", "<", "<=", ">", ">=", "and", "or", "in", "not in")
@@ -123,10 +123,8 @@ class ProgramAutomaton:
 
     def characters_left(self, state: Any) -> int:
         """The least that has to be written."""
-        return min(sum(map(self._cost, stack)) for stack in state[1])
-
-    def _cost(self, symbol: str) -> int:
-        return self._costs.get(symbol, len(symbol))
+        cost = self._costs.__getitem__
+        return min(sum(map(cost, stack)) for stack in state[1])
 
     def _find(self, state: State) -> dict[str, State]:
         names, stacks = state
@@ -153,13 +151,12 @@ class ProgramAutomaton:
 
 
 def _fewest(rules: Mapping[str, Sequence[Symbols]]) -> dict[str, int]:
-    """The fewest characters that each rule takes."""
-    costs = dict.fromkeys(rules, 1_000_000)
+    """The fewest characters that each rule takes, and what is left of each text once it is begun."""
+    symbols = {symbol for options in rules.values() for stack in options for symbol in stack}
+    texts = {text[start:] for text in symbols - rules.keys() for start in range(len(text))}
+    costs = {text: len(text) for text in texts} | dict.fromkeys(rules, 1_000_000)
     while True:
-        found = {
-            name: min(sum(costs.get(symbol, len(symbol)) for symbol in symbols) for symbols in options)
-            for name, options in rules.items()
-        }
-        if found == costs:
+        found = {name: min(sum(map(costs.__getitem__, stack)) for stack in options) for name, options in rules.items()}
+        if found.items() <= costs.items():
             return costs
-        costs = found
+        costs |= found

@@ -89,14 +89,14 @@ class Program(Task):
     Reward:
         In [0, 1]. With reward="strict" (solved - given) / (hidden - given), or 0 where that is negative: `solved` of
         `hidden` cases are right, and `given` would be by one constant, or one parameter returned as it is, whichever is
-        best. With reward="plain" solved / hidden. A case is right if the value is equal and of the same types
-        throughout: `True` is not 1, `3.0` is not 3, a tuple is no list, NaN is equal to no integer. Success asks for
-        all cases, the shown ones included. Parts: `parses`, `runs` (the share of all cases that give a value), `shown`,
-        `hidden` (the share of each that is right), `length` (characters), `gap` (`shown` less `hidden`: large where
-        cases were copied). Status: "ok" where every case gave a value; else "no_parse", "unsupported" (Python that
-        Monty does not know), "too_long", or what came of the first case without one: "error", "timeout" (a case takes
-        more than 0.5 s, or would begin after 0.5 s), "memory" (32 MiB), "output" (it printed, or returned too much),
-        "type" (the value is no plain data), "crash".
+        best. With reward="success" a quarter of that without success; with reward="plain" solved / hidden. A case is
+        right if the value is equal and of the same types throughout: `True` is not 1, `3.0` is not 3, a tuple is no
+        list, NaN is equal to no integer. Success asks for all cases, the shown ones included. Parts: `parses`, `runs`
+        (the share of all cases that give a value), `shown`, `hidden` (the share of each that is right), `length`
+        (characters), `gap` (`shown` less `hidden`: large where cases were copied). Status: "ok" where every case gave a
+        value; else "no_parse", "unsupported" (Python that Monty does not know), "too_long", or what came of the first
+        case without one: "error", "timeout" (a case takes more than 0.5 s, or would begin after 0.5 s), "memory" (32
+        MiB), "output" (it printed, or returned too much), "type" (the value is no plain data), "crash".
 
     Episode end:
         EOS, or the budget of C tokens: by default what the longest reference may take.
@@ -227,10 +227,11 @@ class Program(Task):
             "length": float(len(completion)),
             "gap": shown - hidden,
         }
-        given = problem.given / len(problem.hidden) if self.config.reward == "strict" else 0.0
+        given = problem.given / len(problem.hidden) if self.config.reward != "plain" else 0.0
         reward = max(0.0, (hidden - given) / (1.0 - given))
         status = next((result.kind for result in results if result.kind != "value"), "ok")
-        return Outcome(reward, shown == hidden == 1.0, parts, status if run.status == "ran" else run.status)
+        outcome = Outcome(reward, shown == hidden == 1.0, parts, status if run.status == "ran" else run.status)
+        return outcome.paid_for_success() if self.config.reward == "success" else outcome
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """The program that was drawn."""

@@ -45,12 +45,12 @@ class RegexConfig(TaskConfig):
         shortest: The least number of characters of the pattern sought, 4..longest.
         longest: The largest, 4..8; 8 takes some seconds to begin with.
         reward: "strict" is above what a constant or a list of the words would earn, less what a pattern is longer than
-            need be; "plain" is balanced accuracy.
+            need be; "success" is a quarter of that where a word is judged wrong; "plain" is balanced accuracy.
     """
 
     shortest: int = 4
     longest: int = 7
-    reward: Literal["strict", "plain"] = "strict"
+    reward: Literal["strict", "plain", "success"] = "strict"
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
@@ -98,9 +98,10 @@ class Regex(AnswerTask):
         every pattern of up to three characters, `a*b*` and `b*a*`, alone or with a `.` before or after, and the shown
         words joined by `|`: these earn 0, and what is above them is a share of what is left. From it up to a tenth is
         taken for a pattern that is longer than the shortest, all of the tenth for twice as long. Success is every word
-        judged right. Parts: `well_formed`, `balanced_accuracy`, `hidden` (the share of hidden words judged right),
-        `shown` (of the prompt's words) and `extra_characters`. Status: "ok"; "malformed" for what is no pattern or has
-        more than 256 characters, which earns 0.
+        judged right; `reward="success"` pays a quarter of the strict reward without it. Parts: `well_formed`,
+        `balanced_accuracy`, `hidden` (the share of hidden words judged right), `shown` (of the prompt's words) and
+        `extra_characters`. Status: "ok"; "malformed" for what is no pattern or has more than 256 characters, which
+        earns 0.
 
     Episode end:
         EOS, or the budget of C tokens, by default `longest`.
@@ -220,7 +221,7 @@ class Regex(AnswerTask):
         right = found == due
         accuracy, extra = float(_balanced(found, due)), max(0, len(answer) - len(problem.pattern))
         reward = accuracy
-        if self.config.reward == "strict":
+        if self.config.reward != "plain":
             floor = _floor(problem)
             lost = _LENGTH_SHARE * min(1.0, extra / len(problem.pattern))
             above = (accuracy - floor) / (1 - floor) if floor < 1 else float(right.all())
@@ -232,7 +233,8 @@ class Regex(AnswerTask):
             "shown": float(np.mean([right[_NUMBER[word]] for word, _ in problem.words])),
             "extra_characters": float(extra),
         }
-        return Outcome(reward, bool(right.all()), parts)
+        outcome = Outcome(reward, bool(right.all()), parts)
+        return outcome.paid_for_success() if self.config.reward == "success" else outcome
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """The shortest pattern that agrees with the words."""

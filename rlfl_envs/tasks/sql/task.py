@@ -30,11 +30,12 @@ class SqlConfig(TaskConfig):
 
     Attributes:
         questions: Of which kind questions are, or "all".
-        reward: "strict" is above what the query earns without its conditions; "plain" is the F1 score.
+        reward: "strict" is above what the query earns without its conditions; "success" is a quarter of that where a
+            row is wrong; "plain" is the F1 score.
     """
 
     questions: Literal["all", "columns", "filters", "joins", "groups", "subqueries", "windows"] = "all"
-    reward: Literal["strict", "plain"] = "strict"
+    reward: Literal["strict", "plain", "success"] = "strict"
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """Kind by kind; none where there is one kind only."""
@@ -69,11 +70,11 @@ class Sql(AnswerTask):
         where the question asks for an order and the rows are not in it. Names of columns do not count, their order
         does. `reward="plain"` is that. By default the reward is counted from what the right query earns without its
         conditions, as a share of what is left above it, where the question has conditions; so a condition has to be
-        found, too. Success is all rows right on all three. Parts: `well_formed` (it is SQL), `executes`, `f1`,
-        `ordered` (share of databases). Status: "ok"; or what kept it from being run: "malformed", "error" (such as an
-        unknown column), "denied" (all but to select, to read the two tables and to call a few functions), "timeout"
-        (after 50,000 instructions of SQLite's machine), "too_much" (more than 200 rows, or long values). All of these
-        earn 0.
+        found, too. Success is all rows right on all three; `reward="success"` pays a quarter of the strict reward
+        without it. Parts: `well_formed` (it is SQL), `executes`, `f1`, `ordered` (share of databases). Status: "ok"; or
+        what kept it from being run: "malformed", "error" (such as an unknown column), "denied" (all but to select, to
+        read the two tables and to call a few functions), "timeout" (after 50,000 instructions of SQLite's machine),
+        "too_much" (more than 200 rows, or long values). All of these earn 0.
 
     Episode end:
         EOS, or the budget of C tokens.
@@ -176,9 +177,11 @@ class Sql(AnswerTask):
             orders.append(question.is_ordered(rows))
         f1, ordered = float(np.mean(scores)), float(np.mean(orders))
         earned = [score if is_ordered else score * _UNORDERED for score, is_ordered in zip(scores, orders, strict=True)]
-        floor = _floor(question) if self.config.reward == "strict" else 0.0
+        floor = _floor(question) if self.config.reward != "plain" else 0.0
         reward = max(0.0, (float(np.mean(earned)) - floor) / (1 - floor))
-        return Outcome(reward, f1 == ordered == 1, {"well_formed": 1.0, "executes": 1.0, "f1": f1, "ordered": ordered})
+        parts = {"well_formed": 1.0, "executes": 1.0, "f1": f1, "ordered": ordered}
+        outcome = Outcome(reward, f1 == ordered == 1, parts)
+        return outcome.paid_for_success() if self.config.reward == "success" else outcome
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """The query that the question stands for."""

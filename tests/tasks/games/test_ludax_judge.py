@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("ludax", reason="needs the extra ludax")
 pytest.importorskip("pebble", reason="needs the extra ludax")
+from lark.exceptions import LarkError
 
 from rlfl_envs.judging import Judgement, Pool, Request
 from rlfl_envs.tasks.games.ludax import corpus as ludax_games
@@ -168,6 +169,23 @@ def test_hostile_texts(text: str, status: str) -> None:
     began = time.process_time()
     assert judged(text).status == status
     assert time.process_time() - began < 2
+
+
+def test_what_the_screen_does_not_read_ludax_does_not_read() -> None:
+    """Games with any character anywhere, in names or beside them: each that is refused at once has no parse."""
+    rng, refused, passed = np.random.default_rng(0), 0, 0
+    characters = [*"\x00\x0b\x1c\x7f\x85\u00ad\u00e9\u0661\u2003\u200b\u2212\uff08\U0001d7cf\\\"'?{;", "", " "]
+    for _ in range(150):
+        place = int(rng.integers(len(CROSSES) + 1))
+        game = CROSSES[:place] + str(rng.choice(characters)) + CROSSES[place + int(rng.integers(2)) :]
+        if (found := ludax.screen(Request(game))) is None:
+            passed += 1
+        elif found.status == "no_parse":
+            refused += 1
+            with pytest.raises(LarkError):
+                ludax._parser().parse(ludax.normalise(game))
+    assert refused > 50
+    assert passed > 20
 
 
 @pytest.mark.timing

@@ -37,6 +37,7 @@ _MAX_NUMBER = 9_999
 _MAX_CELLS = 400  # a table of adjacency has directions x cells x cells entries: 200 x 200 cells ask for 12 GB
 _MAX_CONNECTED = 126
 _GAME = re.compile(r"\(\s*game\b")
+_FOREIGN = re.compile(r"[^\s!-~]")  # neither space nor printable ASCII: outside names no word of Ludax has such
 
 # --- before a worker is asked ----------------------------------------------------------------------------------------
 
@@ -44,8 +45,8 @@ _GAME = re.compile(r"\(\s*game\b")
 def screen(request: Request) -> Judgement | None:
     """Refuses what Ludax would, and what would keep it busy; in linear time, and without JAX.
 
-    "no_parse": no `(game ...)`, or more than one form; "no_compile": too long, too deep, or with a number that is
-    beyond all sense.
+    "no_parse": no `(game ...)`, more than one form, or characters that Ludax does not have; "no_compile": too long, too
+    deep, or with a number that is beyond all sense.
     """
     text = request.text
     if len(text) > _MAX_CHARACTERS:
@@ -58,8 +59,9 @@ def screen(request: Request) -> Judgement | None:
     for mark in re.findall(r"[()]", bare):
         depth += 1 if mark == "(" else -1
         deepest = max(deepest, depth)
-    is_sane = deepest <= _MAX_DEPTH and not re.search(r"\d{5}", bare)
-    return None if is_sane else Judgement("no_compile")
+    if deepest > _MAX_DEPTH or re.search(r"\d{5}", bare):
+        return Judgement("no_compile")
+    return Judgement("no_parse") if _FOREIGN.search(bare) else None
 
 
 def version(request: Request) -> str:

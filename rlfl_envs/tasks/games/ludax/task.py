@@ -140,7 +140,10 @@ class LudaxGame(GameSynthesis):
             return (*ludax_games.shipped().values(), *ludax_games.mutants(self.config.mutants))
         if self.config.corpus == "shipped":
             return (*ludax_games.shipped().values(),)
-        paths = sorted(Path(self.config.corpus).glob("*.ldx"))
+        try:
+            paths = sorted(Path(self.config.corpus).glob("*.ldx"))
+        except OSError:  # the name is too long
+            paths = []
         check_value("corpus", self.config.corpus, bool(paths), "'mutants', 'shipped', or a folder of .ldx files")
         return tuple(map(_read_game, paths))
 
