@@ -84,14 +84,16 @@ class TokenSpace(gymnasium.spaces.Box):
     Two are equal where their vocabularies are, so that SB3 refuses a saved model on an id with other tokens.
 
     Attributes:
+        prompt_length: P, how many of the columns are the prompt's, whose text is at their end.
         vocab_size: V.
         pad_id: The token that stands where there is no text.
         vocabulary: A digest of the tokens.
     """
 
-    def __init__(self, tokenizer: Tokenizer, columns: int) -> None:
-        """Takes the vocabulary and the number of columns, P + C."""
-        super().__init__(0, tokenizer.vocab_size - 1, (columns,), np.int64)
+    def __init__(self, tokenizer: Tokenizer, prompt_length: int, completion_length: int) -> None:
+        """Takes the vocabulary and the numbers of columns, P and C."""
+        super().__init__(0, tokenizer.vocab_size - 1, (prompt_length + completion_length,), np.int64)
+        self.prompt_length = prompt_length
         self.vocab_size = tokenizer.vocab_size
         self.pad_id = tokenizer.pad_id
         tokens = tokenizer.backend.get_vocab()
@@ -125,8 +127,8 @@ class TokenVecEnv(VecEnv):
         check_value("autoreset_mode", mode.value, mode is AutoresetMode.SAME_STEP, "'SameStep'")
         self.envs = envs
         self._actions = np.zeros(0, dtype=np.int64)
-        columns = envs.prompt_length + envs.completion_length
-        super().__init__(envs.num_envs, TokenSpace(envs.tokenizer, columns), envs.single_action_space)
+        space = TokenSpace(envs.tokenizer, envs.prompt_length, envs.completion_length)
+        super().__init__(envs.num_envs, space, envs.single_action_space)
 
     def reset(self) -> NDArray[np.int64]:
         """Starts an episode everywhere, with what `seed` and `set_options` left for it.
