@@ -112,7 +112,7 @@ _PPO_JUDGED: dict[str, Any] = {
         "n_steps": 19,
         "batch_size": 2432,
         "n_epochs": 3,
-        "ent_coef": 0.4,
+        "ent_coef": 0.8,
         "clip_range": 0.3,
         "gae_lambda": 0.0,
     },
