@@ -27,6 +27,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
+from rlfl_envs import load_task
 from rlfl_envs.integrations import sb3_features
 from rlfl_envs.integrations.sb3 import make_sb3
 
@@ -103,7 +104,8 @@ _PARTS: dict[str, Any] = {
     "policy_kwargs": {"net_arch": {"pi": [256, 128], "vf": [64]}, "activation_fn": nn.ReLU},
 }
 # Most tokens are right sooner or later, and advantages are normalised over all of them: next to theirs the advantages
-# of what is still guessed are large, and so is the entropy bonus that keeps a policy from settling on one guess.
+# of what is still guessed are large, and so has to be the entropy bonus that keeps a policy from dropping answers. A mask
+# keeps the form, so that there it can be larger still.
 _PPO_JUDGED: dict[str, Any] = {
     "network": _PARTS,
     "num_envs": 1024,
@@ -112,7 +114,7 @@ _PPO_JUDGED: dict[str, Any] = {
         "n_steps": 19,
         "batch_size": 2432,
         "n_epochs": 3,
-        "ent_coef": 0.8,
+        "ent_coef": 0.2,
         "clip_range": 0.3,
         "gae_lambda": 0.0,
     },
@@ -125,7 +127,7 @@ _DQN_JUDGED: dict[str, Any] = {
 }
 BY_TOKEN: dict[str, dict[str, Any]] = {
     "PPO": _PPO_JUDGED,
-    "MaskablePPO": _PPO_JUDGED,
+    "MaskablePPO": _PPO_JUDGED | {"arguments": _PPO_JUDGED["arguments"] | {"ent_coef": 0.8}},
     "RecurrentPPO": _PPO_JUDGED | {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 64}},
     "A2C": ALGORITHMS["A2C"] | {"network": _PARTS, "num_envs": 256},
     "TRPO": ALGORITHMS["TRPO"] | {"network": _PARTS, "num_envs": 1024},
@@ -240,13 +242,22 @@ def train_sb3(
     *,
     device: str = "cpu",
     changes: Mapping[str, Any] = NOTHING,
+    mixes_levels: bool = False,
     quiet: bool = False,
 ) -> Progress:
-    """Trains on one thread, and returns the curve."""
+    """Trains on one thread, and returns the curve.
+
+    With `mixes_levels` each level of the task has as many environments; held-out prompts are those of the whole task.
+    """
     torch.set_num_threads(1)
     held_out = make_sb3(id, HELD_OUT_PROMPTS, **{**arguments, "split": "test", "rewards": "end"})
     progress = Progress(held_out, tokens, quiet=quiet)
-    make_model(algorithm, id, seed, arguments, device, changes).learn(tokens, callback=progress)
+    model = make_model(algorithm, id, seed, arguments, device, changes)
+    if mixes_levels:
+        envs = model.get_env()
+        count = len(load_task(id, **arguments).levels)
+        envs.set_options([{"level": i % count} for i in range(envs.num_envs)])
+    model.learn(tokens, callback=progress)
     return progress
 
 
@@ -260,6 +271,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="where the networks are, such as cuda")
     parser.add_argument("--changes", type=json.loads, default={}, help="of the algorithm's settings, as JSON")
+    parser.add_argument("--mix-levels", action="store_true", help="train on prompts of all levels alike")
     options = parser.parse_args()
     train_sb3(
         options.algorithm,
@@ -269,6 +281,7 @@ def main() -> None:
         options.env_kwargs,
         device=options.device,
         changes=options.changes,
+        mixes_levels=options.mix_levels,
     )
 
 

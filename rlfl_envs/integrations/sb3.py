@@ -133,16 +133,22 @@ class TokenVecEnv(VecEnv):
     def reset(self) -> NDArray[np.int64]:
         """Starts an episode everywhere, with what `seed` and `set_options` left for it.
 
+        An environment's options are the `prompt` of its first episode, and the `level` of its prompts, which holds
+        until the next reset.
+
         Raises:
             ConfigError: An option is unknown, or a prompt is given for some environments and not for others.
         """
-        options = [check_options(options, ("prompt",)) for options in self._options]
+        options = [check_options(options, ("prompt", "level")) for options in self._options]
         prompts = [options["prompt"] for options in options if "prompt" in options]
         if len(prompts) not in (0, self.num_envs):
             raise ConfigError(
                 f"options={self._options!r} is not allowed; allowed: a prompt for each environment, or for none."
             )
-        observations, _ = self.envs.reset(seed=self._seeds, options={"prompt": prompts} if prompts else None)
+        asked: dict[str, Any] = {"prompt": prompts} if prompts else {}
+        if any("level" in each for each in options):
+            asked["level"] = [each.get("level") for each in options]
+        observations, _ = self.envs.reset(seed=self._seeds, options=asked or None)
         self._reset_seeds()
         self._reset_options()
         return observations
