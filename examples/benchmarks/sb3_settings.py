@@ -104,8 +104,7 @@ _PARTS: dict[str, Any] = {
     "policy_kwargs": {"net_arch": {"pi": [256, 128], "vf": [64]}, "activation_fn": nn.ReLU},
 }
 # Most tokens are right sooner or later, and advantages are normalised over all of them: next to theirs the advantages
-# of what is still guessed are large, and so has to be the entropy bonus that keeps a policy from dropping answers. A mask
-# keeps the form, so that there it can be larger still.
+# of what is still guessed are large, and so has to be the entropy bonus that keeps a policy from dropping answers.
 _PPO_JUDGED: dict[str, Any] = {
     "network": _PARTS,
     "num_envs": 1024,
@@ -114,7 +113,7 @@ _PPO_JUDGED: dict[str, Any] = {
         "n_steps": 19,
         "batch_size": 2432,
         "n_epochs": 3,
-        "ent_coef": 0.2,
+        "ent_coef": 0.8,
         "clip_range": 0.3,
         "gae_lambda": 0.0,
     },
@@ -127,7 +126,7 @@ _DQN_JUDGED: dict[str, Any] = {
 }
 BY_TOKEN: dict[str, dict[str, Any]] = {
     "PPO": _PPO_JUDGED,
-    "MaskablePPO": _PPO_JUDGED | {"arguments": _PPO_JUDGED["arguments"] | {"ent_coef": 0.8}},
+    "MaskablePPO": _PPO_JUDGED,
     "RecurrentPPO": _PPO_JUDGED | {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 64}},
     "A2C": ALGORITHMS["A2C"] | {"network": _PARTS, "num_envs": 256},
     "TRPO": ALGORITHMS["TRPO"] | {"network": _PARTS, "num_envs": 1024},
@@ -253,8 +252,8 @@ def train_sb3(
     held_out = make_sb3(id, HELD_OUT_PROMPTS, **{**arguments, "split": "test", "rewards": "end"})
     progress = Progress(held_out, tokens, quiet=quiet)
     model = make_model(algorithm, id, seed, arguments, device, changes)
-    if mixes_levels:
-        envs = model.get_env()
+    envs = model.get_env()
+    if mixes_levels and envs is not None:
         count = len(load_task(id, **arguments).levels)
         envs.set_options([{"level": i % count} for i in range(envs.num_envs)])
     model.learn(tokens, callback=progress)
