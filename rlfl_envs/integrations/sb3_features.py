@@ -146,7 +146,7 @@ class PartFeatures(MeanFeatures):
         ids = _read_ids(observations)
         prompt, completion = ids[:, : self.prompt_length], ids[:, self.prompt_length :]
         lengths = (completion != self.pad_id).sum(dim=1)
-        last = ids.gather(1, self.prompt_length - 1 + lengths[:, None])[:, 0]
+        last = ids.gather(1, (self.prompt_length - 1 + lengths[:, None]).clamp(min=0))[:, 0]
         stands = self.last(last) + self.lengths(lengths)
         return torch.cat([self.mean(prompt), self.mean(completion, self.prompt_length), stands], dim=1)
 
