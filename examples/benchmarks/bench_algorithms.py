@@ -6,7 +6,7 @@ three columns so. A contender's settings are the same on all ids of a table (sb3
 by hand in a few tries, not searched; only SB3's network goes by the id. Success is greedy, on 1,000 held-out prompts.
 
 Budget: for rewards at the end 263 runs on one core each, of up to 25 minutes; 11 core-hours in all. For rewards by
-token 90 runs of 2 to 10 minutes; 7 core-hours, of which few have been run. Each run leaves one line of
+token 90 runs of 2 to 14 minutes, of which few have been run, some stopped early. Each run leaves one line of
 results/algorithms.jsonl, and what has one is not run again: stop it and go on at will. Draws
 docs/_static/algorithms.png and algorithms-tokens.png; `make docs-pages` puts the tables into docs/benchmark.md.
 
@@ -75,13 +75,11 @@ END = {  # the reward comes at the end; by the names that results go by
 # mask changes nothing for those that cannot use it.
 _JUDGED = {"rewards": "tokens", "mask": "syntax"}
 JUDGED = {
-    "rlfl/ArithmeticSteps-v0, tokens": Column(
-        "rlfl/ArithmeticSteps-v0", 2_800_000, 18.0, _JUDGED | {"reward": "worked_out"}, "worked out"
-    ),
+    "rlfl/ArithmeticSteps-v0, tokens": Column("rlfl/ArithmeticSteps-v0", 8_000_000, 18.0, _JUDGED),
     "rlfl/Countdown-v0, tokens": Column(
-        "rlfl/Countdown-v0", 1_000_000, 5.0, _JUDGED | {"max_numbers": 3}, "three numbers"
+        "rlfl/Countdown-v0", 400_000, 5.0, _JUDGED | {"max_numbers": 3}, "three numbers"
     ),
-    "rlfl/Sat-v0, tokens": Column("rlfl/Sat-v0", 1_000_000, 3.0, _JUDGED | {"max_variables": 4}, "four variables"),
+    "rlfl/Sat-v0, tokens": Column("rlfl/Sat-v0", 400_000, 3.0, _JUDGED | {"max_variables": 4}, "four variables"),
 }
 COLUMNS = END | JUDGED
 
@@ -130,27 +128,29 @@ def seeds(algorithm: str, name: str) -> range:
 # The libraries are imported by the run that needs them, so that the table can be made without.
 
 
-def run(algorithm: str, name: str, seed: int) -> dict[str, Any]:
-    """Trains one contender on a column.
+def run(algorithm: str, name: str, seed: int, quiet: bool = True) -> dict[str, Any]:
+    """Trains one contender on a column, and tells its curve as it goes unless it is to be quiet (SB3's alone do).
 
     Returns:
         What to keep; its `curve` has tokens, seconds (of the processor, evaluations left out) and success at ten or so
         evaluations.
     """
     started = time.perf_counter()
-    train = run_sb3 if algorithm in SB3 else run_trl if algorithm == TRL else run_agent
-    curve = train(algorithm, COLUMNS[name], seed)
+    if algorithm in SB3:
+        curve = run_sb3(algorithm, COLUMNS[name], seed, quiet)
+    else:
+        curve = (run_trl if algorithm == TRL else run_agent)(algorithm, COLUMNS[name], seed)
     return {
         "minutes": round((time.perf_counter() - started) / 60, 2),
         "curve": {name: [round(value, 4) for value in values] for name, values in curve.items()},
     }
 
 
-def run_sb3(algorithm: str, column: Column, seed: int) -> dict[str, list[float]]:
+def run_sb3(algorithm: str, column: Column, seed: int, quiet: bool) -> dict[str, list[float]]:
     """One of SB3's or sb3-contrib's, with the settings of sb3_settings.py."""
     from sb3_settings import train_sb3
 
-    progress = train_sb3(algorithm, column.id, column.tokens, seed, column.arguments, quiet=True)
+    progress = train_sb3(algorithm, column.id, column.tokens, seed, column.arguments, quiet=quiet)
     return {"tokens": [*progress.tokens], "seconds": progress.seconds, "success": progress.successes}
 
 
@@ -204,10 +204,16 @@ def run_trl(algorithm: str, column: Column, seed: int) -> dict[str, list[float]]
 # --- all runs ----------------------------------------------------------------------------------------------------
 
 
-def jobs(chosen: Sequence[str], names: Sequence[str], numbers: Sequence[int]) -> list[Job]:
-    """The runs of these algorithms, columns and seeds, seed by seed, so that the tables fill evenly."""
+def jobs(chosen: Sequence[str], names: Sequence[str], numbers: Sequence[int], folder: Path | None = None) -> list[Job]:
+    """The runs of these algorithms, columns and seeds, seed by seed, so that the tables fill evenly.
+
+    With a folder the results go there, and SB3's algorithms print their curves as they go.
+    """
+    results = folder / RESULTS.name if folder else RESULTS
     return [
-        Job(RESULTS, {"algorithm": algorithm, "id": name, "seed": seed}, partial(run, algorithm, name, seed))
+        Job(
+            results, {"algorithm": algorithm, "id": name, "seed": seed}, partial(run, algorithm, name, seed, not folder)
+        )
         for seed in numbers
         for name in names
         for algorithm in chosen
@@ -324,13 +330,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=ALGORITHMS, metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5), metavar="SEED")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument(
+        "--results", type=Path, help="a folder for the results, instead of the repository's; no pictures, but curves"
+    )
     parser.add_argument("--plot-only", action="store_true", help="only draw what has been run")
     chosen = parser.parse_args(arguments)
     if not chosen.plot_only:
-        wanted = jobs(chosen.algorithms, chosen.ids, chosen.seeds)
+        wanted = jobs(chosen.algorithms, chosen.ids, chosen.seeds, chosen.results)
         if not wanted:
             parser.error(f"none of these runs is part of the benchmark: --seeds {' '.join(map(str, chosen.seeds))}")
         run_missing(wanted, chosen.jobs)
+        if chosen.results:
+            return
     plot(END, "algorithms.png")
     plot(JUDGED, "algorithms-tokens.png")
     print("\n\n".join(f"{name.removeprefix('algorithms: ')}\n\n{text}" for name, text in tables().items()))

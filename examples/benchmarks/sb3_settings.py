@@ -27,6 +27,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
+from rlfl_envs import load_task
 from rlfl_envs.integrations import sb3_features
 from rlfl_envs.integrations.sb3 import make_sb3
 
@@ -95,37 +96,54 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }
 
 # Where every token is judged each is a decision of its own, right or wrong. An episode ends at the first wrong one, so
-# that what comes late is seen when all before it is right: it takes many tokens, and a network that is quick.
-_QUICK: dict[str, Any] = {
-    "features": "MeanFeatures",
-    "features_dim": 64,
+# that what comes late is seen when all before it is right: it takes many tokens, and a network that is quick. Rollouts
+# have many episodes, and batches are large, since few of their tokens are the ones that are still to be learned.
+_PARTS: dict[str, Any] = {
+    "features": "PartFeatures",
+    "features_dim": 192,
     "policy_kwargs": {"net_arch": {"pi": [256, 128], "vf": [64]}, "activation_fn": nn.ReLU},
 }
+# Most tokens are right sooner or later, and advantages are normalised over all of them: next to theirs the advantages
+# of what is still guessed are large, and so has to be the entropy bonus that keeps a policy from dropping answers.
 _PPO_JUDGED: dict[str, Any] = {
-    "network": _QUICK,
-    "num_envs": 512,
-    "learning_rate": 3e-3,
-    "arguments": {"n_steps": 16, "batch_size": 512, "n_epochs": 3, "ent_coef": 0.02, "gae_lambda": 0.0},
+    "network": _PARTS,
+    "num_envs": 1024,
+    "learning_rate": 2e-3,
+    "arguments": {
+        "n_steps": 19,
+        "batch_size": 2432,
+        "n_epochs": 3,
+        "ent_coef": 0.8,
+        "clip_range": 0.3,
+        "gae_lambda": 0.0,
+    },
 }
 _DQN_JUDGED: dict[str, Any] = {
-    "network": _QUICK | {"policy_kwargs": {"net_arch": [256, 128]}},
+    "network": _PARTS | {"policy_kwargs": {"net_arch": [256], "activation_fn": nn.ReLU}},
     "num_envs": 512,
-    "learning_rate": 2e-3,
-    "arguments": _DQN["arguments"] | {"gradient_steps": 4, "exploration_fraction": 0.05},
+    "learning_rate": 3e-3,
+    "arguments": _DQN["arguments"] | {"gradient_steps": 2, "batch_size": 1024, "exploration_fraction": 0.05},
 }
 BY_TOKEN: dict[str, dict[str, Any]] = {
     "PPO": _PPO_JUDGED,
     "MaskablePPO": _PPO_JUDGED,
     "RecurrentPPO": _PPO_JUDGED | {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 64}},
-    "A2C": ALGORITHMS["A2C"] | {"network": _QUICK, "num_envs": 256},
-    "TRPO": ALGORITHMS["TRPO"] | {"network": _QUICK, "num_envs": 1024},
+    "A2C": ALGORITHMS["A2C"] | {"network": _PARTS, "num_envs": 256},
+    "TRPO": ALGORITHMS["TRPO"] | {"network": _PARTS, "num_envs": 1024},
     "DQN": _DQN_JUDGED,
     "QRDQN": _DQN_JUDGED | {"policy_kwargs": {"n_quantiles": 10}},
 }
 
 
-def make_model(algorithm: str, id: str, seed: int = 0, arguments: Mapping[str, Any] = NOTHING) -> BaseAlgorithm:
-    """Makes the algorithm with its settings, on environments of its own with these arguments.
+def make_model(
+    algorithm: str,
+    id: str,
+    seed: int = 0,
+    arguments: Mapping[str, Any] = NOTHING,
+    device: str = "cpu",
+    changes: Mapping[str, Any] = NOTHING,
+) -> BaseAlgorithm:
+    """Makes the algorithm with its settings but for these changes, on environments of its own with these arguments.
 
     gamma is 1 where the only reward comes at the end. Where every token is judged it is 0: that a success can still
     follow a token is all that the next one needs, so that each is a decision of its own. The learning rate falls to 0,
@@ -147,11 +165,11 @@ def make_model(algorithm: str, id: str, seed: int = 0, arguments: Mapping[str, A
             **network["policy_kwargs"],
             **settings.get("policy_kwargs", {}),
         },
-        learning_rate=lambda remaining: settings["learning_rate"] * remaining,
+        learning_rate=lambda remaining: settings["learning_rate"] * max(remaining, 0.0),
         gamma=0.0 if is_judged else 1.0,
         seed=seed,
-        device="cpu",
-        **settings["arguments"],
+        device=device,
+        **settings["arguments"] | changes,
     )
     return model
 
@@ -221,13 +239,24 @@ def train_sb3(
     seed: int = 0,
     arguments: Mapping[str, Any] = NOTHING,
     *,
+    device: str = "cpu",
+    changes: Mapping[str, Any] = NOTHING,
+    mixes_levels: bool = False,
     quiet: bool = False,
 ) -> Progress:
-    """Trains on one thread, and returns the curve."""
+    """Trains on one thread, and returns the curve.
+
+    With `mixes_levels` each level of the task has as many environments; held-out prompts are those of the whole task.
+    """
     torch.set_num_threads(1)
     held_out = make_sb3(id, HELD_OUT_PROMPTS, **{**arguments, "split": "test", "rewards": "end"})
     progress = Progress(held_out, tokens, quiet=quiet)
-    make_model(algorithm, id, seed, arguments).learn(tokens, callback=progress)
+    model = make_model(algorithm, id, seed, arguments, device, changes)
+    envs = model.get_env()
+    if mixes_levels and envs is not None:
+        count = len(load_task(id, **arguments).levels)
+        envs.set_options([{"level": i % count} for i in range(envs.num_envs)])
+    model.learn(tokens, callback=progress)
     return progress
 
 
@@ -239,8 +268,20 @@ def main() -> None:
     parser.add_argument("--env-kwargs", type=json.loads, default={}, help="the environment's arguments, as JSON")
     parser.add_argument("--tokens", type=int, default=200_000, help="how long to train")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="where the networks are, such as cuda")
+    parser.add_argument("--changes", type=json.loads, default={}, help="of the algorithm's settings, as JSON")
+    parser.add_argument("--mix-levels", action="store_true", help="train on prompts of all levels alike")
     options = parser.parse_args()
-    train_sb3(options.algorithm, options.id, options.tokens, options.seed, options.env_kwargs)
+    train_sb3(
+        options.algorithm,
+        options.id,
+        options.tokens,
+        options.seed,
+        options.env_kwargs,
+        device=options.device,
+        changes=options.changes,
+        mixes_levels=options.mix_levels,
+    )
 
 
 if __name__ == "__main__":

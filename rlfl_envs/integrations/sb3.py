@@ -84,14 +84,16 @@ class TokenSpace(gymnasium.spaces.Box):
     Two are equal where their vocabularies are, so that SB3 refuses a saved model on an id with other tokens.
 
     Attributes:
+        prompt_length: P, how many of the columns are the prompt's, whose text is at their end.
         vocab_size: V.
         pad_id: The token that stands where there is no text.
         vocabulary: A digest of the tokens.
     """
 
-    def __init__(self, tokenizer: Tokenizer, columns: int) -> None:
-        """Takes the vocabulary and the number of columns, P + C."""
-        super().__init__(0, tokenizer.vocab_size - 1, (columns,), np.int64)
+    def __init__(self, tokenizer: Tokenizer, prompt_length: int, completion_length: int) -> None:
+        """Takes the vocabulary and the numbers of columns, P and C."""
+        super().__init__(0, tokenizer.vocab_size - 1, (prompt_length + completion_length,), np.int64)
+        self.prompt_length = prompt_length
         self.vocab_size = tokenizer.vocab_size
         self.pad_id = tokenizer.pad_id
         tokens = tokenizer.backend.get_vocab()
@@ -125,22 +127,28 @@ class TokenVecEnv(VecEnv):
         check_value("autoreset_mode", mode.value, mode is AutoresetMode.SAME_STEP, "'SameStep'")
         self.envs = envs
         self._actions = np.zeros(0, dtype=np.int64)
-        columns = envs.prompt_length + envs.completion_length
-        super().__init__(envs.num_envs, TokenSpace(envs.tokenizer, columns), envs.single_action_space)
+        space = TokenSpace(envs.tokenizer, envs.prompt_length, envs.completion_length)
+        super().__init__(envs.num_envs, space, envs.single_action_space)
 
     def reset(self) -> NDArray[np.int64]:
         """Starts an episode everywhere, with what `seed` and `set_options` left for it.
 
+        An environment's options are the `prompt` of its first episode, and the `level` of its prompts, which holds
+        until the next reset.
+
         Raises:
             ConfigError: An option is unknown, or a prompt is given for some environments and not for others.
         """
-        options = [check_options(options, ("prompt",)) for options in self._options]
+        options = [check_options(options, ("prompt", "level")) for options in self._options]
         prompts = [options["prompt"] for options in options if "prompt" in options]
         if len(prompts) not in (0, self.num_envs):
             raise ConfigError(
                 f"options={self._options!r} is not allowed; allowed: a prompt for each environment, or for none."
             )
-        observations, _ = self.envs.reset(seed=self._seeds, options={"prompt": prompts} if prompts else None)
+        asked: dict[str, Any] = {"prompt": prompts} if prompts else {}
+        if any("level" in each for each in options):
+            asked["level"] = [each.get("level") for each in options]
+        observations, _ = self.envs.reset(seed=self._seeds, options=asked or None)
         self._reset_seeds()
         self._reset_options()
         return observations

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.errors import ConfigError
 
-__all__ = ["GRUFeatures", "MeanFeatures", "TokenFeatures", "TransformerFeatures"]
+__all__ = ["GRUFeatures", "MeanFeatures", "PartFeatures", "TokenFeatures", "TransformerFeatures"]
 
 
 class TokenFeatures(BaseFeaturesExtractor):
@@ -92,13 +92,63 @@ class MeanFeatures(TokenFeatures):
         All products are in one table, a row for each token in each column: there are fewer of them than tokens in a
         batch, and PyTorch adds up rows of a table without copying them first.
         """
-        ids = _read_ids(observations)
-        products = self.columns.weight[:, None] * self.tokens.weight  # [T, V, D]
+        return self.mean(_read_ids(observations))
+
+    def mean(self, ids: Tensor, first: int = 0) -> Tensor:
+        """The mean over some columns.
+
+        Args:
+            ids: int64 [B, K], their tokens.
+            first: The number of the first of them.
+
+        Returns:
+            float32 [B, D]; 0 where there is no text.
+        """
+        places = self.columns.weight[first : first + ids.shape[1]]
+        products = places[:, None] * self.tokens.weight  # [K, V, D]
         is_pad = torch.arange(len(self.tokens.weight), device=ids.device) == self.pad_id
         table = products.masked_fill(is_pad[:, None], 0.0).flatten(0, 1)
         rows = ids + torch.arange(ids.shape[1], device=ids.device) * len(self.tokens.weight)
         total: Tensor = _SumRows.apply(table, rows)  # type: ignore[no-untyped-call]
         return total / (ids != self.pad_id).sum(dim=1).clamp(min=1)[:, None]
+
+
+class PartFeatures(MeanFeatures):
+    """Three parts side by side: the mean of the prompt, that of the completion, and where the text stands.
+
+    The means are those of `MeanFeatures`, so that what the prompt says stays the same while the completion grows. Their
+    columns begin near 1, where a token means the same wherever it stands: what is learned of a number in one column is
+    learned of it in all, until the columns come apart. Where the text stands is the sum of an embedding of the last
+    token and one of the completion's length: for the syntax.
+    """
+
+    def __init__(self, observation_space: TokenSpace, features_dim: int = 192) -> None:
+        """Makes the embeddings.
+
+        Args:
+            observation_space: A `TokenVecEnv`'s.
+            features_dim: D of the three together, a multiple of 3.
+
+        Raises:
+            ConfigError: The space is another one, or the width not allowed.
+        """
+        is_width = is_integer(features_dim) and features_dim >= 3 and features_dim % 3 == 0
+        check_value("features_dim", features_dim, is_width, "a multiple of 3")
+        super().__init__(observation_space, features_dim // 3)
+        self._features_dim = features_dim
+        nn.init.normal_(self.columns.weight, mean=1.0, std=0.1)
+        self.prompt_length = observation_space.prompt_length
+        self.last = nn.Embedding(observation_space.vocab_size, features_dim // 3)
+        self.lengths = nn.Embedding(observation_space.shape[0] - self.prompt_length + 1, features_dim // 3)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Computes the features; see `TokenFeatures`."""
+        ids = _read_ids(observations)
+        prompt, completion = ids[:, : self.prompt_length], ids[:, self.prompt_length :]
+        lengths = (completion != self.pad_id).sum(dim=1)
+        last = ids.gather(1, (self.prompt_length - 1 + lengths[:, None]).clamp(min=0))[:, 0]
+        stands = self.last(last) + self.lengths(lengths)
+        return torch.cat([self.mean(prompt), self.mean(completion, self.prompt_length), stands], dim=1)
 
 
 class _SumRows(torch.autograd.Function):

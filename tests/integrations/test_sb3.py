@@ -139,6 +139,29 @@ def test_seeds_and_options_count_once() -> None:
     np.testing.assert_array_equal(envs.reset(), second)
 
 
+def test_levels() -> None:
+    """An environment's level holds for episode after episode, until the next reset."""
+    envs = make_sb3("rlfl/ArithmeticAnswer-v0", 4, seed=0)
+    envs.set_options([{"level": 0}, {"level": 0}, {}, {"level": None}])
+    envs.reset()
+
+    def operators() -> list[list[int]]:
+        counts = []
+        for _ in range(20):
+            envs.step(envs.get_attr("tokenizer")[0].encode("7") * 4)
+            counts.append([prompt.text.count("+") for prompt in envs.get_attr("prompt")])
+        return np.transpose(counts).tolist()
+
+    first, second, third, fourth = operators()
+    assert set(first) == set(second) == {1}
+    assert min(*third, *fourth) > 1
+    envs.reset()
+    assert min(map(min, operators())) > 1
+    envs.set_options({"level": 9})
+    with pytest.raises(ConfigError, match=r"^level="):
+        envs.reset()
+
+
 def test_the_environments_share_their_attributes() -> None:
     """get_attr gives one value each, set_attr sets them all, and none is wrapped."""
     envs = make_sb3(COPY, 3, seed=0).unwrapped

@@ -22,10 +22,16 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rlfl_envs.integrations.sb3 import TokenSpace, make_sb3
-from rlfl_envs.integrations.sb3_features import GRUFeatures, MeanFeatures, TokenFeatures, TransformerFeatures
+from rlfl_envs.integrations.sb3_features import (
+    GRUFeatures,
+    MeanFeatures,
+    PartFeatures,
+    TokenFeatures,
+    TransformerFeatures,
+)
 from tests.settings import COPY, QUICK_IDS
 
-FEATURES = [MeanFeatures, GRUFeatures, TransformerFeatures]
+FEATURES = [MeanFeatures, PartFeatures, GRUFeatures, TransformerFeatures]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -53,11 +59,11 @@ def test_never_one_hot(id: str) -> None:
 def test_padding_changes_nothing(features: type[TokenFeatures]) -> None:
     """Rewriting PAD's embedding, or that of the columns where it stands, changes no feature; everything else does."""
     torch.manual_seed(0)
-    space = TokenSpace(load_task(COPY).tokenizer, 9)
-    extractor = features(space, 16)
+    space = TokenSpace(load_task(COPY).tokenizer, 5, 4)
+    extractor = features(space, 24)
     text = torch.tensor([[0, 0, 1, 3, 4, 5, 6, 0, 0], [0, 1, 3, 3, 4, 0, 0, 0, 0]]).float()
     before = extractor(text)
-    assert before.shape == (2, 16)
+    assert before.shape == (2, 24)
     assert before.dtype == torch.float32
     with torch.no_grad():
         extractor.tokens.weight[0] += 1
@@ -76,7 +82,7 @@ def test_padding_changes_nothing(features: type[TokenFeatures]) -> None:
 def test_mean_features_have_derivatives() -> None:
     """They are means of token times column; first and second derivatives, which TRPO needs, are those of autograd."""
     torch.manual_seed(0)
-    extractor = MeanFeatures(TokenSpace(load_task(COPY).tokenizer, 9), 8).double()
+    extractor = MeanFeatures(TokenSpace(load_task(COPY).tokenizer, 5, 4), 8).double()
     text = torch.randint(0, 11, (5, 9)).double()
 
     def by_hand() -> torch.Tensor:
@@ -96,10 +102,28 @@ def test_mean_features_have_derivatives() -> None:
         torch.testing.assert_close(found, expected)
 
 
+def test_parts_of_a_text() -> None:
+    """The first third sees the prompt alone, the second the completion alone, the last its last token and length."""
+    torch.manual_seed(0)
+    extractor = PartFeatures(TokenSpace(load_task(COPY).tokenizer, 5, 4), 24)
+    text = torch.tensor([[0, 0, 1, 3, 4, 5, 6, 0, 0]]).float()
+
+    def changed(column: int, token: int) -> list[bool]:
+        other = text.clone()
+        other[0, column] = token
+        parts = zip(extractor(other)[0].chunk(3), extractor(text)[0].chunk(3), strict=True)
+        return [not torch.allclose(after, before) for after, before in parts]
+
+    assert changed(3, 4) == [True, False, False]
+    assert changed(5, 3) == [False, True, False]
+    assert changed(6, 3) == [False, True, True]
+    assert changed(7, 6) == [False, True, True]
+
+
 @pytest.mark.parametrize("features", FEATURES)
 def test_an_empty_text_has_features(features: type[TokenFeatures]) -> None:
     """Where there is nothing but PAD, as with GPT-2's vocabulary before an empty prompt, nothing becomes NaN."""
-    extractor = features(TokenSpace(load_task(COPY).tokenizer, 9))
+    extractor = features(TokenSpace(load_task(COPY).tokenizer, 5, 4))
     assert extractor(torch.zeros(2, 9)).isfinite().all()
 
 
@@ -107,7 +131,7 @@ def test_wrong_features() -> None:
     """An extractor takes our space, and a transformer a width that its heads divide."""
     with pytest.raises(ConfigError, match=r"allowed: the TokenSpace of a TokenVecEnv.$"):
         MeanFeatures(gymnasium.spaces.Box(0, 1, (3,)))
-    space = TokenSpace(load_task(COPY).tokenizer, 9)
+    space = TokenSpace(load_task(COPY).tokenizer, 5, 4)
     for heads in (3, 4.0, True):
         with pytest.raises(ConfigError, match=rf"^heads={heads} is not allowed; allowed: an integer that divides 64.$"):
             TransformerFeatures(space, heads=heads)
@@ -116,6 +140,8 @@ def test_wrong_features() -> None:
     for width in (0, 64.0):
         with pytest.raises(ConfigError, match=rf"^features_dim={width} is not allowed; allowed: an integer, 1 or more"):
             MeanFeatures(space, width)
+    with pytest.raises(ConfigError, match=r"^features_dim=64 is not allowed; allowed: a multiple of 3"):
+        PartFeatures(space, 64)
     with pytest.raises(NotImplementedError, match="write your own"):
         TokenFeatures(space)(torch.zeros(1, 9))
 
