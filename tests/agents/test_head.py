@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -50,9 +52,51 @@ def wanted(summary: Summary) -> Tensor:
     )
 
 
-@pytest.fixture(params=["as on a CPU", "as on a GPU"])
+class Kernels:
+    """What the kernels of fused.py compute, step by step."""
+
+    @staticmethod
+    def _log_dist(logits: Tensor, illegal: Tensor | None, numbers: Tensor | None, temperature: float) -> Tensor:
+        logits = logits / temperature
+        if illegal is not None and numbers is not None:
+            logits = logits.masked_fill(illegal[numbers], head.NEVER)
+        return logits.log_softmax(dim=1)
+
+    @classmethod
+    def statistics(cls, logits: Tensor, *masks: Any) -> tuple[Tensor, Tensor]:
+        """The log of the sum of exponentials, which is where the likeliest log-probability comes from."""
+        log_dist, found = cls._log_dist(logits, *masks), logits / masks[2]
+        likeliest = log_dist.argmax(dim=1, keepdim=True)
+        return (found - log_dist).gather(1, likeliest)[:, 0], -(log_dist.exp() * log_dist).sum(dim=1)
+
+    @classmethod
+    def sums(cls, logits: Tensor, *rest: Any) -> None:
+        """Adds up position by position."""
+        *masks, _, counts, bounds, out = rest
+        dist = cls._log_dist(logits, *masks).exp() * counts[:, None]
+        for position, (first, last) in enumerate(itertools.pairwise(bounds.tolist())):
+            out[position] += dist[first:last].sum(dim=0)
+
+    @classmethod
+    def slopes_(cls, logits: Tensor, *rest: Any) -> Tensor:
+        """The gradient, by autograd but for what is chosen though it is illegal."""
+        *masks, _, _, of_entropy, of_probs, positions, counts, of_log_probs, chosen = rest
+        logits = logits.detach().requires_grad_()
+        with torch.enable_grad():
+            log_dist = cls._log_dist(logits, *masks)
+            dist = log_dist.exp()
+            wanted = (log_dist.gather(1, chosen) * of_log_probs).sum()
+            wanted = wanted - ((dist * log_dist).sum(dim=1) * of_entropy).sum()
+            wanted = wanted + (dist * counts[:, None] * of_probs[positions]).sum()
+        return torch.autograd.grad(wanted, logits)[0]
+
+
+@pytest.fixture(params=["as on a CPU", "as on a GPU", "with kernels"])
 def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways in which states are read: a GPU has more tokens, pieces of one position, and its own slope."""
+    """All ways in which states are read: a GPU has more tokens, and pieces of one position or kernels."""
+    if request.param == "with kernels":
+        monkeypatch.setattr(head, "_kernels", lambda *_: Kernels)
+        monkeypatch.setattr(head, "_BYTES_AT_ONCE", 3 * 8 * V)
     if request.param == "as on a GPU":
         monkeypatch.setattr(head, "_is_on_cpu", lambda _: False)
         monkeypatch.setitem(head._AT_ONCE, "cpu", head._AT_ONCE_ELSEWHERE)

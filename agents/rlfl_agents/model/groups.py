@@ -149,6 +149,13 @@ class GroupCache(Cache):
             self.values = [values[stay] for values in self.values]
             self.attended = None if self.attended is None else self.attended[stay]
 
+    def again(self) -> GroupCache:
+        """Another after the same prompts, whose keys and values both share, to go on with."""
+        fresh = GroupCache(self.rows, self.room, self.attended)
+        fresh.keys, fresh.values = [*self.keys], [*self.values]
+        fresh._has_read_prompts = True
+        return fresh
+
     def in_place(self) -> GroupCache:
         """The same after the prompts were read, in memory of its own that stays where it is; it counts its steps there.
 

@@ -24,6 +24,7 @@ from rlfl_agents.learn.head import Summary, aligned, padding, states_of, summari
 from rlfl_agents.model.adapters import Merged
 from rlfl_agents.model.groups import GroupCache, Packing, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
+from rlfl_agents.model.narrow import Narrowed
 from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_envs import ConfigError, Tokenizer
@@ -156,7 +157,7 @@ class Policy(nn.Module):
         self.checkpoints_gradients = False
         self.recorded: RecordedSteps | None = None
         self.passes: RecordedPasses | None = None
-        self._merged = Merged()
+        self._merged, self._narrowed = Merged(), Narrowed()
         # For good: with dropout the policy that learns would not be the one that sampled, and the ratio no ratio.
         self.eval()
 
@@ -174,7 +175,11 @@ class Policy(nn.Module):
     @contextlib.contextmanager
     def sampling(self) -> Iterator[None]:
         """Inside, completions are sampled: adapters are merged into the weights, and nothing has a gradient."""
-        with torch.no_grad(), self._merged.into(self.model) if self.has_adapters else contextlib.nullcontext():
+        with torch.no_grad(), contextlib.ExitStack() as inside:
+            if self.has_adapters:
+                inside.enter_context(self._merged.into(self.model))
+            if self.recorded is not None:
+                inside.enter_context(self._narrowed.into(self, self.reader.plain_head(self.language_model)))
             yield
 
     def start(self, prompts: Tensor, rows: int, keep_cache: bool = True, room: int = 32) -> Decoding:
@@ -274,6 +279,9 @@ class Policy(nn.Module):
         """Logits [N, V] and values float32 [N] after what is pending."""
         if state.attention is None and state.cache is None:
             state.needs_mask = not bool(attended(state.pending, self.pad_id, self.bos_id).all())
+            found = None if self.recorded is None else self.recorded.read_prompts(self, state)
+            if found is not None:
+                return found
         elif state.step is None and self.recorded is not None:
             state.step = self.recorded.step_for(self, state)
         if state.step is not None:
@@ -401,11 +409,12 @@ class Policy(nn.Module):
         head = self.reader.plain_head(self.language_model)
         if head is None:
             return output[..., : self.vocab_size]
-        if output.device.type == "cpu":
+        matrix = self._narrowed.head
+        if output.device.type == "cpu" and matrix is None:
             logits: Tensor = head(output)
         else:  # of what is strided, PyTorch would read the whole head once for every row
             bias = None if head.bias is None else pad(head.bias, (0, padding(head.weight)))
-            logits = linear(output.contiguous(), aligned(head.weight), bias)
+            logits = linear(output.contiguous(), aligned(head.weight) if matrix is None else matrix, bias)
         return logits[..., : self.vocab_size]
 
     @contextlib.contextmanager
