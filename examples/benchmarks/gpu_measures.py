@@ -271,12 +271,13 @@ def profile(run: Callable[[], Any], parts: int) -> dict[str, Any]:
     }
 
 
-def profiles(state: TrainState, config: PPOConfig) -> dict[str, Any]:
-    """Of each token of a rollout, with what is recorded and kernel by kernel; and of an update."""
+def profiles(state: TrainState, config: PPOConfig, both: bool = True) -> dict[str, Any]:
+    """Of each token of a rollout, with what is recorded and, if both are wanted, kernel by kernel; and of an update."""
     batch = compare((rollout := sample(state, config, seed=3)), rollout.log_probs, 0.0, config)
     found = {"recorded": profile(lambda: sample(state, config), TOKENS)}
     found["update"] = profile(lambda: improve(config, state, batch, state.rates(config)), 1)
-    recorded, state.policy.recorded = state.policy.recorded, None
-    found["kernel by kernel"] = profile(lambda: sample(state, config), TOKENS)
-    state.policy.recorded = recorded
+    if both:
+        recorded, state.policy.recorded = state.policy.recorded, None
+        found["kernel by kernel"] = profile(lambda: sample(state, config), TOKENS)
+        state.policy.recorded = recorded
     return found

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-__all__ = ["NEVER", "Summary", "aligned", "padding", "states_of", "summarise", "summary_of"]
+__all__ = ["NEVER", "Summary", "aligned", "kernels", "padding", "states_of", "summarise", "summary_of"]
 
 NEVER = -1e9
 """The logit of an illegal token: finite, so that 0 * log 0 is 0 in an entropy and not NaN; exp() of it is exactly 0."""
@@ -171,10 +171,10 @@ class _Summary(torch.autograd.Function):
         matrix, states, counts = aligned(weight.to(narrow)), states.to(narrow), counts.to(wide)
         log_probs, entropy = states.new_empty(chosen.shape, dtype=wide), states.new_empty(len(states), dtype=wide)
         probs = states.new_zeros(length, len(matrix), dtype=wide)
-        kernels = _kernels(states.device, wide) if bias is None else None
+        fused = kernels(states.device, wide) if bias is None else None
         log_dist, log_sums = None, torch.empty_like(entropy)
         with torch.autocast(device, enabled=False):
-            if kernels is not None:
+            if fused is not None:
                 at_once = max(1, _BYTES_AT_ONCE // (matrix.itemsize * len(matrix)))
                 pieces = _pieces(columns, length, at_once, by_position=False)
                 bounds = torch.searchsorted(columns, torch.arange(length + 1, device=columns.device))
@@ -183,13 +183,13 @@ class _Summary(torch.autograd.Function):
                 pieces = _pieces(columns, length, at_once, by_position=not _is_on_cpu(columns))
             for piece, first, last in pieces:
                 legal = illegal, _part(numbers, piece)
-                if kernels is not None:
+                if fused is not None:
                     logits = states[piece] @ matrix.t()
-                    log_sums[piece], entropy[piece] = kernels.statistics(logits, *legal, temperature)
+                    log_sums[piece], entropy[piece] = fused.statistics(logits, *legal, temperature)
                     log_probs[piece] = _of_chosen(logits, chosen[piece], *legal, temperature, log_sums[piece])
                     own = (bounds[first : last + 2] - piece.start).clamp(0, len(logits))
                     added = log_sums[piece], counts[piece], own, probs[first : last + 1]
-                    kernels.sums(logits, *legal, temperature, *added)
+                    fused.sums(logits, *legal, temperature, *added)
                     continue
                 log_dist = _log_dist(states[piece], matrix, bias, *legal, temperature, wide)
                 torch.gather(log_dist, 1, chosen[piece], out=log_probs[piece])
@@ -199,7 +199,7 @@ class _Summary(torch.autograd.Function):
                 entropy[piece] = -dist.mul_(log_dist).sum(dim=-1)
         kept = log_dist if len(pieces) == 1 else None
         ctx.save_for_backward(states, weight, bias, chosen, counts, columns, illegal, numbers, entropy, log_sums, kept)
-        ctx.settings = (temperature, pieces, narrow, wide, dtype, kernels)
+        ctx.settings = (temperature, pieces, narrow, wide, dtype, fused)
         ctx.set_materialize_grads(False)
         return log_probs, entropy, probs
 
@@ -209,7 +209,7 @@ class _Summary(torch.autograd.Function):
         ctx: Any, of_log_probs: Tensor | None, of_entropy: Tensor | None, of_probs: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         states, weight, bias, chosen, counts, columns, illegal, numbers, entropy, log_sums, kept = ctx.saved_tensors
-        temperature, pieces, narrow, wide, dtype, kernels = ctx.settings
+        temperature, pieces, narrow, wide, dtype, fused = ctx.settings
         matrix = aligned(weight.to(narrow))
         learns_weight, learns_bias = ctx.needs_input_grad[1:3]
         to_states = torch.empty_like(states)
@@ -218,8 +218,8 @@ class _Summary(torch.autograd.Function):
         with torch.autocast(states.device.type, enabled=False):
             for piece, first, _ in pieces:
                 legal = illegal, _part(numbers, piece)
-                if kernels is not None:
-                    slope = kernels.slopes_(
+                if fused is not None:
+                    slope = fused.slopes_(
                         states[piece] @ matrix.t(),
                         *legal,
                         temperature,
@@ -260,8 +260,8 @@ def _is_on_cpu(tensor: Tensor) -> bool:
 
 
 @cache
-def _kernels(device: torch.device, dtype: torch.dtype) -> Any:
-    """The kernels of fused.py, for results of this type; None where they cannot be had."""
+def kernels(device: torch.device, dtype: torch.dtype) -> Any:
+    """The module `fused`, for results of this type; None where its kernels cannot be had."""
     if device.type != "cuda" or dtype != torch.float32:
         return None
     try:
@@ -270,7 +270,7 @@ def _kernels(device: torch.device, dtype: torch.dtype) -> Any:
         fused.statistics(torch.zeros(1, _ALIGNED, device=device), None, None, 1.0)
     except ImportError:
         return None
-    except Exception as error:  # whatever Triton, its compiler or the card's driver has to say
+    except Exception as error:  # noqa: BLE001 (whatever Triton, its compiler or the card's driver says)
         reason = " ".join(str(error).split())[:200]
         warnings.warn(f"The head's kernels cannot be compiled, and it is read step by step ({reason}).", stacklevel=2)
         return None

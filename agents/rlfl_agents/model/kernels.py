@@ -19,6 +19,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 from transformers.activations import ACT2FN
 
+from rlfl_agents.model.adapters import is_plain
+
 __all__ = ["fuse"]
 
 _CLOSE = 1e-5
@@ -37,9 +39,9 @@ def fuse(model: nn.Module, autocast: bool = False) -> int:
     adapters: list[Any] = [layer for layer in model.modules() if hasattr(layer, "get_delta_weight")]
     for layer in adapters:
         layer.cast_input_dtype_enabled = not autocast
-        plain, fused = _adapted_layers()
+        plain, adapted = _adapted_layers()
         if autocast and type(layer) is plain:
-            layer.__class__ = fused
+            layer.__class__ = adapted
     found: list[tuple[nn.Module, str, nn.Module]] = []
     for parent in model.modules():
         for name, child in parent.named_children():
@@ -75,25 +77,21 @@ def _is_same(layer: nn.Module, fused: nn.Module, weight: Tensor) -> bool:
 
 @cache
 def _adapted_layers() -> tuple[type[Any], type[Any]]:
-    """peft's linear layer with an adapter, and one that adds the adapter's product while it is made."""
+    """The linear layer with an adapter that peft has, and one that adds the adapter's product while it is made."""
     from peft.tuners.lora import Linear
 
-    class Adapted(Linear):  # type: ignore[misc]
+    class Adapted(Linear):
         """The same where anything is unusual about it."""
 
-        def forward(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             base, names = self.base_layer, self.active_adapters
-            usual = type(base) is nn.Linear and not base.weight.requires_grad and len(names) == 1
-            if not usual or self.disable_adapters or self.merged or not self._is_plain(names[0]):
-                found: Tensor = super().forward(inputs, *args, **kwargs)
+            is_alone = len(names) == 1 and not self.disable_adapters and not self.merged
+            if not is_alone or base.weight.requires_grad or not is_plain(self, names[0]):
+                found: Tensor = super().forward(x, *args, **kwargs)
                 return found
             down, up = self.lora_A[names[0]].weight, self.lora_B[names[0]].weight
-            added: Tensor = _WithAdapter.apply(inputs, base.weight, base.bias, down, up, self.scaling[names[0]])  # type: ignore[no-untyped-call]
+            added: Tensor = _WithAdapter.apply(x, base.weight, base.bias, down, up, self.scaling[names[0]])  # type: ignore[no-untyped-call]
             return added
-
-        def _is_plain(self, name: str) -> bool:
-            is_there = name in self.lora_A and type(self.lora_dropout[name]) is nn.Identity
-            return is_there and name not in self.lora_variant and self.lora_B[name].bias is None
 
     return Linear, Adapted
 

@@ -22,6 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rlfl_agents.learn.head import Summary, aligned, padding, states_of, summarise, summary_of
 from rlfl_agents.model.adapters import Merged
+from rlfl_agents.model.choice import choose, draw
 from rlfl_agents.model.groups import GroupCache, Packing, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_agents.model.narrow import Narrowed
@@ -33,58 +34,10 @@ __all__ = ["Decoding", "Policy", "PositionKind", "ValueKind", "attended", "draw"
 
 ValueKind = Literal["none", "shared", "separate"]
 
-_LARGE, _BLOCK = 4096, 256
-"""Above so many tokens, they are drawn in two levels, in blocks of so many."""
 _SMALL = 1024
 """Up to this hidden size, starting a layer's kernels takes longer than they do."""
 _DENSE = 0.9
 """Above this share of active tokens, completions are read as they are: leaving the others out would gain nothing."""
-
-
-def draw(log_dist: Tensor, uniforms: Tensor) -> Tensor:
-    """Samples by inverting the cumulative distribution: a row's noise does not depend on the batch around it.
-
-    Args:
-        log_dist: Float [N, V].
-        uniforms: Float64 [N, k] in [0, 1), one number per sample.
-
-    Returns:
-        Int64 [N, k]; a token of probability 0 is never drawn.
-    """
-    wide = torch.float32 if log_dist.device.type == "mps" else torch.float64
-    uniforms = uniforms.to(wide)
-    if log_dist.shape[1] <= _LARGE:
-        cumulative = log_dist.to(wide).exp().cumsum(dim=-1)
-        return _first_above(cumulative, uniforms * cumulative[:, -1:])
-    # A block is drawn first, then a token in it: sums of a row are a fraction of the work of its cumulative sums.
-    probs, vocab_size = log_dist.exp(), log_dist.shape[1]
-    whole = vocab_size - vocab_size % _BLOCK
-    sums = probs[:, :whole].unflatten(1, (-1, _BLOCK)).sum(dim=2, dtype=wide)
-    sums = torch.cat([sums, probs[:, whole:].sum(dim=1, dtype=wide, keepdim=True)], dim=1)
-    cumulative = sums.cumsum(dim=1)
-    targets = uniforms * cumulative[:, -1:]
-    blocks = _first_above(cumulative, targets)
-    before = cumulative.gather(1, blocks) - sums.gather(1, blocks)
-    tokens = blocks[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=probs.device)
-    inside = probs.gather(1, tokens.clamp(max=vocab_size - 1).flatten(1)).view(tokens.shape) * (tokens < vocab_size)
-    within = _first_above(inside.to(wide).cumsum(dim=2), (targets - before).clamp(min=0)[:, :, None])
-    return blocks * _BLOCK + within.squeeze(2)
-
-
-def _first_above(cumulative: Tensor, targets: Tensor) -> Tensor:
-    """Where a cumulative sum first exceeds each target; a target that rounding put at the total is put below it."""
-    total = cumulative[..., -1:]
-    below = torch.minimum(targets, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, below.contiguous(), right=True)
-
-
-def _chosen(
-    logits: Tensor, noise: Tensor, masks: Tensor | None, *, temperature: float, greedy: bool
-) -> tuple[Tensor, Tensor]:
-    """Tokens and their log-probabilities, [N, k] each."""
-    log_dist = masked_log_dist(logits, masks, temperature)
-    chosen = log_dist.argmax(dim=-1, keepdim=True).expand(noise.shape) if greedy else draw(log_dist, noise)
-    return chosen, log_dist.gather(1, chosen)
 
 
 class Policy(nn.Module):
@@ -179,7 +132,8 @@ class Policy(nn.Module):
             if self.has_adapters:
                 inside.enter_context(self._merged.into(self.model))
             if self.recorded is not None:
-                inside.enter_context(self._narrowed.into(self, self.reader.plain_head(self.language_model)))
+                head = self.reader.plain_head(self.language_model)
+                inside.enter_context(self._narrowed.into(self, head, only_frozen=self.has_adapters))
             yield
 
     def start(self, prompts: Tensor, rows: int, keep_cache: bool = True, room: int = 32) -> Decoding:
@@ -236,7 +190,7 @@ class Policy(nn.Module):
             chosen in (0 without a value head).
         """
         logits, values, masks = self._offered(state, masks)
-        noise, how = uniforms.view(len(logits), -1), partial(_chosen, temperature=temperature, greedy=greedy)
+        noise, how = uniforms.view(len(logits), -1), partial(choose, temperature=temperature, greedy=greedy)
         if self.recorded is not None:
             chosen, log_probs = self.recorded.choose(how, logits, noise, masks)
         else:

@@ -1,8 +1,9 @@
 """What is done again and again, recorded once and replayed: prompts are read, a token is read and the next chosen.
 
 Reading prompts, or one token of every row, starts hundreds of kernels, each of a few microseconds, and choosing a token
-starts dozens; a CUDA graph starts them all at once. A minibatch's pass has its gradient recorded with it. What it reads and writes has to lie where it lay when it was recorded: a cache with
-a place for every token, and a count of tokens on the device.
+starts dozens; a CUDA graph starts them all at once. A minibatch's pass has its gradient recorded with it. What is read
+and written has to lie where it lay when it was recorded: a cache with a place for every token, and a count of tokens on
+the device.
 
 On a CPU there is nothing to record, and a replay runs the step: so that tests can compare.
 """
