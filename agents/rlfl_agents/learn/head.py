@@ -12,6 +12,7 @@ hidden numbers, V tokens.
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from functools import cache
 from itertools import accumulate
@@ -265,8 +266,7 @@ def kernels(device: torch.device, dtype: torch.dtype) -> Any:
     if device.type != "cuda" or dtype != torch.float32:
         return None
     try:
-        from rlfl_agents.learn import fused
-
+        fused = importlib.import_module("rlfl_agents.learn.fused")
         fused.statistics(torch.zeros(1, _ALIGNED, device=device), None, None, 1.0)
     except ImportError:
         return None
