@@ -65,12 +65,10 @@ class Merged:
                 weight, name = layer.base_layer.weight, layer.active_adapters[0]
                 if layer not in self._weights:
                     self._weights[layer] = torch.empty_like(weight)
-                merged = self._weights[layer]
-                if weight.device.type == "cuda" and is_plain(layer, name):  # one kernel, not ten
-                    down, up = (each[name].weight.to(weight.dtype) for each in (layer.lora_A, layer.lora_B))
-                    torch.addmm(weight, up, down, alpha=layer.scaling[name], out=merged)
+                if weight.device.type == "cuda" and is_plain(layer, name):
+                    _merge(layer, name, self._weights[layer])
                 else:
-                    merged.copy_(weight + layer.get_delta_weight(name))
+                    self._weights[layer].copy_(weight + layer.get_delta_weight(name))
                 own.append((layer, weight.data))
         try:
             for layer, _ in own:
@@ -81,3 +79,10 @@ class Merged:
             for layer, weight in own:
                 layer.base_layer.weight.data = weight
                 layer.merged_adapters.clear()
+
+
+def _merge(layer: Any, name: str, out: Tensor) -> None:
+    """Writes a layer's weight with a plain adapter in it, by one kernel where peft starts ten."""
+    weight = layer.base_layer.weight
+    down, up = (each[name].weight.to(weight.dtype) for each in (layer.lora_A, layer.lora_B))
+    torch.addmm(weight, up, down, alpha=layer.scaling[name], out=out)

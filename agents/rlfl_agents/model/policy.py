@@ -364,8 +364,11 @@ class Policy(nn.Module):
         if head is None:
             return output[..., : self.vocab_size]
         matrix = self._narrowed.head
-        if output.device.type == "cpu" and matrix is None:
-            logits: Tensor = head(output)
+        if output.device.type == "cpu" and matrix is None and len(head.weight) > self.vocab_size:
+            bias = None if head.bias is None else head.bias[: self.vocab_size]
+            logits: Tensor = linear(output, head.weight[: self.vocab_size], bias)
+        elif output.device.type == "cpu" and matrix is None:
+            logits = head(output)
         else:  # of what is strided, PyTorch would read the whole head once for every row
             bias = None if head.bias is None else pad(head.bias, (0, padding(head.weight)))
             logits = linear(output.contiguous(), aligned(head.weight) if matrix is None else matrix, bias)
