@@ -77,6 +77,8 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
                 loss = nothing if is_wild else terms["loss"]  # processes have to meet in backward all the same
                 # DistributedDataParallel averages what has to be summed.
                 accelerator.backward(loss * weight * processes)
+                if not steps:
+                    _draw_ahead(state)
             approx_kl += weight * numbers["approx_kl"]
         if config.target_kl is not None and steps > 0 and approx_kl > 1.5 * config.target_kl:
             optimizer.zero_grad()
@@ -88,6 +90,12 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
     if not steps:
         raise DivergedError(f"Every minibatch had a mean ratio above {config.ratio_threshold}. {_WHAT_TO_TRY}")
     return means.all() | {"grad_norm": grad_norms / steps, "minibatches": steps, "imitation_loss": imitated}
+
+
+def _draw_ahead(state: TrainState) -> None:
+    """A device works for a while on a gradient: meanwhile the environments draw their next prompts, if they choose."""
+    if state.accelerator.device.type != "cpu" and not state.sampler.chooses:
+        state.envs.draw_ahead()
 
 
 def _minibatches(config: PPOConfig, prompts: int, generator: torch.Generator) -> Iterator[Tensor]:

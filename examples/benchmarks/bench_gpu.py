@@ -175,12 +175,12 @@ def with_lora(name: Literal["1.5b", "8b"], sizes: Sizes, note: Note, folder: Pat
     at_once = sizes.micro_batch_tokens if name == "1.5b" else sizes.micro_batch_tokens // 2
     config = settings(rows, lora_rank=16, mixed_precision="bf16", micro_batch_tokens=at_once)
     policy = build(shape, envs, lora_rank=16)
-    policy.recorded = RecordedSteps()
+    policy.recorded, policy.passes = RecordedSteps(), RecordedPasses()
     state = begun(policy, envs, config)
-    note(ppo=training(state, config, max(1, sizes.updates // 2)), **describe(policy))
-    note(sampling=in_turns(state, config, 2))
+    note(ppo=training(state, config, max(1, sizes.updates // 2)), passes_recorded=policy.passes.works)
+    note(sampling=in_turns(state, config, 2), **describe(policy))
     if not sizes.toy and name == "1.5b":
-        note(token=token(state, config), profile=profiles(state, config))
+        note(token=token(state, config), profile=profiles(state, config, both=False))
 
 
 def trl(sizes: Sizes, note: Note, folder: Path) -> None:

@@ -19,9 +19,10 @@ from rlfl_agents.config import PPOConfig
 from rlfl_agents.environments import make_envs
 from rlfl_agents.learn.schedules import Coefficient, KLController
 from rlfl_agents.model.adapters import with_adapters
+from rlfl_agents.model.choice import choose, draw
 from rlfl_agents.model.kernels import fuse
 from rlfl_agents.model.masks import masked_log_dist
-from rlfl_agents.model.policy import Policy, draw
+from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect
 from rlfl_agents.rollout.rollout import Rollout
@@ -209,7 +210,10 @@ def gradient_difference(state: TrainState, config: PPOConfig) -> float:
 
 
 def token(state: TrainState, config: PPOConfig, repeats: int = TOKENS - 4) -> dict[str, float]:
-    """Milliseconds of one token's parts: reading, masking and drawing; and of the environments' step."""
+    """Milliseconds of one token's parts: reading, and choosing, by kernels or by masking and drawing.
+
+    What the environments take is a rollout's, over its tokens: nearly all of it is the reset and the judging.
+    """
     policy = state.policy
     rollout = sample(state, config, seed=2)
     found: dict[str, float] = {"env": 1000 * rollout.seconds_env / rollout.completions.shape[1]}
@@ -231,6 +235,7 @@ def token(state: TrainState, config: PPOConfig, repeats: int = TOKENS - 4) -> di
             ("read", read),
             ("mask", lambda: masked_log_dist(logits, legal, 1.0)),
             ("draw", lambda: draw(log_dist, noise[:, None])),
+            ("choose", lambda: choose(logits, noise[:, None], legal, temperature=1.0, greedy=False)),
         ):
             run()
             seconds: list[float] = []
@@ -271,12 +276,13 @@ def profile(run: Callable[[], Any], parts: int) -> dict[str, Any]:
     }
 
 
-def profiles(state: TrainState, config: PPOConfig) -> dict[str, Any]:
-    """Of each token of a rollout, with what is recorded and kernel by kernel; and of an update."""
+def profiles(state: TrainState, config: PPOConfig, both: bool = True) -> dict[str, Any]:
+    """Of each token of a rollout, with what is recorded and, if both are wanted, kernel by kernel; and of an update."""
     batch = compare((rollout := sample(state, config, seed=3)), rollout.log_probs, 0.0, config)
     found = {"recorded": profile(lambda: sample(state, config), TOKENS)}
     found["update"] = profile(lambda: improve(config, state, batch, state.rates(config)), 1)
-    recorded, state.policy.recorded = state.policy.recorded, None
-    found["kernel by kernel"] = profile(lambda: sample(state, config), TOKENS)
-    state.policy.recorded = recorded
+    if both:
+        recorded, state.policy.recorded = state.policy.recorded, None
+        found["kernel by kernel"] = profile(lambda: sample(state, config), TOKENS)
+        state.policy.recorded = recorded
     return found

@@ -215,7 +215,8 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of token ids; special tokens are skipped. Two adjacent integers stay apart: "1 2"."""
         if not self.closed:
-            return b"".join([self.token_bytes[i] for i in ids]).decode(errors="replace")
+            token_bytes = self.token_bytes
+            return b"".join([token_bytes[i] for i in ids]).decode(errors="replace")
         texts = self.token_texts
         text = "".join([texts[i] for i in ids])
         for symbol in self._symbols:
@@ -234,7 +235,8 @@ class Tokenizer:
             lengths: int64 [n], how many tokens of each row count.
         """
         if not self.closed:
-            return [self.decode(row[:length]) for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
+            rows = zip(self._bytes[ids].tolist(), lengths.tolist(), strict=True)
+            return [b"".join(row[:length]).decode(errors="replace") for row, length in rows]
         within = np.arange(ids.shape[1]) < lengths[:, None]
         ids = np.where(within, ids, self.pad_id)
         texts = self._written[ids]
@@ -247,6 +249,11 @@ class Tokenizer:
         for mixed in np.flatnonzero((within & ~self.ordinary[ids]).any(axis=1)):  # a special token between two integers
             decoded[mixed] = self.decode(ids[mixed].tolist())
         return decoded
+
+    @cached_property
+    def _bytes(self) -> NDArray[np.object_]:
+        """`token_bytes`, object [V]."""
+        return np.array(self.token_bytes, dtype=object)
 
     @cached_property
     def _written(self) -> NDArray[np.object_]:

@@ -238,6 +238,10 @@ class TokenVectorEnv(NextTokens):
         self._begin(rows, *self._bank.take(rows, self._streams[self._leaders], self._episodes + self._ahead))
         self._episodes[rows] += 1
 
+    def draw_ahead(self) -> None:
+        """Draws the prompts of the next reset, as far as streams go on: it finds them drawn. Nothing else changes."""
+        self._bank.take(np.arange(self.num_envs), self._streams[self._leaders], self._episodes + self._ahead)
+
     def _begin(self, rows: NDArray[np.intp], columns: NDArray[np.int64], data: NDArray[Any]) -> None:
         goes_on = self._has_begun.copy()
         goes_on[rows] = False
@@ -299,9 +303,7 @@ class TokenVectorEnv(NextTokens):
             to_judge = self._unjudged.copy() if (self._unjudged > 0).all() else np.zeros_like(reasons)
             self._unjudged -= to_judge
         ended = np.flatnonzero(to_judge)
-        infos: dict[str, Any] = {}
-        if len(ended):
-            infos = self._end_infos(ended, to_judge, rewards)
+        infos: dict[str, Any] = self._end_infos(ended, to_judge, rewards) if len(ended) else {}
         if self.autoreset_mode is AutoresetMode.DISABLED:
             self._finished[resting] = True
         elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
@@ -310,9 +312,7 @@ class TokenVectorEnv(NextTokens):
         elif len(ended):
             self._print_if_human()  # how they ended; what follows is drawn after the reset
             infos = self._reset_in_same_step(ended, infos)
-        terminated = reasons > 0
-        if self.autoreset_mode is AutoresetMode.DISABLED:
-            terminated |= self._finished
+        terminated = self._finished.copy() if self.autoreset_mode is AutoresetMode.DISABLED else reasons > 0
         infos = self._with_numbers(infos, self._always) | self._mask_info()
         self._print_if_human()
         return self._columns.copy(), rewards, terminated, np.zeros(self.num_envs, dtype=np.bool_), infos

@@ -9,7 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from rlfl_agents.model import adapters
 from rlfl_agents.model.kernels import fuse
+
+from .test_groups import PEFT_ASKS
 
 SHAPE = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 8}
 SHAPE |= {"num_key_value_heads": 2}
@@ -70,3 +73,67 @@ def test_what_computes_something_else_stays() -> None:
 
     model = nn.Sequential(Other(), nn.LayerNorm(8), nn.GELU())
     assert fuse(model) == 0
+
+
+def adapted(dtype: torch.dtype) -> Any:
+    """A Llama whose adapters do something."""
+    model = adapters.with_adapters(model_of("llama", dtype), 2, 6)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+@PEFT_ASKS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_adapter_in_its_layers_product_is_an_adapter(dtype: torch.dtype) -> None:
+    """The same logits and gradients up to rounding, with adapters and without; what is frozen has no gradient."""
+    plain, fused = adapted(dtype), adapted(dtype)
+    fuse(fused, autocast=True)
+    layer = fused.base_model.model.model.layers[0].self_attn.q_proj
+    assert type(layer).__name__ == "Adapted"
+    room, found = 1e-5 if dtype == torch.float32 else 0.3, []  # peft's own gradients are 0.1 from those of float32
+    for model in (fused, plain):
+        with torch.autocast("cpu", enabled=dtype != torch.float32):
+            logits = model(input_ids=torch.arange(24).view(2, 12)).logits
+        logits.float().square().mean().backward()
+        with torch.no_grad(), model.disable_adapter():
+            without = model(input_ids=torch.arange(24).view(2, 12)).logits
+        found.append([logits.detach(), without, *(each.grad for each in model.parameters() if each.grad is not None)])
+    assert len(found[0]) == 2 + 2 * 2 * 7
+    assert not torch.allclose(found[0][0], found[0][1], atol=0.1)
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert float((ours - theirs).norm()) <= room * float(theirs.norm())
+
+
+@PEFT_ASKS
+def test_what_is_unusual_about_an_adapter_stays() -> None:
+    """One with dropout, and one that is merged, compute what peft computes."""
+    model = adapted(torch.float32)
+    fuse(model, autocast=True)
+    tokens = torch.arange(24).view(2, 12)
+    expected = model(input_ids=tokens).logits.detach()
+    layer = model.base_model.model.model.layers[0].self_attn.q_proj
+    assert adapters.is_plain(layer, "default")
+    layer.lora_dropout["default"] = nn.Dropout(0.5)
+    assert not adapters.is_plain(layer, "default")
+    torch.testing.assert_close(model.eval()(input_ids=tokens).logits, expected)
+    model.merge_adapter()
+    torch.testing.assert_close(model(input_ids=tokens).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@PEFT_ASKS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_merged_weight_has_its_adapter_in_it(dtype: torch.dtype) -> None:
+    """By one product, as by peft's own way up to rounding."""
+    layer = adapted(dtype).base_model.model.model.layers[1].mlp.down_proj
+    weight = layer.base_layer.weight
+    found = torch.empty_like(weight)
+    with torch.no_grad():
+        adapters._merge(layer, "default", found)
+        expected = weight + layer.get_delta_weight("default")
+    assert float((found - weight).norm()) > 0.1 * float(weight.norm())
+    torch.testing.assert_close(
+        found.float(), expected.float(), atol=1e-6 if dtype == torch.float32 else 0.01, rtol=0.01
+    )

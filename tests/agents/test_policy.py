@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlfl_agents.environments import make_envs
 from rlfl_agents.model.build import build_policy
@@ -51,7 +52,7 @@ def test_drawing_in_two_levels_draws_the_same(monkeypatch: pytest.MonkeyPatch, v
     log_dist = log_dist.log_softmax(dim=-1)
     noise = torch.cat([torch.rand(7, 300, dtype=torch.float64), torch.tensor([[0.0, 1 - 2**-53]] * 7)], dim=1)
     found = draw(log_dist, noise)
-    monkeypatch.setattr("rlfl_agents.model.policy._LARGE", vocab_size)
+    monkeypatch.setattr("rlfl_agents.model.choice._LARGE", vocab_size)
     assert found.equal(draw(log_dist, noise))
     assert bool((log_dist.gather(1, found) > -1e8).all())
 
@@ -210,3 +211,18 @@ def test_size_mistakes_are_named() -> None:
         build_policy(envs.tokenizer, 5, 4, width=15)
     with pytest.raises(ConfigError, match="model='/nowhere'"):
         build_policy(envs.tokenizer, 5, 4, model="/nowhere")
+
+
+def test_tokens_that_the_environment_lacks_are_not_made() -> None:
+    """A model of more tokens says of the environment's what its head says of all, up to rounding; with a bias too."""
+    envs = make_envs("rlfl/Copy-v0", 4)
+    known = envs.tokenizer.vocab_size
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "bos_token_id": 1, "eos_token_id": 2}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=known + 30, **sizes))
+    policy = Policy(model, envs.tokenizer)
+    hidden = torch.randn(3, 2, 16)
+    policy._logits(model.transformer(inputs_embeds=hidden).last_hidden_state)  # the head is found to be plain
+    model.lm_head.bias = torch.nn.Parameter(torch.randn(known + 30))
+    for bias in (model.lm_head.bias, None):
+        model.lm_head.bias = bias
+        torch.testing.assert_close(policy._logits(hidden), model.lm_head(hidden)[..., :known])

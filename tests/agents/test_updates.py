@@ -404,3 +404,16 @@ def test_weight_decay_shrinks_every_weight_by_its_share(tmp_path: Path, played: 
     decayed, plain = weights(tmp_path / "with"), weights(tmp_path / "without")
     for name, before in played[0][0].named_parameters():
         torch.testing.assert_close(plain[name] - decayed[name], 0.1 * before.detach(), atol=1e-6, rtol=1e-4)
+
+
+def test_prompts_that_are_drawn_while_a_device_works_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs, one of which draws the next prompts during its updates, as it would beside a GPU: the same metrics."""
+    few = {"total_samples": 4 * ONE_UPDATE}
+    expected = learn(tmp_path / "at reset", **few)
+    monkeypatch.setattr("rlfl_agents.update._draw_ahead", lambda state: state.envs.draw_ahead())
+    found = learn(tmp_path / "ahead", **few)
+    assert found.keys() == expected.keys()
+    timeless = [name for name in found if not name.startswith("clock/")]
+    assert repr([found[name] for name in timeless]) == repr([expected[name] for name in timeless])

@@ -245,3 +245,35 @@ def test_unseeded_environments_differ() -> None:
     first, second = (TokenVectorEnv(load_task(STEPS), 8) for _ in range(2))
     first.reset(), second.reset()
     assert len({prompt.text for prompt in [*first.prompts, *second.prompts]}) > 14
+
+
+# --- ahead ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_drawing_ahead_changes_nothing(id: str) -> None:
+    """The prompts of many resets are the same: alone, in groups, after a seed, of a level, and given ones between."""
+    task = load_task(id, **(SHORT.get(id, {}) | QUICK.get(id, {})))
+    resets: list[dict[str, Any]] = [{"seed": 4}, {}, {"options": {"group_size": 3}}, {"options": {"group_size": 3}}]
+    resets += [{"seed": 7}, {}, {"options": {"level": 0} if task.levels else {}}, {}]
+    plain, ahead = (TokenVectorEnv(task, 6, autoreset_mode="Disabled") for _ in range(2))
+    for number, arguments in enumerate(resets):
+        assert np.array_equal(plain.reset(**arguments)[0], ahead.reset(**arguments)[0]), number
+        for _ in range(number % 3):
+            ahead.draw_ahead()
+
+
+@pytest.mark.parametrize("group_size", [1, 3])
+def test_what_was_drawn_ahead_is_not_drawn_again(monkeypatch: pytest.MonkeyPatch, group_size: int) -> None:
+    """A reset that goes on asks for no prompt; the one after it does."""
+    envs = TokenVectorEnv(load_task(COPY), 6, autoreset_mode="Disabled")
+    options = {"group_size": group_size}
+    envs.reset(seed=4, options=options)
+    envs.draw_ahead()
+    asked: list[int] = []
+    monkeypatch.setattr(envs._bank, "_fill", lambda rows, *_: asked.append(len(rows)))
+    envs.reset(options=options)
+    assert asked == []
+    with pytest.raises(IndexError):
+        envs.reset(options=options)
+    assert asked == [6]

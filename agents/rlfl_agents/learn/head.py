@@ -3,7 +3,8 @@
 A model's last layer makes V numbers of every hidden state: at 512 completions of 16 tokens of GPT-2's 50,257 these are
 1.6 GB in float32, and what autograd keeps of their softmax, entropy and mean is six times that. But the loss asks for
 little: the chosen tokens' log-probabilities, each state's entropy, and the sum of the distributions at each position.
-So the states are read in pieces, and their distributions are made again when the gradient asks for them.
+So the states are read in pieces, and their distributions are made again when the gradient asks for them. On NVIDIA's
+GPUs there are kernels for that (see fused.py), where they can be compiled.
 
 Shapes: B rows (episodes), N states' rows (N divides B: the members of a group may share their state), T positions, H
 hidden numbers, V tokens.
@@ -11,6 +12,9 @@ hidden numbers, V tokens.
 
 from __future__ import annotations
 
+import importlib
+import warnings
+from functools import cache
 from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
@@ -19,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-__all__ = ["NEVER", "Summary", "aligned", "padding", "states_of", "summarise", "summary_of"]
+__all__ = ["NEVER", "Summary", "aligned", "kernels", "padding", "states_of", "summarise", "summary_of"]
 
 NEVER = -1e9
 """The logit of an illegal token: finite, so that 0 * log 0 is 0 in an entropy and not NaN; exp() of it is exactly 0."""
@@ -27,6 +31,8 @@ NEVER = -1e9
 _AT_ONCE = {"cpu": 2**22}
 """How many logits are held at a time: few on a CPU, whose caches they should fit into."""
 _AT_ONCE_ELSEWHERE = 2**25
+_BYTES_AT_ONCE = 2**28
+"""Where there are kernels, logits are all that is held: so many bytes of them."""
 _ALIGNED = 64
 
 
@@ -166,20 +172,35 @@ class _Summary(torch.autograd.Function):
         matrix, states, counts = aligned(weight.to(narrow)), states.to(narrow), counts.to(wide)
         log_probs, entropy = states.new_empty(chosen.shape, dtype=wide), states.new_empty(len(states), dtype=wide)
         probs = states.new_zeros(length, len(matrix), dtype=wide)
-        at_once = max(1, _AT_ONCE.get(device, _AT_ONCE_ELSEWHERE) // len(matrix))
-        pieces = _pieces(columns, length, at_once)
-        log_dist = None
+        fused = kernels(states.device, wide) if bias is None else None
+        log_dist, log_sums = None, torch.empty_like(entropy)
         with torch.autocast(device, enabled=False):
+            if fused is not None:
+                at_once = max(1, _BYTES_AT_ONCE // (matrix.itemsize * len(matrix)))
+                pieces = _pieces(columns, length, at_once, by_position=False)
+                bounds = torch.searchsorted(columns, torch.arange(length + 1, device=columns.device))
+            else:
+                at_once = max(1, _AT_ONCE.get(device, _AT_ONCE_ELSEWHERE) // len(matrix))
+                pieces = _pieces(columns, length, at_once, by_position=not _is_on_cpu(columns))
             for piece, first, last in pieces:
-                log_dist = _log_dist(states[piece], matrix, bias, illegal, _part(numbers, piece), temperature, wide)
+                legal = illegal, _part(numbers, piece)
+                if fused is not None:
+                    logits = states[piece] @ matrix.t()
+                    log_sums[piece], entropy[piece] = fused.statistics(logits, *legal, temperature)
+                    log_probs[piece] = _of_chosen(logits, chosen[piece], *legal, temperature, log_sums[piece])
+                    own = (bounds[first : last + 2] - piece.start).clamp(0, len(logits))
+                    added = log_sums[piece], counts[piece], own, probs[first : last + 1]
+                    fused.sums(logits, *legal, temperature, *added)
+                    continue
+                log_dist = _log_dist(states[piece], matrix, bias, *legal, temperature, wide)
                 torch.gather(log_dist, 1, chosen[piece], out=log_probs[piece])
                 dist = log_dist.exp()
                 positions = torch.arange(first, last + 1, device=columns.device)[:, None]
                 probs[first : last + 1] += (counts[piece] * (columns[piece] == positions)) @ dist
                 entropy[piece] = -dist.mul_(log_dist).sum(dim=-1)
         kept = log_dist if len(pieces) == 1 else None
-        ctx.save_for_backward(states, weight, bias, chosen, counts, columns, illegal, numbers, entropy, kept)
-        ctx.settings = (temperature, pieces, narrow, wide, dtype)
+        ctx.save_for_backward(states, weight, bias, chosen, counts, columns, illegal, numbers, entropy, log_sums, kept)
+        ctx.settings = (temperature, pieces, narrow, wide, dtype, fused)
         ctx.set_materialize_grads(False)
         return log_probs, entropy, probs
 
@@ -188,8 +209,8 @@ class _Summary(torch.autograd.Function):
     def backward(
         ctx: Any, of_log_probs: Tensor | None, of_entropy: Tensor | None, of_probs: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        states, weight, bias, chosen, counts, columns, illegal, numbers, entropy, kept = ctx.saved_tensors
-        temperature, pieces, narrow, wide, dtype = ctx.settings
+        states, weight, bias, chosen, counts, columns, illegal, numbers, entropy, log_sums, kept = ctx.saved_tensors
+        temperature, pieces, narrow, wide, dtype, fused = ctx.settings
         matrix = aligned(weight.to(narrow))
         learns_weight, learns_bias = ctx.needs_input_grad[1:3]
         to_states = torch.empty_like(states)
@@ -197,17 +218,33 @@ class _Summary(torch.autograd.Function):
         to_bias = torch.zeros_like(bias) if learns_bias and bias is not None else None
         with torch.autocast(states.device.type, enabled=False):
             for piece, first, _ in pieces:
-                log_dist = kept
-                if kept is None:
-                    log_dist = _log_dist(states[piece], matrix, bias, illegal, _part(numbers, piece), temperature, wide)
-                slope = (_slope if _is_on_cpu(columns) else _slope_in_fewer_steps)(
-                    cast("Tensor", log_dist),
-                    None if of_entropy is None else (of_entropy[piece], entropy[piece]),
-                    None if of_probs is None else (_wanted(of_probs, columns[piece], first), counts[piece]),
-                    None if of_log_probs is None else (of_log_probs[piece], chosen[piece]),
-                )
-                if temperature != 1:
-                    slope /= temperature
+                legal = illegal, _part(numbers, piece)
+                if fused is not None:
+                    slope = fused.slopes_(
+                        states[piece] @ matrix.t(),
+                        *legal,
+                        temperature,
+                        log_sums[piece],
+                        entropy[piece],
+                        None if of_entropy is None else of_entropy[piece],
+                        None if of_probs is None else of_probs,
+                        columns[piece],
+                        counts[piece],
+                        None if of_log_probs is None else of_log_probs[piece],
+                        chosen[piece],
+                    )
+                else:
+                    log_dist = kept
+                    if kept is None:
+                        log_dist = _log_dist(states[piece], matrix, bias, *legal, temperature, wide)
+                    slope = (_slope if _is_on_cpu(columns) else _slope_in_fewer_steps)(
+                        cast("Tensor", log_dist),
+                        None if of_entropy is None else (of_entropy[piece], entropy[piece]),
+                        None if of_probs is None else (_wanted(of_probs, columns[piece], first), counts[piece]),
+                        None if of_log_probs is None else (of_log_probs[piece], chosen[piece]),
+                    )
+                    if temperature != 1:
+                        slope /= temperature
                 if to_bias is not None:
                     to_bias += slope.sum(dim=0)
                 slope = slope.to(narrow)
@@ -223,15 +260,43 @@ def _is_on_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
-def _pieces(columns: Tensor, length: int, at_once: int) -> list[tuple[slice, int, int]]:
-    """Cuts states into pieces: which, and their first and last position, the same one but on a CPU.
+@cache
+def kernels(device: torch.device, dtype: torch.dtype) -> Any:
+    """The module `fused`, for results of this type; None where its kernels cannot be had."""
+    if device.type != "cuda" or dtype != torch.float32:
+        return None
+    try:
+        fused = importlib.import_module("rlfl_agents.learn.fused")
+        fused.statistics(torch.zeros(1, _ALIGNED, device=device), None, None, 1.0)
+    except ImportError:
+        return None
+    except Exception as error:  # noqa: BLE001 (whatever Triton, its compiler or the card's driver says)
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"The head's kernels cannot be compiled, and it is read step by step ({reason}).", stacklevel=2)
+        return None
+    return fused
+
+
+def _of_chosen(
+    logits: Tensor, chosen: Tensor, illegal: Tensor | None, numbers: Tensor | None, temperature: float, log_sums: Tensor
+) -> Tensor:
+    """Log-probabilities of chosen tokens [m, k], of logits [m, V] and what a softmax divides by, [m]."""
+    found = logits.gather(1, chosen).to(log_sums.dtype) / temperature
+    if illegal is not None and numbers is not None:
+        found = found.masked_fill(illegal[numbers[:, None], chosen], NEVER)
+    return found - log_sums[:, None]
+
+
+def _pieces(columns: Tensor, length: int, at_once: int, *, by_position: bool) -> list[tuple[slice, int, int]]:
+    """Cuts states into pieces: which, and their first and last position.
 
     Args:
         columns: Int64 [M], the position of each, ascending.
         length: T.
         at_once: How many states a piece may have.
+        by_position: Whether a piece has one position alone.
     """
-    if not _is_on_cpu(columns):
+    if by_position:
         sizes = torch.bincount(columns, minlength=length).tolist()
         return [
             (slice(first, min(first + at_once, end)), position, position)

@@ -149,6 +149,13 @@ class GroupCache(Cache):
             self.values = [values[stay] for values in self.values]
             self.attended = None if self.attended is None else self.attended[stay]
 
+    def again(self) -> GroupCache:
+        """Another after the same prompts, whose keys and values both share, to go on with."""
+        fresh = GroupCache(self.rows, self.room, self.attended)
+        fresh.keys, fresh.values = [*self.keys], [*self.values]
+        fresh._has_read_prompts = True
+        return fresh
+
     def in_place(self) -> GroupCache:
         """The same after the prompts were read, in memory of its own that stays where it is; it counts its steps there.
 
@@ -287,14 +294,17 @@ class _JoinedCache(GroupCache):
             for prompts in (like.keys, like.values)
         )
         self.step = torch.zeros(1, dtype=torch.int64, device=self.keys[0].device)
+        self._of_prompts: list[Tensor] = []  # where a prompt's keys and values lie, [G, k, heads, P, d]
         self._visible = self.values[0].new_empty(like.rows, 1, 1, places)  # 0 or -inf, added before the softmax
         self._has_read_prompts = True
 
     def take(self, other: GroupCache) -> None:
         """Begins anew after the prompts that another cache has read, of the same shapes."""
         groups = len(other.keys[0])
-        for mine, theirs in zip((*self.keys, *self.values), (*other.keys, *other.values), strict=True):
-            mine.unflatten(0, (groups, -1))[:, :, :, : self._width] = theirs[:, None]
+        if not self._of_prompts:
+            of_groups = [each.unflatten(0, (groups, -1)) for each in (*self.keys, *self.values)]
+            self._of_prompts = [each[:, :, :, : self._width] for each in of_groups]
+        torch._foreach_copy_(self._of_prompts, [each[:, None] for each in (*other.keys, *other.values)])
         self._visible.fill_(-torch.inf)
         seen = self._visible.unflatten(0, (groups, -1))[..., : self._width]
         if other.attended is None:

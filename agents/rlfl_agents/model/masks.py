@@ -40,6 +40,11 @@ def masked_log_dist(logits: Tensor, masks: Tensor | Masks | None, temperature: f
         masks: Bool, broadcasts to the logits, True = legal; or a table, whose rows are [N, T] or broadcast to it.
         temperature: Divides the logits, > 0.
     """
+    is_wide = temperature != 1 or isinstance(masks, Masks) or logits.device.type == "cpu"
+    if logits.dtype in (torch.bfloat16, torch.float16) and not is_wide:  # one kernel widens, and takes the softmax
+        never = max(NEVER, torch.finfo(logits.dtype).min)
+        masked = logits if masks is None else logits.masked_fill(~cast("Tensor", masks), never)
+        return masked.log_softmax(dim=-1, dtype=torch.float32)
     logits = logits.float()
     if temperature != 1 or isinstance(masks, Masks):  # a table is written over them
         logits = logits / temperature

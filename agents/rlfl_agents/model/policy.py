@@ -22,8 +22,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rlfl_agents.learn.head import Summary, aligned, padding, states_of, summarise, summary_of
 from rlfl_agents.model.adapters import Merged
+from rlfl_agents.model.choice import choose, draw
 from rlfl_agents.model.groups import GroupCache, Packing, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
+from rlfl_agents.model.narrow import Narrowed
 from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended, unread
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_envs import ConfigError, Tokenizer
@@ -32,58 +34,10 @@ __all__ = ["Decoding", "Policy", "PositionKind", "ValueKind", "attended", "draw"
 
 ValueKind = Literal["none", "shared", "separate"]
 
-_LARGE, _BLOCK = 4096, 256
-"""Above so many tokens, they are drawn in two levels, in blocks of so many."""
 _SMALL = 1024
 """Up to this hidden size, starting a layer's kernels takes longer than they do."""
 _DENSE = 0.9
 """Above this share of active tokens, completions are read as they are: leaving the others out would gain nothing."""
-
-
-def draw(log_dist: Tensor, uniforms: Tensor) -> Tensor:
-    """Samples by inverting the cumulative distribution: a row's noise does not depend on the batch around it.
-
-    Args:
-        log_dist: Float [N, V].
-        uniforms: Float64 [N, k] in [0, 1), one number per sample.
-
-    Returns:
-        Int64 [N, k]; a token of probability 0 is never drawn.
-    """
-    wide = torch.float32 if log_dist.device.type == "mps" else torch.float64
-    uniforms = uniforms.to(wide)
-    if log_dist.shape[1] <= _LARGE:
-        cumulative = log_dist.to(wide).exp().cumsum(dim=-1)
-        return _first_above(cumulative, uniforms * cumulative[:, -1:])
-    # A block is drawn first, then a token in it: sums of a row are a fraction of the work of its cumulative sums.
-    probs, vocab_size = log_dist.exp(), log_dist.shape[1]
-    whole = vocab_size - vocab_size % _BLOCK
-    sums = probs[:, :whole].unflatten(1, (-1, _BLOCK)).sum(dim=2, dtype=wide)
-    sums = torch.cat([sums, probs[:, whole:].sum(dim=1, dtype=wide, keepdim=True)], dim=1)
-    cumulative = sums.cumsum(dim=1)
-    targets = uniforms * cumulative[:, -1:]
-    blocks = _first_above(cumulative, targets)
-    before = cumulative.gather(1, blocks) - sums.gather(1, blocks)
-    tokens = blocks[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=probs.device)
-    inside = probs.gather(1, tokens.clamp(max=vocab_size - 1).flatten(1)).view(tokens.shape) * (tokens < vocab_size)
-    within = _first_above(inside.to(wide).cumsum(dim=2), (targets - before).clamp(min=0)[:, :, None])
-    return blocks * _BLOCK + within.squeeze(2)
-
-
-def _first_above(cumulative: Tensor, targets: Tensor) -> Tensor:
-    """Where a cumulative sum first exceeds each target; a target that rounding put at the total is put below it."""
-    total = cumulative[..., -1:]
-    below = torch.minimum(targets, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, below.contiguous(), right=True)
-
-
-def _chosen(
-    logits: Tensor, noise: Tensor, masks: Tensor | None, *, temperature: float, greedy: bool
-) -> tuple[Tensor, Tensor]:
-    """Tokens and their log-probabilities, [N, k] each."""
-    log_dist = masked_log_dist(logits, masks, temperature)
-    chosen = log_dist.argmax(dim=-1, keepdim=True).expand(noise.shape) if greedy else draw(log_dist, noise)
-    return chosen, log_dist.gather(1, chosen)
 
 
 class Policy(nn.Module):
@@ -156,7 +110,7 @@ class Policy(nn.Module):
         self.checkpoints_gradients = False
         self.recorded: RecordedSteps | None = None
         self.passes: RecordedPasses | None = None
-        self._merged = Merged()
+        self._merged, self._narrowed = Merged(), Narrowed()
         # For good: with dropout the policy that learns would not be the one that sampled, and the ratio no ratio.
         self.eval()
 
@@ -174,7 +128,12 @@ class Policy(nn.Module):
     @contextlib.contextmanager
     def sampling(self) -> Iterator[None]:
         """Inside, completions are sampled: adapters are merged into the weights, and nothing has a gradient."""
-        with torch.no_grad(), self._merged.into(self.model) if self.has_adapters else contextlib.nullcontext():
+        with torch.no_grad(), contextlib.ExitStack() as inside:
+            if self.has_adapters:
+                inside.enter_context(self._merged.into(self.model))
+            if self.recorded is not None:
+                head = self.reader.plain_head(self.language_model)
+                inside.enter_context(self._narrowed.into(self, head, only_frozen=self.has_adapters))
             yield
 
     def start(self, prompts: Tensor, rows: int, keep_cache: bool = True, room: int = 32) -> Decoding:
@@ -232,7 +191,7 @@ class Policy(nn.Module):
             chosen in (0 without a value head).
         """
         logits, values, masks = self._offered(state, masks)
-        noise, how = uniforms.view(len(logits), -1), partial(_chosen, temperature=temperature, greedy=greedy)
+        noise, how = uniforms.view(len(logits), -1), partial(choose, temperature=temperature, greedy=greedy)
         if self.recorded is not None:
             chosen, log_probs = self.recorded.choose(how, logits, noise, masks)
         else:
@@ -275,6 +234,9 @@ class Policy(nn.Module):
         """Logits [N, V] and values float32 [N] after what is pending."""
         if state.attention is None and state.cache is None:
             state.needs_mask = not bool(attended(state.pending, self.pad_id, self.bos_id).all())
+            found = None if self.recorded is None else self.recorded.read_prompts(self, state)
+            if found is not None:
+                return found
         elif state.step is None and self.recorded is not None:
             state.step = self.recorded.step_for(self, state)
         if state.step is not None:
@@ -402,11 +364,15 @@ class Policy(nn.Module):
         head = self.reader.plain_head(self.language_model)
         if head is None:
             return output[..., : self.vocab_size]
-        if output.device.type == "cpu":
-            logits: Tensor = head(output)
+        matrix = self._narrowed.head
+        if output.device.type == "cpu" and matrix is None and len(head.weight) > self.vocab_size:
+            bias = None if head.bias is None else head.bias[: self.vocab_size]
+            logits: Tensor = linear(output, head.weight[: self.vocab_size], bias)
+        elif output.device.type == "cpu" and matrix is None:
+            logits = head(output)
         else:  # of what is strided, PyTorch would read the whole head once for every row
             bias = None if head.bias is None else pad(head.bias, (0, padding(head.weight)))
-            logits = linear(output.contiguous(), aligned(head.weight), bias)
+            logits = linear(output.contiguous(), aligned(head.weight) if matrix is None else matrix, bias)
         return logits[..., : self.vocab_size]
 
     @contextlib.contextmanager

@@ -1,14 +1,16 @@
-"""What is done again and again, recorded once and replayed: a token is read and the next chosen, a minibatch is read.
+"""What is done again and again, recorded once and replayed: prompts are read, a token is read and the next chosen.
 
-Reading one token of every row starts hundreds of kernels, each of a few microseconds, and choosing one starts dozens; a
-CUDA graph starts them all at once. What it reads and writes has to lie where it lay when it was recorded: a cache with
-a place for every token, and a count of tokens on the device.
+Reading prompts, or one token of every row, starts hundreds of kernels, each of a few microseconds, and choosing a token
+starts dozens; a CUDA graph starts them all at once. A minibatch's pass has its gradient recorded with it. What is read
+and written has to lie where it lay when it was recorded: a cache with a place for every token, and a count of tokens on
+the device.
 
 On a CPU there is nothing to record, and a replay runs the step: so that tests can compare.
 """
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -32,6 +34,8 @@ _KEPT = 2
 """How many recorded steps are kept: a training run samples and evaluates, in batches of two shapes."""
 _KEPT_CHOICES = 12
 """Likewise: of a group's first token and of the others, under one mask and under one for each row, greedily or not."""
+_FEW = 2**15
+"""Up to so many tokens of prompts, a device waits for its host; with more, the host waits."""
 
 
 class RecordedSteps:
@@ -45,6 +49,8 @@ class RecordedSteps:
         """Begins with none."""
         self.works = True
         self._steps: dict[tuple[Any, ...], _Step] = {}
+        self._prompts: dict[tuple[Any, ...], _Prompts | None] = {}  # None where they came once
+        self._can_read_prompts = True
         self._choices: dict[tuple[Any, ...], _Choice] = {}
         self._can_choose = True
         self._memory: Any = None
@@ -61,8 +67,7 @@ class RecordedSteps:
         cache = state.cache
         if not self.works or not isinstance(cache, GroupCache) or not cache.room or cache.step != 0:
             return None
-        device = state.pending.device
-        autocast = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type)
+        autocast = _precision(state.pending.device)
         key = (state.rows, cache.room, cache.keys[0].shape, cache.attended is None, autocast)
         if key not in self._steps:
             try:
@@ -74,6 +79,34 @@ class RecordedSteps:
             self._steps = dict([*self._steps.items(), (key, step)][-_KEPT:])
         self._steps[key].begin(state)
         return self._steps[key].read
+
+    def read_prompts(self, policy: Policy, state: Decoding) -> tuple[Tensor, Tensor] | None:
+        """Reads the prompts, [G, P], that are pending; recorded when such a shape comes for the second time.
+
+        Args:
+            policy: The policy.
+            state: With nothing read; its caches and positions move on.
+
+        Returns:
+            Logits [G, V] and values [G], overwritten by the next call; None where it cannot be.
+        """
+        tokens = state.pending
+        can = self._can_read_prompts and policy.reader.is_grouped and state.keep_cache and state.room > 0
+        if not can or tokens.numel() > _FEW:
+            return None
+        key = (state.rows, tokens.shape, state.room, state.needs_mask, _precision(tokens.device))
+        if key not in self._prompts:
+            self._prompts = dict([*self._prompts.items(), (key, None)][-_KEPT:])
+            return None
+        found = self._prompts[key]
+        if found is None:
+            try:
+                found = self._prompts[key] = _Prompts(policy, state)
+            except RuntimeError as error:
+                self._can_read_prompts = False
+                _warn("Reading prompts", error)
+                return None
+        return found.read(state)
 
     def choose(self, function: Choose, logits: Tensor, noise: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """What a function chooses, recorded when it is first called with such shapes.
@@ -138,9 +171,7 @@ class RecordedPasses:
         learned = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         if not self.works or not torch.is_grad_enabled() or any(parameter.grad is not None for parameter in learned):
             return None
-        device = tokens.device.type
-        autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-        key = (tokens.shape, width, autocast)
+        key = (tokens.shape, width, _precision(tokens.device))
         self._times, self._last = self._times * (key == self._last) + 1, key
         if self._pass is None or key != self._key:
             if self._times < self._patience or not _has_room(tokens.device):
@@ -175,9 +206,7 @@ def _recorded_pass(policy: Policy, tokens: Tensor, width: int) -> Callable[[Tens
     module, device = _Pass(policy, width), tokens.device.type
     if device != "cuda":
         return module
-    with torch.autocast(
-        device, dtype=torch.get_autocast_dtype(device), enabled=torch.is_autocast_enabled(device), cache_enabled=False
-    ):
+    with _autocast(device):
         found: Any = torch.cuda.make_graphed_callables(module, (tokens.clone(),), allow_unused_input=True)
     return cast("Callable[[Tensor], tuple[Tensor, Tensor]]", found)
 
@@ -187,9 +216,47 @@ def _has_room(device: torch.device) -> bool:
     return device.type != "cuda" or torch.cuda.mem_get_info(device)[0] > torch.cuda.max_memory_allocated(device)
 
 
+def _precision(device: torch.device) -> torch.dtype | None:
+    """Autocast's; None where it is off."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+
+
+def _autocast(device: str) -> contextlib.AbstractContextManager[Any]:
+    """As it is, but that no weights are kept between calls: they would be gone when a graph is replayed."""
+    return torch.autocast(
+        device, dtype=torch.get_autocast_dtype(device), enabled=torch.is_autocast_enabled(device), cache_enabled=False
+    )
+
+
 def _warn(what: str, error: RuntimeError) -> None:
     reason = " ".join(str(error).split())[:200]
     warnings.warn(f"{what} cannot be recorded and runs kernel by kernel ({reason}).", stacklevel=3)
+
+
+class _Prompts:
+    """The prompts of a batch, one for each group."""
+
+    def __init__(self, policy: Policy, state: Decoding) -> None:
+        self._policy = policy
+        self._tokens = state.pending.clone()
+        self._begin = partial(Decoding, state.rows, self._tokens, True, state.room, needs_mask=state.needs_mask)
+        self._state: Decoding
+        self._found: tuple[Tensor, Tensor]
+        self._replay = _recorded(self._run, lambda: None, self._tokens.device)
+
+    def read(self, state: Decoding) -> tuple[Tensor, Tensor]:
+        """Reads those that are pending; the state goes on from there."""
+        self._tokens.copy_(state.pending)
+        self._replay()
+        state.cache, state.critic_cache = self._state.cache.again(), self._state.critic_cache.again()
+        state.next_positions = self._state.next_positions
+        return self._found
+
+    def _run(self) -> None:
+        self._state = self._begin()
+        with _autocast(self._tokens.device.type):
+            logits, values = self._policy.read(self._state, self._tokens, keep=1)
+        self._found = logits[:, 0], values[:, 0]
 
 
 class _Step:
@@ -232,14 +299,7 @@ class _Step:
                 cache.step.zero_()
 
     def _run(self) -> None:
-        device = self._tokens.device.type
-        # Weights that autocast keeps between calls would be gone when a graph is replayed.
-        with torch.autocast(
-            device,
-            dtype=torch.get_autocast_dtype(device),
-            enabled=torch.is_autocast_enabled(device),
-            cache_enabled=False,
-        ):
+        with _autocast(self._tokens.device.type):
             logits, values = self._policy.read(self._state, self._tokens, keep=1)
         self._found = logits[:, 0], values[:, 0]
 

@@ -56,17 +56,18 @@ def collect(
     """
     device, clock = next(policy.parameters()).device, _Clock()
     rows, width, length = envs.num_envs, envs.prompt_length, envs.completion_length
-    observation, _ = envs.reset(seed=seed, options=_options(group_size, prompts))
-    clock.env()
-    shared = torch.as_tensor(observation[::group_size, :width]).to(device)
-    state = policy.start(shared, rows, keep_cache=length > 1, room=length - 1)
-    noise = _noise(length, rows, tries or 1, process, generator, device)
-    written = _Written(rows, length, policy.pad_id, device)
-    link = Link(rows, device)
-    masks = MaskTable(envs, device)
-    running = np.ones(rows, dtype=np.bool_)
-    present = Present(rows, may_leave=device.type == "cpu" and tries is None)
     with policy.sampling():
+        clock.model()  # a device makes its weights ready while the environments draw prompts
+        observation, _ = envs.reset(seed=seed, options=_options(group_size, prompts))
+        clock.env()
+        shared = torch.as_tensor(observation[::group_size, :width]).to(device)
+        state = policy.start(shared, rows, keep_cache=length > 1, room=length - 1)
+        noise = _noise(length, rows, tries or 1, process, generator, device)
+        written = _Written(rows, length, policy.pad_id, device)
+        link = Link(rows, device)
+        masks = MaskTable(envs, device)
+        running = np.ones(rows, dtype=np.bool_)
+        present = Present(rows, may_leave=device.type == "cpu" and tries is None)
         for t in range(length):
             present.leave(policy, state, running)
             numbers, live = link.send(masks.numbers(), running)

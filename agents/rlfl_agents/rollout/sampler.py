@@ -61,13 +61,18 @@ class Sampler:
         self._played: _Played | None = None
         self._successes: dict[str, float] = {}
 
+    @property
+    def chooses(self) -> bool:
+        """Whether it chooses prompts at all; the environments draw their own where not."""
+        return bool(self._by_kind or self._curriculum or self._redraw)
+
     def choose(self, generator: torch.Generator) -> list[str] | None:
         """The texts of the next update's prompts, [prompts]; None where the environments draw their own.
 
         Args:
             generator: A CPU generator in the same state on every process.
         """
-        if not (self._by_kind or self._curriculum or self._redraw):
+        if not self.chooses:
             return None
         places = torch.randperm(len(self._missed), generator=generator)[: int(self._redraw * self._count)]
         missed = list(self._missed)
