@@ -256,7 +256,8 @@ def table(columns: Mapping[str, Column]) -> str:
             estimate([final]) + missing(len(final), len(seeds(algorithm, name))) if len(final) else "not run"
             for name, final in zip(columns, finals, strict=True)
         ]
-        cells.append(estimate(finals) if all(len(final) for final in finals) else "")
+        is_whole = all(len(final) == len(seeds(algorithm, name)) for name, final in zip(columns, finals, strict=True))
+        cells.append(estimate(finals) if is_whole else "")
         lines.append(f"| {algorithm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
