@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -27,6 +28,15 @@ os.environ["RLFL_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cache" / "rl
 # examples.
 settings.register_profile("default", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """While a test has a clock, the garbage collector does not look through what other tests left: half a second."""
+    if request.node.get_closest_marker("timing"):
+        gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
