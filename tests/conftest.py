@@ -32,7 +32,7 @@ settings.load_profile("default")
 
 @pytest.fixture(autouse=True)
 def left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
-    """While a test has a clock, the garbage collector does not look through what other tests left: half a second."""
+    """While a test has a clock, the garbage collector does not look through what other tests left."""
     if request.node.get_closest_marker("timing"):
         gc.freeze()
     yield
