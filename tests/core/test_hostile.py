@@ -20,10 +20,10 @@ def test_hostile_completions_are_judged(id: str, example: Callable[[str], Module
     bench = example("benchmarks/bench_hostile.py")
     task = load_task(id, **_SETTINGS.get(id, QUICK.get(id, {})))
     count = _COUNTS.get(id, 600)
-    bench.judge_texts(task, count)
+    bench.judge_texts(task, count, 0)
     if isinstance(task, ArrayTask):
-        bench.judge_arrays(task, count)
-    bench.play(task, min(count, 60))
+        bench.judge_arrays(task, count, 0)
+    bench.play(task, min(count, 60), 0)
 
 
 @pytest.mark.timing

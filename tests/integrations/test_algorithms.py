@@ -40,7 +40,8 @@ def test_estimate(bench: ModuleType) -> None:
 def test_the_benchmark_is_complete(bench: ModuleType) -> None:
     """Every run with the reward at the end has a result, no run two, none is left over; all trained for their tokens.
 
-    That is, within a fifth, and but for those by token that have not been run yet; the table says so.
+    That is, within a fifth, and but for those by token that have not been run yet; the table says so. Of those, our
+    agent's count completions, which are longer where tries go on.
     """
     results = read_results(bench.RESULTS)
     runs = sorted((result["algorithm"], result["id"], result["seed"]) for result in results)
@@ -53,7 +54,8 @@ def test_the_benchmark_is_complete(bench: ModuleType) -> None:
     for result in results:
         share = result["curve"]["tokens"][-1] / bench.COLUMNS[result["id"]].tokens
         counts_completions = result["id"] in bench.JUDGED and result["algorithm"] in bench.AGENT_JUDGED
-        assert (0 if counts_completions else 0.8) <= share < 1.2, result
+        lowest, highest = (0, 1.4) if counts_completions else (0.8, 1.2)
+        assert lowest <= share < highest, result
 
 
 def test_what_has_not_been_run(bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
