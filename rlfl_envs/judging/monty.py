@@ -255,6 +255,18 @@ _rlfl_check([_rlfl_value], _rlfl_left)
 # program's code runs in between, but what a copy goes by is in local variables, which it cannot reach. Nor can it find
 # the cases to come.
 _COPIED = (_PLAIN, int, float, str, bytes, list, tuple, set, frozenset, dict)
+_CALLS = """
+    todo, found = cases[:], []
+    cases.clear()
+    for case in todo:
+        try:
+            value = call(*case)
+        except Exception as error:
+            found.append([type(error).__name__, None])
+        else:
+            found.append(['', {kept}])
+    return found
+"""
 _RUN = """
 def _rlfl_run(call, cases, plain, Int, Float, Str, Bytes, List, Tuple, Set, Frozen, Dict):
     def copy(value):
@@ -273,36 +285,13 @@ def _rlfl_run(call, cases, plain, Int, Float, Str, Bytes, List, Tuple, Set, Froz
                 return Frozen([copy(item) for item in value])
             case Dict():
                 return {copy(key): copy(item) for key, item in value.items()}
-        raise TypeError
-    todo, found = cases[:], []
-    cases.clear()
-    for case in todo:
-        try:
-            value = call(*case)
-        except Exception as error:
-            found.append([type(error).__name__, None])
-        else:
-            found.append(['', copy(value)])
-    return found
-"""
+        raise TypeError""" + _CALLS.format(kept="copy(value)")
 
 # The same where a program says that it gives numbers: these cannot change, and need not be copied, which takes as long
 # as all the rest. Where it gives something else after all, its calls are made again, one at a time.
 _GIVES_NUMBERS = re.compile(r"def \w+\([^\n]*\) -> (?:int|bool|float):")
 _NUMBERS = (int, bool, float, type(None))
-_RUN_FOR_NUMBERS = """
-def _rlfl_run(call, cases):
-    todo, found = cases[:], []
-    cases.clear()
-    for case in todo:
-        try:
-            value = call(*case)
-        except Exception as error:
-            found.append([type(error).__name__, None])
-        else:
-            found.append(['', value])
-    return found
-"""
+_RUN_FOR_NUMBERS = "\ndef _rlfl_run(call, cases):" + _CALLS.format(kept="value")
 
 
 def _holds_text(content: Any) -> bool:
