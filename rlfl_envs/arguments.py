@@ -13,7 +13,9 @@ import numpy as np
 
 from rlfl_envs.errors import ConfigError
 
-__all__ = ["check_path", "check_type", "check_value", "is_integer"]
+__all__ = ["check_path", "check_type", "check_value", "check_workers", "is_integer"]
+
+_WORKERS = 256  # more processes than that are a slip
 
 
 def check_value(name: str, value: object, is_allowed: bool, allowed: str) -> None:
@@ -36,6 +38,13 @@ def check_path(name: str, value: str | os.PathLike[str]) -> None:
     except UnicodeEncodeError:
         is_path = False
     check_value(name, value, is_path, "what a file may be called")
+
+
+def check_workers(workers: object, least: int = 1) -> None:
+    """Raises a ConfigError where these are not so many worker processes as may be started."""
+    check_value(
+        "workers", workers, is_integer(workers) and least <= workers <= _WORKERS, f"an integer, {least}..{_WORKERS}"
+    )
 
 
 def is_integer(value: object) -> bool:

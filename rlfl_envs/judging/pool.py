@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from rlfl_envs.arguments import check_path, check_value, is_integer
+from rlfl_envs.arguments import check_path, check_value, check_workers, is_integer
 from rlfl_envs.errors import RLFLError
 from rlfl_envs.judging.judge import FAILURES, Judgement, Request, load_judge
 from rlfl_envs.judging.kept import Folder
@@ -67,7 +67,7 @@ class Pool:
         Raises:
             ConfigError: An argument is not allowed.
         """
-        check_value("workers", workers, is_integer(workers) and 0 <= workers <= 256, "an integer, 0..256")
+        check_workers(workers, least=0)
         is_number = is_integer(timeout) or isinstance(timeout, float)
         check_value("timeout", timeout, is_number and 0 < timeout < math.inf, "a number above 0")
         check_value("memory_mb", memory_mb, is_integer(memory_mb) and memory_mb >= 64, "an integer, 64 or more")

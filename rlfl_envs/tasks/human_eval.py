@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, check_workers
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import MissingDependencyError, PromptError, how_to_install
 from rlfl_envs.judging.sandbox import Limits, Program, Run, Sandbox
@@ -46,7 +46,7 @@ class HumanEvalConfig(TaskConfig):
         """Checks the arguments."""
         super().__post_init__()
         check_value("split", self.split, self.split != "train", "'test' or 'all': HumanEval is not to be trained on")
-        check_value("workers", self.workers, 1 <= self.workers <= 256, "1..256")
+        check_workers(self.workers)
 
 
 class HumanEval(Task):

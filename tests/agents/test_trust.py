@@ -13,6 +13,7 @@ from typing import Any
 
 import gymnasium
 import pytest
+import torch
 
 from rlfl_agents.cli import main
 from rlfl_agents.model.names import load_policy
@@ -198,6 +199,17 @@ def test_a_crafted_checkpoint_runs_nothing(run: Path, capsys: pytest.CaptureFixt
     assert main(["train", "rlfl/Copy-v0", "--resume", "--run-dir", "kw", "--quiet", "--total-samples", "128"]) == 2
     assert "no checkpoint that can be read" in capsys.readouterr().err
     assert not list(run.parent.rglob("ran"))
+
+
+@pytest.mark.parametrize("name", ["update", "minutes", "best", "kl_coef", "entropy_coef", "batch_entropy_coef"])
+def test_numbers_of_a_checkpoint_are_numbers(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the settings use of them: a text in their place is found when it is read, not hours later."""
+    for checkpoint in run.glob("checkpoints/*"):
+        state = torch.load(checkpoint / "state.pt", weights_only=True)
+        torch.save(state | {name: "much"}, checkpoint / "state.pt")
+        (checkpoint / "SHA256SUMS").unlink()
+    assert main(["train", "rlfl/Copy-v0", "--resume", "--run-dir", "kw", "--quiet", "--total-samples", "128"]) == 2
+    assert "is no checkpoint of this version (ValueError" in capsys.readouterr().err
 
 
 def test_a_trusted_folder_may_say_more(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

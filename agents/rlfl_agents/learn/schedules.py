@@ -68,7 +68,7 @@ class Coefficient:
 
     def restore(self, state: float) -> None:
         """Continues from `state()`."""
-        self._log_dual = state
+        self._log_dual = float(state)
 
 
 class KLController:

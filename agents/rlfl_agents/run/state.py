@@ -148,17 +148,17 @@ class TrainState:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.update, self.minutes = state["update"], state["minutes"]
-        success, reward = state["best"]
+        self.update, self.minutes = int(state["update"]), float(state["minutes"])
+        success, reward = map(float, state["best"])
         self.best = success, reward
         self.seen = SeenKeys(state["seen"].numpy())
-        self.kl.coef = state["kl_coef"]
+        self.kl.coef = float(state["kl_coef"])
         self.entropy_coef.restore(state["entropy_coef"])
         self.batch_entropy_coef.restore(state["batch_entropy_coef"])
         self.envs.rng_state = _to_arrays(state["envs"][self.accelerator.process_index])
         if "sampler" in state:  # version 0.1 had none
             self.sampler.load_state_dict(state["sampler"])
-            self.refilled = state["refilled"]
+            self.refilled = int(state["refilled"])
         if "successes" in state:
             self.successes.restore(state["successes"])
         self.generator.set_state(state["generator"])

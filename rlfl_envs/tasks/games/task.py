@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, check_workers
 from rlfl_envs.corpora import Corpus, corpus_tokenizer
 from rlfl_envs.episode import UNEARNED, Outcome, Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, TokenizationError, how_to_install
@@ -111,7 +111,7 @@ class GameConfig(TaskConfig):
             check_value(name, getattr(self, name), 1 <= getattr(self, name) <= 10_000, "1..10000")
         check_value("max_game_tokens", self.max_game_tokens, 1 <= self.max_game_tokens <= 65536, "1..65536")
         check_value("vocabulary_size", self.vocabulary_size, 259 <= self.vocabulary_size <= 2**17, "259..131072")
-        check_value("workers", self.workers, 0 <= self.workers <= 256, "0..256")
+        check_workers(self.workers, least=0)
         check_value("timeout", self.timeout, 0 < self.timeout < math.inf, "more than 0")
         is_text = self.vocabulary not in ("characters", "number")
         check_value("vocabulary", self.vocabulary, is_text, "'ludemes', 'bpe', or a Hugging Face tokenizer")

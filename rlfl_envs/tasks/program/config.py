@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, check_workers
 from rlfl_envs.task import TaskConfig
 from rlfl_envs.tasks.program.problems import FORMS
 
@@ -53,7 +53,7 @@ class ProgramConfig(TaskConfig):
         check_value("family", self.family, self.family in families, allowed)
         check_value("shown", self.shown, 1 <= self.shown <= 8, "1..8")
         check_value("hidden", self.hidden, 2 <= self.hidden <= 32, "2..32")
-        check_value("workers", self.workers, 1 <= self.workers <= 256, "1..256")
+        check_workers(self.workers)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """The families, from easy to hard; none where one is chosen."""

@@ -101,9 +101,10 @@ class Proof(Task):
     Known exploits:
         None that pays much. Tried over 10,000 prompts of the default, with the mean reward and success: the goal alone
         (0, 0); the premises, the prompt's own text (0, 0); every formula that a premise ends with, the longest first,
-        then the goal (0.21, 0.12), which is half a method; an instance of K for the goal, then the goal (0.04, 0.03);
-        the best constant, two variables (0.01, 0.00); random legal tokens under `mask="syntax"` (0.01, 0.00). Axioms
-        that nothing needs, repeated steps and steps that go in circles earn nothing.
+        then the goal (0.21, 0.12; with `axioms=""` 0.40, 0.34), which is half a method: these are the steps of some
+        known proofs; an instance of K for the goal, then the goal (0.04, 0.03); the best constant, two variables (0.01,
+        0.00); random legal tokens under `mask="syntax"` (0.01, 0.00). Axioms that nothing needs, repeated steps and
+        steps that go in circles earn nothing.
 
     Version history:
         v0: first version.

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, check_workers
 from rlfl_envs.errors import suggest
 from rlfl_envs.task import TaskConfig
 
@@ -71,7 +71,7 @@ class ReasoningGymConfig(TaskConfig):
         levels = known[self.dataset].levels
         is_level = self.difficulty is None or self.difficulty in levels
         check_value("difficulty", self.difficulty, is_level, f"None{''.join(f', {level}' for level in levels)}")
-        check_value("workers", self.workers, 1 <= self.workers <= 256, "1..256")
+        check_workers(self.workers)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """The levels of the dataset's curriculum that fit into the dataset's budgets."""

@@ -241,7 +241,7 @@ def test_a_task_is_small_to_pickle() -> None:
         ({"reward": "lenient"}, "reward='lenient' is not allowed; allowed: 'paper', 'strict', 'success'."),
         ({"num_playouts": 0}, "num_playouts=0 is not allowed; allowed: 1..10000."),
         ({"max_turns": 0}, "max_turns=0 is not allowed; allowed: 1..10000."),
-        ({"workers": -1}, "workers=-1 is not allowed; allowed: 0..256."),
+        ({"workers": -1}, "workers=-1 is not allowed; allowed: an integer, 0..256."),
         ({"timeout": 0.0}, "timeout=0.0 is not allowed; allowed: more than 0."),
         ({"pool": "threads"}, "pool='threads' is not allowed; allowed: 'processes', 'ray'."),
         ({"vocabulary": "characters"}, "vocabulary='characters' is not allowed"),
