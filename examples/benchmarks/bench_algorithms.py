@@ -298,7 +298,10 @@ def tables() -> dict[str, str]:
 
 
 def plot(columns: Mapping[str, Column], picture: str) -> None:
-    """Draws the median success over tokens, a panel a column; the band reaches from the worst seed to the best."""
+    """Draws the median success over tokens, a panel a column; the band reaches from the worst seed to the best.
+
+    Both end where the first seed was stopped.
+    """
     figure = Figure(figsize=(3 * len(columns), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(columns), sharey=True)
@@ -309,7 +312,7 @@ def plot(columns: Mapping[str, Column], picture: str) -> None:
             found = curves(algorithm, name)
             if not found:
                 continue
-            grid = np.linspace(0, column.tokens, 50)
+            grid = np.linspace(0, min(column.tokens, *(curve["tokens"][-1] for curve in found)), 50)
             seen = np.stack([np.interp(grid, curve["tokens"], curve["success"], left=0.0) for curve in found])
             colour = COLOURS[i]
             line = axis.plot(grid / 1000, np.median(seen, axis=0), styles[algorithm], color=colour, label=algorithm)
