@@ -17,6 +17,8 @@ confirm What the screen recommends, on ten seeds: both one-token ids, final sums
         left without batch entropy. Budget: 4 variants x 10 seeds x about 6 min = 4 core-hours.
 ablate  What the confirmed recipe needs: one thing taken out at a time. Three seeds.
         Budget: 5 variants x 3 seeds x about 4 min = 1 core-hour.
+precision
+        Two recipes with matrix products in bfloat16. Three seeds. Budget: 3 seeds x (3 + 6) min = 27 core-minutes.
 carry   The confirmed recipe, as it is, where there are products, and numbers of three digits written in characters.
         Three seeds. Budget: 3 seeds x (5 + 30 + 40) min = 4 core-hours.
 steps-confirm

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments import NO_BATCH_ENTROPY, THREE_DIGITS, Experiment, around
 from from_nothing_settings import EXPERIMENTS as FROM_NOTHING
+from from_nothing_settings import NOTHING_SAMPLED
 from rlfl_agents.ppo import PPOConfig
 from rlfl_agents.presets import preset
 from rlfl_agents.sft import SFTConfig
@@ -181,6 +182,14 @@ EXPERIMENTS: dict[str, Experiment] = FROM_NOTHING | {
         table=("exact", "sampled", "millions to 0.9", "entropy", "batch entropy", "different answers", "minutes"),
         changed_from=("confirm", "Arithmetic-v0"),
     ),
+    "precision": Experiment(
+        {
+            "sums, one token": dataclasses.replace(RECIPE, mixed_precision="bf16"),
+            "whole derivations, by tries": dataclasses.replace(NOTHING_SAMPLED, mixed_precision="bf16"),
+        },
+        table=("exact", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+        changed_from=("confirm", "Arithmetic-v0"),
+    ),
     "carry": Experiment(
         around(
             RECIPE,
@@ -267,6 +276,7 @@ HEAT_MAPS = {
     "screen": ("neither", "no c_B", "base"),
     "confirm": ("Arithmetic-v0", "ArithmeticAnswer-v0", "Arithmetic-v0, no batch entropy"),
     "ablate": ("leave-one-out", "one step an update", "constant learning rate"),
+    "precision": (),
     "carry": ("+*",),
     "steps": ("neither entropy", "no batch entropy", "RLOO"),
     "steps-first": ("ArithmeticSteps-v0", "ArithmeticSteps-v0, worked out"),
