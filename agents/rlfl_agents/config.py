@@ -367,9 +367,9 @@ class PPOConfig(PolicySettings):
     """How many checkpoints are kept. The best policy by held-out success is kept besides, in `best/`."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     """Precision of the matrix products; losses stay in float32."""
-    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    matmul_precision: Literal["auto", "highest", "high", "medium"] = "auto"
     """Of products that are left in float32, as torch names it: "high" is TF32 on a GPU; on a CPU, "medium" lets oneDNN
-    choose."""
+    choose. "auto" is "highest", but for wide models on a CPU where oneDNN keeps float32."""
     cuda_graphs: bool = True
     """On a CUDA device, what is done again and again is recorded once and replayed: reading a token and choosing the
     next, reading a minibatch and computing its gradient."""

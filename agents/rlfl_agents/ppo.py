@@ -35,6 +35,7 @@ from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.kernels import fuse
 from rlfl_agents.model.names import resolve, seen_keys, with_own_vocabulary
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.precision import matmul_precision
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
@@ -166,13 +167,13 @@ def _begun(config: PPOConfig, folder: Path, resume: bool, quiet: bool) -> Iterat
     """Makes everything that a run needs, or restores it from the newest whole checkpoint; closes it at the end."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.set_float32_matmul_precision(config.matmul_precision)
     config, model = _resolved(config, folder, resume)
     accelerator = make_accelerator(config, folder)
     with _owned(folder, accelerator):
         run = _made(config, model, folder, resume, quiet, accelerator)
         try:
-            yield run
+            with matmul_precision(config.matmul_precision, run.state.policy):
+                yield run
         except (DivergedError, OSError) as error:
             kept = checkpoint.latest(folder)
             raise type(error)(f"{error} The last good checkpoint is kept: {kept or 'none was written yet'}.") from error

@@ -25,6 +25,7 @@ from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import masked_log_dist
 from rlfl_agents.model.names import pretrained_folder
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.precision import matmul_precision
 from rlfl_agents.rollout.processes import is_on_cpu
 from rlfl_agents.run.export import export
 from rlfl_agents.terminal import say
@@ -76,9 +77,10 @@ def _pretrain(config: PretrainConfig, target: Path, quiet: bool) -> None:
         heads=config.heads,
         position_ids="text",
     ).to(accelerator.device)
-    _learn(policy, windows, config, accelerator, quiet)
+    with matmul_precision("auto", policy):
+        _learn(policy, windows, config, accelerator, quiet)
     held_out = held_out_envs(config.env_id, 64, **config.env_kwargs)
-    with torch.no_grad(), accelerator.autocast():
+    with torch.no_grad(), accelerator.autocast(), matmul_precision("auto", policy):
         unread = _windows(held_out.task, config)[:_EVAL_WINDOWS]
         eval_loss = float(_loss(policy, unread.to(accelerator.device)))
         sampled = evaluate_policy(policy, held_out, 64, greedy=False)

@@ -23,6 +23,7 @@ from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import masked_log_dist
 from rlfl_agents.model.names import resolve
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.precision import matmul_precision
 from rlfl_agents.rollout.processes import is_on_cpu
 from rlfl_agents.run.checkpoint import write_keys
 from rlfl_agents.run.export import export
@@ -77,10 +78,11 @@ def _warm_start(config: SFTConfig, target: Path, quiet: bool) -> dict[str, float
         position_ids=config.position_ids,
     ).to(accelerator.device)
     examples = tokens.to(accelerator.device), counts.to(accelerator.device)
-    loss = _imitate(policy, *examples, envs.prompt_length, config, quiet)
     held_out = held_out_envs(config.env_id, min(config.eval_prompts, 512), **config.env_kwargs)
-    greedy = evaluate_policy(policy, held_out, config.eval_prompts)
-    sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False)
+    with matmul_precision("auto", policy):
+        loss = _imitate(policy, *examples, envs.prompt_length, config, quiet)
+        greedy = evaluate_policy(policy, held_out, config.eval_prompts)
+        sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False)
     row = {"loss": loss, **evaluation_row(greedy, sampled)}
     write_keys(target / "seen_keys.npy", SeenKeys(novelty_hashes(envs.task, envs.prompts)).array())
     write_text(target / "sft.json", json.dumps(config.to_json(), indent=2) + "\n")

@@ -57,6 +57,7 @@ def evaluate(
     from rlfl_agents import evaluate_policy
     from rlfl_agents.evaluate import count_solved, pass_at_k
     from rlfl_agents.model.names import load_policy
+    from rlfl_agents.model.precision import matmul_precision
 
     check_value("worst", worst, worst >= 0, "0 or more")
     check_value("samples", samples, 1 <= samples <= 1000, "1..1000")
@@ -70,10 +71,11 @@ def evaluate(
         trust_folder=trust_folder,
     )
     temperature = temperature or trained_with
-    greedy = evaluate_policy(policy, envs, prompts, seed=seed, seen=seen, reference=reference)
-    sampled = evaluate_policy(
-        policy, envs, prompts, seed=seed, greedy=False, temperature=temperature, seen=seen, reference=reference
-    )
+    with matmul_precision("auto", policy):
+        greedy = evaluate_policy(policy, envs, prompts, seed=seed, seen=seen, reference=reference)
+        sampled = evaluate_policy(
+            policy, envs, prompts, seed=seed, greedy=False, temperature=temperature, seen=seen, reference=reference
+        )
     asked = greedy.success.n
     print(f"{model} on {asked} prompts of split={envs.task.config.split!r}")
     for name, result in (("greedy", greedy), ("sampled", sampled)):
@@ -82,7 +84,8 @@ def evaluate(
     if samples > 1:
         groups = max(1, min(256 // samples, asked))
         grouped = TokenVectorEnv(envs.task, groups * samples, autoreset_mode="Disabled")
-        solved = count_solved(policy, grouped, prompts, samples, seed=seed, temperature=temperature)
+        with matmul_precision("auto", policy):
+            solved = count_solved(policy, grouped, prompts, samples, seed=seed, temperature=temperature)
         rates = {k: pass_at_k(samples, solved, k) for k in range(1, samples + 1)}
         found |= {"pass_at": rates, "solved": solved.tolist()}
         shown = ", ".join(f"pass@{k} {rate:.3f}" for k, rate in rates.items() if k in {*_SHOWN, samples})
