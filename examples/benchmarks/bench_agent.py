@@ -94,7 +94,7 @@ def training(name: str, updates: int, **settings: Any) -> dict[str, Any]:
     }
 
 
-def sampling(model: GPT2LMHeadModel, policy: Policy) -> list[dict[str, Any]]:
+def sampling(model: Any, policy: Policy) -> list[dict[str, Any]]:
     """Times sampling against `model.generate`, alone and in groups."""
     tokens, prompt_tokens = 16, 64
     found = []
@@ -110,7 +110,7 @@ def sampling(model: GPT2LMHeadModel, policy: Policy) -> list[dict[str, Any]]:
         observation, _ = envs.reset(seed=0, options={"group_size": group_size})
         prompts = torch.as_tensor(observation[:, :prompt_tokens])
 
-        settings = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "min_new_tokens": tokens}
+        settings: dict[str, Any] = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "min_new_tokens": tokens}
         as_in_training = partial(matmul_precision, "auto", policy)
         generate = partial(model.generate, prompts, attention_mask=torch.ones_like(prompts), **settings)
         our_times, their_times, as_it_comes = seconds(
