@@ -26,6 +26,7 @@ import bench_audit  # noqa: E402
 import bench_constants  # noqa: E402
 import bench_games  # noqa: E402
 import bench_gpu  # noqa: E402
+import bench_hostile  # noqa: E402
 import bench_ids  # noqa: E402
 import bench_judges  # noqa: E402
 import bench_languages  # noqa: E402
@@ -70,6 +71,7 @@ def tables() -> dict[str, str]:
         bench_constants,
         bench_games,
         bench_gpu,
+        bench_hostile,
         bench_ids,
         bench_judges,
         bench_languages,

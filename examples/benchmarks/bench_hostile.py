@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rlfl_envs
-from rlfl_agents.run.results import append_result, find_results
+from bench_audit import cell
+from rlfl_agents.run.results import append_result, find_results, read_results
 from rlfl_envs import (
     ArrayTask,
     MissingDependencyError,
@@ -189,6 +190,22 @@ def run(id: str, count: int, seed: int) -> dict[str, Any]:
         "plays_games": isinstance(task, SlowTask),
         "minutes": round(minutes, 2),
     }
+
+
+def table() -> str:
+    """A row an id: how many texts were judged, and the slowest text of a megabyte."""
+    lines = ["| id | texts | seconds for a megabyte, at most | of what |", "| --- " * 4 + "|"]
+    for id in sorted({result["id"] for result in read_results(RESULTS)}):
+        found = find_results(RESULTS, id=id)
+        slowest = max(found, key=lambda result: result["megabyte_seconds"])
+        texts, seconds = sum(result["texts"] for result in found), slowest["megabyte_seconds"]
+        lines.append(f"| {id.removeprefix('rlfl/')} | {texts:,} | {seconds:.3f} | {cell(slowest['megabyte_of'])} |")
+    return "\n".join(lines)
+
+
+def tables() -> dict[str, str]:
+    """The table, by the marks between which a page shows it."""
+    return {"audit: hostile": table()}
 
 
 def main() -> None:
