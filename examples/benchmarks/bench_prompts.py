@@ -196,8 +196,10 @@ def _completions(task: Task, prompts: Sequence[Prompt], rng: Random) -> Iterator
     """References, every other one with a character in another's place."""
     for row, prompt in enumerate(prompts):
         reference = task.reference_completion(prompt, rng) or ""
-        place, other = rng.integers(len(reference)), rng.integers(len(reference))
-        yield f"{reference[:place]}{reference[other]}{reference[place + 1 :]}" if row % 2 else reference
+        if row % 2 and reference:  # some of reasoning-gym's right answers are empty
+            place, other = rng.integers(len(reference), size=2)
+            reference = f"{reference[:place]}{reference[other]}{reference[place + 1 :]}"
+        yield reference
 
 
 def _tokens(task: Task, prompts: Sequence[Prompt], rng: Random) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
