@@ -75,6 +75,19 @@ _FROM_FEW: dict[str, Any] = {
     "entropy_coef": 0.01,
     "entropy_coef_final": 0.0,
 }
+# Many prompts in an update, and successes of one's own imitated, so that what was found once is not lost again.
+_WIDE: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "prompts": 256,
+    "minibatches": 4,
+    "entropy_coef": 0.05,
+    "entropy_coef_final": 0.0,
+    "batch_entropy_coef": 0.1,
+    "batch_entropy_coef_final": 0.02,
+    "imitation_coef": 0.5,
+    "imitation_batch": 128,
+    "eval_every": 10,
+}
 # A learned value and four passes.
 _COUNTDOWN: dict[str, Any] = {
     "advantage": "gae",
@@ -204,6 +217,13 @@ LESSONS += [
         settings=_FROM_FEW
         | {"learning_rate": 5e-4, "prompts": 32, "group_size": 32, "total_samples": 250_000, "eval_every": 20},
         by="longer",
+    ),
+    dataclasses.replace(
+        _BY_ID["rlfl/Program-v0"],
+        env_kwargs=_BY_ID["rlfl/Program-v0"].env_kwargs | {"shown": 1},
+        examples=500,
+        settings=_WIDE | {"total_samples": 150_000},
+        by="one case",
     ),
     dataclasses.replace(
         _BY_ID["rlfl/Machine-v0"],
