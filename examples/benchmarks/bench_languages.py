@@ -226,6 +226,13 @@ LESSONS += [
         by="one case",
     ),
     dataclasses.replace(
+        _BY_ID["rlfl/Program-v0"],
+        env_kwargs=_BY_ID["rlfl/Program-v0"].env_kwargs | {"shown": 3},
+        examples=250,
+        settings=_WIDE | {"total_samples": 150_000},
+        by="three cases",
+    ),
+    dataclasses.replace(
         _BY_ID["rlfl/Machine-v0"],
         settings={"group_size": 16, "minibatches": 4, "total_samples": 1_200_000, "eval_every": 100},
         by="longer",
