@@ -237,6 +237,22 @@ LESSONS += [
         settings={"group_size": 16, "minibatches": 4, "total_samples": 1_200_000, "eval_every": 100},
         by="longer",
     ),
+    dataclasses.replace(
+        _BY_ID["rlfl/Machine-v0"],
+        env_kwargs=_BY_ID["rlfl/Machine-v0"].env_kwargs | {"shown": 6},
+        settings=_WIDE
+        | {
+            "learning_rate": 2e-3,
+            "group_size": 16,
+            "entropy_coef": 0.03,
+            "batch_entropy_coef": 0.05,
+            "batch_entropy_coef_final": 0.01,
+            "imitation_coef": 1.0,
+            "imitation_batch": 256,
+            "total_samples": 240_000,
+        },
+        by="six cases",
+    ),
 ]
 
 
