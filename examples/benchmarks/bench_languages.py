@@ -75,6 +75,19 @@ _FROM_FEW: dict[str, Any] = {
     "entropy_coef": 0.01,
     "entropy_coef_final": 0.0,
 }
+# Many prompts in an update, and successes of one's own imitated, so that what was found once is not lost again.
+_WIDE: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "prompts": 256,
+    "minibatches": 4,
+    "entropy_coef": 0.05,
+    "entropy_coef_final": 0.0,
+    "batch_entropy_coef": 0.1,
+    "batch_entropy_coef_final": 0.02,
+    "imitation_coef": 0.5,
+    "imitation_batch": 128,
+    "eval_every": 10,
+}
 # A learned value and four passes.
 _COUNTDOWN: dict[str, Any] = {
     "advantage": "gae",
@@ -206,9 +219,39 @@ LESSONS += [
         by="longer",
     ),
     dataclasses.replace(
+        _BY_ID["rlfl/Program-v0"],
+        env_kwargs=_BY_ID["rlfl/Program-v0"].env_kwargs | {"shown": 1},
+        examples=500,
+        settings=_WIDE | {"total_samples": 150_000},
+        by="one case",
+    ),
+    dataclasses.replace(
+        _BY_ID["rlfl/Program-v0"],
+        env_kwargs=_BY_ID["rlfl/Program-v0"].env_kwargs | {"shown": 3},
+        examples=250,
+        settings=_WIDE | {"total_samples": 150_000},
+        by="three cases",
+    ),
+    dataclasses.replace(
         _BY_ID["rlfl/Machine-v0"],
         settings={"group_size": 16, "minibatches": 4, "total_samples": 1_200_000, "eval_every": 100},
         by="longer",
+    ),
+    dataclasses.replace(
+        _BY_ID["rlfl/Machine-v0"],
+        env_kwargs=_BY_ID["rlfl/Machine-v0"].env_kwargs | {"shown": 6},
+        settings=_WIDE
+        | {
+            "learning_rate": 2e-3,
+            "group_size": 16,
+            "entropy_coef": 0.03,
+            "batch_entropy_coef": 0.05,
+            "batch_entropy_coef_final": 0.01,
+            "imitation_coef": 1.0,
+            "imitation_batch": 256,
+            "total_samples": 240_000,
+        },
+        by="six cases",
     ),
 ]
 
