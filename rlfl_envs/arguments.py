@@ -40,7 +40,7 @@ def check_path(name: str, value: str | os.PathLike[str]) -> None:
     check_value(name, value, is_path, "what a file may be called")
 
 
-def check_workers(workers: object, least: int = 1) -> None:
+def check_workers(workers: Any, least: int = 1) -> None:
     """Raises a ConfigError where these are not so many worker processes as may be started."""
     check_value(
         "workers", workers, is_integer(workers) and least <= workers <= _WORKERS, f"an integer, {least}..{_WORKERS}"

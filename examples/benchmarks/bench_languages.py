@@ -213,13 +213,6 @@ _BY_ID = {lesson.id: lesson for lesson in LESSONS}
 LESSONS += [
     dataclasses.replace(
         _BY_ID["rlfl/Program-v0"],
-        epochs=8,
-        settings=_FROM_FEW
-        | {"learning_rate": 5e-4, "prompts": 32, "group_size": 32, "total_samples": 250_000, "eval_every": 20},
-        by="longer",
-    ),
-    dataclasses.replace(
-        _BY_ID["rlfl/Program-v0"],
         env_kwargs=_BY_ID["rlfl/Program-v0"].env_kwargs | {"shown": 1},
         examples=500,
         settings=_WIDE | {"total_samples": 150_000},

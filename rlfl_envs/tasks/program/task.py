@@ -107,7 +107,8 @@ class Program(Task):
         Python that Monty knows may be written; with form="expression" on one line, with form="function" in lines of
         which all but the first begin with a blank. With `mask="syntax"` only a part of it: the grammar of the
         references, lists, more methods, `elif`; indentation is kept, and blocks are at most three deep. Splits are by
-        what programs do: two that agree in 16 fixed cases are in the same. Needs the extra `programs`.
+        what programs do: two that agree in 16 fixed cases are in the same. Few prompts show one case or two, so that
+        most of them come again. Needs the extra `programs`.
 
     Example:
         >>> import numpy
