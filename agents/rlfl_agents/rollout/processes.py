@@ -14,11 +14,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rlfl_agents.config import PPOConfig
+from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.sharding import Shards
 from rlfl_agents.rollout.link import alike
 from rlfl_agents.rollout.rollout import PER_ROW, PER_TOKEN, Rollout
 from rlfl_envs import ConfigError
 
-__all__ = ["gathered", "gathered_columns", "is_on_cpu", "largest", "make_accelerator", "sum_across"]
+__all__ = ["gathered", "gathered_columns", "is_on_cpu", "largest", "make_accelerator", "place", "sum_across"]
 
 
 def is_on_cpu(device: Literal["auto", "cpu"]) -> bool:
@@ -54,6 +56,14 @@ def make_accelerator(config: PPOConfig, folder: Path) -> Accelerator:
             f"prompts={config.prompts} must be a multiple of minibatches * accumulation * {processes} processes."
         )
     return accelerator
+
+
+def place(policy: Policy, accelerator: Accelerator, shard: bool) -> Policy:
+    """Puts a policy on this process's device, or its share of the weights, where there are others to share with."""
+    if not shard or accelerator.num_processes == 1:
+        return policy.to(accelerator.device)
+    policy.shards = Shards(policy, accelerator.device)
+    return policy
 
 
 def gathered(rollout: Rollout, accelerator: Accelerator) -> Rollout:
