@@ -39,7 +39,14 @@ from rlfl_agents.model.precision import matmul_precision
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
-from rlfl_agents.rollout.processes import gathered, gathered_columns, largest, make_accelerator, place
+from rlfl_agents.rollout.processes import (
+    gathered,
+    gathered_columns,
+    largest,
+    make_accelerator,
+    place,
+    prepared,
+)
 from rlfl_agents.rollout.refill import refilled
 from rlfl_agents.rollout.rollout import Rollout
 from rlfl_agents.rollout.sampler import Sampler
@@ -288,11 +295,7 @@ def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator:
         weight_decay=config.weight_decay,
         fused=on_cuda or None,
     )
-    if policy.shards is None:
-        model, optimizer = accelerator.prepare(policy, optimizer)
-    else:  # it needs nobody to share its gradients
-        model = accelerator.prepare_model(policy, device_placement=False, evaluation_mode=True)
-        optimizer = accelerator.prepare_optimizer(optimizer)
+    model, optimizer = prepared(policy, optimizer, accelerator)
     return TrainState(
         accelerator,
         model,

@@ -143,7 +143,7 @@ class Policy(nn.Module):
 
     @contextlib.contextmanager
     def sampling(self) -> Iterator[Policy]:
-        """Inside, a policy samples: its weights are whole, adapters are merged into them, and nothing has a gradient."""
+        """Inside, a policy samples: it has all weights, adapters are merged into them, and nothing has a gradient."""
         with torch.no_grad(), self.whole() as policy, contextlib.ExitStack() as inside:
             if policy.has_adapters:
                 inside.enter_context(policy._merged.into(policy.model))
@@ -382,6 +382,8 @@ class Policy(nn.Module):
         if head is None:
             return output[..., : self.vocab_size]
         matrix = self._narrowed.head
+        if output.dtype != torch.float32:  # of what is strided, a CPU would copy the whole head for every row
+            output = output.contiguous()
         if output.device.type == "cpu" and matrix is None and len(head.weight) > self.vocab_size:
             bias = None if head.bias is None else head.bias[: self.vocab_size]
             logits: Tensor = linear(output, head.weight[: self.vocab_size], bias)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from rlfl_agents.config import PPOConfig
@@ -20,7 +20,16 @@ from rlfl_agents.rollout.link import alike
 from rlfl_agents.rollout.rollout import PER_ROW, PER_TOKEN, Rollout
 from rlfl_envs import ConfigError
 
-__all__ = ["gathered", "gathered_columns", "is_on_cpu", "largest", "make_accelerator", "place", "sum_across"]
+__all__ = [
+    "gathered",
+    "gathered_columns",
+    "is_on_cpu",
+    "largest",
+    "make_accelerator",
+    "place",
+    "prepared",
+    "sum_across",
+]
 
 
 def is_on_cpu(device: Literal["auto", "cpu"]) -> bool:
@@ -64,6 +73,17 @@ def place(policy: Policy, accelerator: Accelerator, shard: bool) -> Policy:
         return policy.to(accelerator.device)
     policy.shards = Shards(policy, accelerator.device)
     return policy
+
+
+def prepared(
+    policy: Policy, optimizer: torch.optim.Optimizer, accelerator: Accelerator
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A policy that was placed and its optimiser as Accelerate wraps them: processes learn from each other's rows."""
+    if policy.shards is None:
+        model, optimizer = accelerator.prepare(policy, optimizer)
+        return model, optimizer
+    model = accelerator.prepare_model(policy, device_placement=False, evaluation_mode=True)  # shards meet by themselves
+    return model, accelerator.prepare_optimizer(optimizer)
 
 
 def gathered(rollout: Rollout, accelerator: Accelerator) -> Rollout:
