@@ -187,9 +187,11 @@ def _counted(lines: list[dict[str, Any]]) -> str:
         # What lies outside of layers is gathered for a whole pass, a layer while it and the next are read; with their
         # gradients, where they learn.
         gathered = (ends + 2 * (line["weights"] - ends) / line["layers"]) * (1 if is_lora else 2)
-        # Adapters are merged into a copy of the layers, which stays where weights are not sharded.
+        # Where weights are not sharded, copies stay: layers with adapters merged into them; or all weights in bfloat16,
+        # once for rollouts and, while a gradient is computed, once by autocast.
         merged = is_lora * (line["weights"] - line["gradients"] - ends)
-        lasts, share = sum(lasting) + merged + HEAD, sum(lasting) / PROCESSES
+        copies = merged if is_lora else 2 * line["weights"] / 2
+        lasts, share = sum(lasting) + copies + HEAD, sum(lasting) / PROCESSES
         totals = [lasts + plain, lasts + few, share + gathered + few + HEAD]
         numbers = [*lasting, plain, few, *totals, share + line["weights"] + merged]
         how = "LoRA on bfloat16" if is_lora else "all weights"

@@ -47,7 +47,7 @@ CASES = {
         "epochs": 2,
         "kl": "fixed",
         "critic": "separate",
-        "micro_batch_tokens": 60,
+        "micro_batch_tokens": 15,
         "env_kwargs": {"alphabet": "abc", "length": 3, "mask": "syntax", "split": "all", "max_completion_tokens": 4},
     },
     "one token": {
