@@ -43,10 +43,9 @@ HEAD = 2**28 * 3  # bytes: logits at once, in bfloat16 and float32 (learn/head.p
 
 
 class Setting(NamedTuple):
-    """How a shape is trained, and in how many processes it is measured."""
+    """How GPT-2's shape is trained, and in how many processes."""
 
     words: str
-    lora: bool = False
     checkpointing: bool = False
     processes: int = 1
     shard: bool = False
@@ -55,10 +54,8 @@ class Setting(NamedTuple):
 MEASURED = (
     Setting("all weights"),
     Setting("all weights, `--gradient-checkpointing`", checkpointing=True),
-    Setting("LoRA on bfloat16", lora=True),
     Setting("all weights, two processes", processes=2),
     Setting("all weights, two processes, `--shard`", processes=2, shard=True),
-    Setting("LoRA on bfloat16, two processes, `--shard`", lora=True, processes=2, shard=True),
 )
 
 
@@ -134,20 +131,14 @@ def measure(setting: Setting) -> None:
     """A rollout and an update, twice; the first process leaves the line."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    config = settings(
-        64,
-        lora_rank=RANK * setting.lora,
-        mixed_precision="bf16" if setting.lora else "no",
-        shard=setting.shard,
-        device="cpu",
-    )
+    config = settings(64, shard=setting.shard, device="cpu")
     shape = Sizes().shape("gpt2")
     with tempfile.TemporaryDirectory() as folder:
         envs = environments(config.rows // setting.processes, shape.vocab_size, Path(folder))
     found: dict[str, float] = {}
     gc.collect()
     before = held("VmRSS")
-    policy = build(shape, envs, lora_rank=config.lora_rank)
+    policy = build(shape, envs)
     policy.checkpoints_gradients = setting.checkpointing
     state = begun(policy, envs, config)
     for seed in (0, 1):
