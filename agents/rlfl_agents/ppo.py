@@ -288,7 +288,7 @@ def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator:
     if on_cuda and config.cuda_graphs and policy.shards is None:  # gathered weights lie elsewhere each time
         policy.recorded = RecordedSteps()
         policy.passes = RecordedPasses() if accelerator.num_processes == 1 else None
-    optimizer = torch.optim.AdamW(
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(
         [p for p in policy.parameters() if p.requires_grad],
         lr=config.learning_rate,
         eps=config.adam_eps,

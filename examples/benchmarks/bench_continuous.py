@@ -42,8 +42,9 @@ def compared(layers: int, width: int, heads: int) -> dict[str, Any]:
     """A line."""
     envs = make_envs("rlfl/Copy-v0", ROWS, alphabet="ab", length=4, max_completion_tokens=LONGEST)
     torch.manual_seed(0)
-    size = {"layers": layers, "width": width, "heads": heads}
-    policy = build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, position_ids="text", **size)
+    size: dict[str, Any] = {"layers": layers, "width": width, "heads": heads, "position_ids": "text"}
+    policy = build_policy(envs.tokenizer, envs.prompt_length, envs.completion_length, **size)
+    model: Any = policy.language_model
     tokenizer = envs.tokenizer
     pad, ends = tokenizer.pad_id, [*tokenizer.eos_ids]
     generation = GenerationConfig(
@@ -61,7 +62,7 @@ def compared(layers: int, width: int, heads: int) -> dict[str, Any]:
         return collect(policy, envs, torch.Generator().manual_seed(seed), seed=seed)
 
     def theirs(prompts: list[list[int]]) -> list[Any]:
-        found = policy.language_model.generate_batch(prompts, generation, batching, warmup=False)
+        found = model.generate_batch(prompts, generation, batching, warmup=False)
         return sorted(found.values(), key=lambda output: int(output.request_id.rpartition("_")[2]))
 
     rollout = ours(0)

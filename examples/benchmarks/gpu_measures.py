@@ -114,7 +114,7 @@ def begun(policy: Policy, envs: TokenVectorEnv, config: PPOConfig) -> TrainState
     accelerator = Accelerator(cpu=device().type == "cpu", mixed_precision=config.mixed_precision)
     policy = place(policy, accelerator, config.shard)
     weights = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=1e-6, fused=device().type == "cuda" or None)
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(weights, lr=1e-6, fused=device().type == "cuda" or None)
     model, optimizer = prepared(policy, optimizer, accelerator)
     return TrainState(
         accelerator=accelerator,
