@@ -12,7 +12,7 @@ TASKS  := $(patsubst %,$(VENV)/.stamp-%,agent sentiment grammars json ludax mach
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo align audit soak bench-hostile bench-memory test test-libraries lint types imports check-results docs docs-pages clean
-.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-gpu bench-learning bench-sentiment bench-smollm2 bench-trl bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages bench-ids bench-prompts bench-constants bench-reasoning-gym
+.PHONY: bench-envs bench-masks bench-verdicts bench-sb3 bench-agent bench-gpu bench-learning bench-sentiment bench-smollm2 bench-trl bench-needs bench-continuous bench-algorithms bench-ludax bench-ludii bench-games bench-judges bench-languages bench-ids bench-prompts bench-constants bench-reasoning-gym
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,12 @@ bench-agent: $(VENV)/.stamp-agent  ## Measure episodes per second, and where the
 
 bench-gpu: $(VENV)/.stamp-agent  ## Measure the agent on a GPU, from GPT-2 to 8B: at most eight minutes.
 	$(BIN)/python examples/benchmarks/bench_gpu.py
+
+bench-needs: $(VENV)/.stamp-agent  ## Count and measure what training takes of memory, by size and setting.
+	$(BIN)/python examples/benchmarks/bench_needs.py
+
+bench-continuous: $(VENV)/.stamp-agent  ## Compare Transformers' continuous batching with the agent's sampling.
+	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_continuous.py
 
 bench-learning: $(VENV)/.stamp-agent  ## Train with three seeds: plain PPO against batch entropy.
 	$(BIN)/python examples/benchmarks/bench_learning.py

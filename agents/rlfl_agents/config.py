@@ -370,6 +370,9 @@ class PPOConfig(PolicySettings):
     matmul_precision: Literal["auto", "highest", "high", "medium"] = "auto"
     """Of products that are left in float32, as torch names it: "high" is TF32 on a GPU; on a CPU, "medium" lets oneDNN
     choose. "auto" is "highest", but for wide models on a CPU where oneDNN keeps float32."""
+    shard: bool = False
+    """Spreads weights, gradients and the optimiser's moments over the processes (FSDP) instead of holding all of them
+    in each. For a rollout the weights are gathered."""
     cuda_graphs: bool = True
     """On a CUDA device, what is done again and again is recorded once and replayed: reading a token and choosing the
     next, reading a minibatch and computing its gradient."""
@@ -391,6 +394,8 @@ class PPOConfig(PolicySettings):
             raise ConfigError(
                 f"frozen_dtype={self.frozen_dtype!r} is for weights that LoRA leaves alone: set lora_rank."
             )
+        if self.shard and self.mixed_precision == "fp16":
+            raise ConfigError("shard=True has no scaler of gradients: mixed_precision='fp16' must be 'bf16' or 'no'.")
         if self.level_weights and self.sampler in ("target", "progress"):
             raise ConfigError(f"sampler={self.sampler!r} finds weights itself: level_weights must be ().")
         if self.advantage in ("rloo", "group_norm") and self.group_size < 2:

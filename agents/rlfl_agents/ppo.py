@@ -39,7 +39,14 @@ from rlfl_agents.model.precision import matmul_precision
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs
-from rlfl_agents.rollout.processes import gathered, gathered_columns, largest, make_accelerator
+from rlfl_agents.rollout.processes import (
+    gathered,
+    gathered_columns,
+    largest,
+    make_accelerator,
+    place,
+    prepared,
+)
 from rlfl_agents.rollout.refill import refilled
 from rlfl_agents.rollout.rollout import Rollout
 from rlfl_agents.rollout.sampler import Sampler
@@ -123,10 +130,11 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
             if is_last or (config.eval_every and update % config.eval_every == 0):
                 evaluation, found = _evaluate(run)
                 row |= found
-                is_last |= config.stop_at_success is not None and row["eval/success"] >= config.stop_at_success
+                has_succeeded = config.stop_at_success is not None and row["eval/success"] >= config.stop_at_success
+                is_last |= bool(largest(has_succeeded, state.accelerator))
                 log.samples(update, "train", samples)
                 log.samples(update, "greedy", evaluation.samples[:8])
-                if state.is_best(row):
+                if largest(state.is_best(row), state.accelerator):
                     _export(run, "best", row)
             log.row(row, samples)
             state.accelerator.log(row, step=update)
@@ -217,8 +225,9 @@ def _made(
         fuse(policy, autocast=config.mixed_precision != "no")
     reference = None
     if config.kl != "off":  # with adapters, the reference is the same model with the adapters off
-        frozen = policy if policy.has_adapters else copy.deepcopy(policy).requires_grad_(False)
-        reference = frozen.to(accelerator.device)
+        reference = policy
+        if not policy.has_adapters:
+            reference = place(copy.deepcopy(policy).requires_grad_(False), accelerator, config.shard)
     state = _state(config, policy, envs, accelerator)
     said = checkpoint.restore(folder, state.load_state_dict)
 
@@ -275,17 +284,18 @@ def _policy(config: PPOConfig, model: str | None, envs: TokenVectorEnv) -> Polic
 def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator: Accelerator) -> TrainState:
     """The state of a run that has not learned anything yet."""
     on_cuda = accelerator.device.type == "cuda"
-    if on_cuda and config.cuda_graphs:
+    policy = place(policy, accelerator, config.shard)
+    if on_cuda and config.cuda_graphs and policy.shards is None:  # gathered weights lie elsewhere each time
         policy.recorded = RecordedSteps()
         policy.passes = RecordedPasses() if accelerator.num_processes == 1 else None
-    optimizer = torch.optim.AdamW(
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(
         [p for p in policy.parameters() if p.requires_grad],
         lr=config.learning_rate,
         eps=config.adam_eps,
         weight_decay=config.weight_decay,
         fused=on_cuda or None,
     )
-    model, optimizer = accelerator.prepare(policy, optimizer)
+    model, optimizer = prepared(policy, optimizer, accelerator)
     return TrainState(
         accelerator,
         model,
@@ -397,17 +407,11 @@ def _evaluate(run: _Run) -> tuple[Evaluation, dict[str, float]]:
 
 def _export(run: _Run, name: str, row: dict[str, float]) -> None:
     """Saves the policy in Hugging Face form with a model card, in a folder of the run."""
-    if run.state.accelerator.is_main_process:
-        trained_by = f"reinforcement learning from a programmed reward on {row['samples']} completions"
-        export(
-            run.state.policy,
-            run.state.envs,
-            run.config,
-            run.folder / name,
-            trained_by,
-            row,
-            temperature=run.config.temperature,
-        )
+    state, config = run.state, run.config
+    trained_by = f"reinforcement learning from a programmed reward on {row['samples']} completions"
+    with state.policy.whole() as policy:
+        if state.accelerator.is_main_process:
+            export(policy, state.envs, config, run.folder / name, trained_by, row, temperature=config.temperature)
 
 
 def _save(run: _Run, row: dict[str, float]) -> None:

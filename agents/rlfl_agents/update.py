@@ -18,6 +18,7 @@ from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn import losses
 from rlfl_agents.learn.head import Summary
 from rlfl_agents.learn.losses import Share
+from rlfl_agents.model.sharding import without_shards
 from rlfl_agents.rollout.batch import Batch
 from rlfl_agents.rollout.processes import sum_across
 from rlfl_agents.run.state import Rates, TrainState
@@ -58,7 +59,7 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
     means = _Means()
     steps, grad_norms, imitated = 0, 0.0, 0.0
     for minibatch in _minibatches(config, len(tokens), state.generator):
-        micros = _micro_batches(config, minibatch, tokens, batch.rollout.prompts.shape[1])
+        micros = _micro_batches(config, minibatch, tokens, batch.rollout.prompts.shape[1], processes)
         whole = _whole(state, batch, config, rates, micros)
         learned, approx_kl = 0, 0.0
         imitated += _imitate(config, state) / config.minibatches / config.epochs
@@ -104,20 +105,24 @@ def _minibatches(config: PPOConfig, prompts: int, generator: torch.Generator) ->
         yield from torch.randperm(prompts, generator=generator).chunk(config.minibatches)
 
 
-def _micro_batches(config: PPOConfig, minibatch: Tensor, tokens: Tensor, width: int) -> Sequence[Tensor]:
-    """The prompts of every micro-batch, int64 each.
+def _micro_batches(
+    config: PPOConfig, minibatch: Tensor, tokens: Tensor, width: int, processes: int
+) -> Sequence[Tensor]:
+    """The prompts of every micro-batch, int64 each: as many for every process.
 
     Args:
         config: How many, or of how many tokens.
         minibatch: Int64, its prompts.
         tokens: Float64 [G], the active tokens of each prompt's completions.
         width: P.
+        processes: How many share a micro-batch.
     """
     if not config.micro_batch_tokens:
         return minibatch.chunk(config.accumulation)
-    read = (tokens[minibatch] + width).cumsum(dim=0)
+    read = (tokens[minibatch] + width).view(-1, processes).sum(dim=1).cumsum(dim=0)
     numbers = ((read - 1) // config.micro_batch_tokens).long()
-    micros: tuple[Tensor, ...] = minibatch.split(numbers.unique_consecutive(return_counts=True)[1].tolist())
+    counts = numbers.unique_consecutive(return_counts=True)[1] * processes
+    micros: tuple[Tensor, ...] = minibatch.split(counts.tolist())
     return micros
 
 
@@ -226,7 +231,8 @@ def _imitate(config: PPOConfig, state: TrainState) -> float:
 
 def _step(state: TrainState, max_grad_norm: float) -> float:
     """Takes one optimiser step and returns the gradient's norm before it was clipped."""
-    grad_norm = float(state.accelerator.clip_grad_norm_(state.model.parameters(), max_grad_norm))
+    norm = state.accelerator.clip_grad_norm_(state.model.parameters(), max_grad_norm)
+    grad_norm = float(without_shards(norm, keep=True))
     # In fp16 the scaler skips such steps by itself.
     if not math.isfinite(grad_norm) and state.accelerator.scaler is None:
         raise DivergedError(f"The gradient's norm is {grad_norm}. {_WHAT_TO_TRY}")

@@ -24,12 +24,14 @@ import bench_algorithms  # noqa: E402
 import bench_attack  # noqa: E402
 import bench_audit  # noqa: E402
 import bench_constants  # noqa: E402
+import bench_continuous  # noqa: E402
 import bench_games  # noqa: E402
 import bench_gpu  # noqa: E402
 import bench_hostile  # noqa: E402
 import bench_ids  # noqa: E402
 import bench_judges  # noqa: E402
 import bench_languages  # noqa: E402
+import bench_needs  # noqa: E402
 import bench_prompts  # noqa: E402
 import bench_reasoning_gym  # noqa: E402
 import bench_smollm2  # noqa: E402
@@ -50,6 +52,8 @@ KINDS = (
     "prompts",
     "constants",
     "judges",
+    "needs",
+    "continuous",
 )
 MARKS = re.compile(rf"(?<=<!-- )((?:{'|'.join(KINDS)}): .*?) -->\n(.*?)(?=<!-- end -->)", re.DOTALL)
 # What names a line in its file: no two lines have the same.
@@ -69,12 +73,14 @@ def tables() -> dict[str, str]:
         bench_attack,
         bench_audit,
         bench_constants,
+        bench_continuous,
         bench_games,
         bench_gpu,
         bench_hostile,
         bench_ids,
         bench_judges,
         bench_languages,
+        bench_needs,
         bench_prompts,
         bench_reasoning_gym,
         bench_smollm2,

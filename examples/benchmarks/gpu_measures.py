@@ -25,6 +25,7 @@ from rlfl_agents.model.masks import masked_log_dist
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect
+from rlfl_agents.rollout.processes import place, prepared
 from rlfl_agents.rollout.rollout import Rollout
 from rlfl_agents.rollout.sampler import Sampler
 from rlfl_agents.run.state import TrainState
@@ -111,9 +112,10 @@ def describe(policy: Policy) -> dict[str, Any]:
 def begun(policy: Policy, envs: TokenVectorEnv, config: PPOConfig) -> TrainState:
     """A training run of this policy that has not learned anything yet."""
     accelerator = Accelerator(cpu=device().type == "cpu", mixed_precision=config.mixed_precision)
+    policy = place(policy, accelerator, config.shard)
     weights = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=1e-6, fused=device().type == "cuda" or None)
-    model, optimizer = accelerator.prepare(policy, optimizer)
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(weights, lr=1e-6, fused=device().type == "cuda" or None)
+    model, optimizer = prepared(policy, optimizer, accelerator)
     return TrainState(
         accelerator=accelerator,
         model=model,

@@ -120,9 +120,9 @@ class AnyLegal:
         """One, which says on which device it is."""
         return iter([torch.zeros(1)])
 
-    def sampling(self) -> contextlib.AbstractContextManager[None]:
+    def sampling(self) -> contextlib.AbstractContextManager[object]:
         """Nothing to merge."""
-        return contextlib.nullcontext()
+        return contextlib.nullcontext(self)
 
     def keep(self, state: int, rows: torch.Tensor) -> bool:
         """All rows stay."""

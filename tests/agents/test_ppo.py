@@ -251,6 +251,7 @@ def test_time_ends_a_run(tmp_path: Path) -> None:
         ({"gamma": 2.0}, r"gamma=2\.0 is not allowed; allowed: 0 to 1"),
         ({"stop_at_success": 1.5}, r"stop_at_success=1\.5 is not allowed; allowed: 0 to 1"),
         ({"stop_at_success": 0.9, "eval_every": 0}, "eval_every must be above 0"),
+        ({"shard": True, "mixed_precision": "fp16"}, "mixed_precision='fp16' must be 'bf16' or 'no'"),
         ({"env_kwargs": {"num_envs": 4}}, "env_kwargs={'num_envs': ...} is not allowed; allowed: the task's arguments"),
     ],
 )

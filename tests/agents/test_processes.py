@@ -31,11 +31,11 @@ from rlfl_agents.ppo import train
 torch.set_num_threads(1)
 for entry in json.loads(open(sys.argv[1]).read()):
     config = PPOConfig.from_json(entry["config"])
-    half = dataclasses.replace(config, total_samples=config.total_samples // 2)
-    train(half, entry["run"], quiet=True)
+    first, second = (dataclasses.replace(config, shard=shard) for shard in entry["shard"])
+    train(dataclasses.replace(first, total_samples=config.total_samples // 2), entry["run"], quiet=True)
     assert PartialState().num_processes == 2, PartialState().num_processes
     assert torch.distributed.get_backend() == "gloo"
-    train(config, entry["run"], resume=True, quiet=True)
+    train(second, entry["run"], resume=True, quiet=True)
 PartialState().destroy_process_group()
 """
 
@@ -46,6 +46,8 @@ CASES = {
         "minibatches": 2,
         "epochs": 2,
         "kl": "fixed",
+        "critic": "separate",
+        "micro_batch_tokens": 15,
         "env_kwargs": {"alphabet": "abc", "length": 3, "mask": "syntax", "split": "all", "max_completion_tokens": 4},
     },
     "one token": {
@@ -66,10 +68,21 @@ CASES = {
         "redraw": 0.5,
     },
     "imitation": {"minibatches": 2, "imitation_coef": 0.5, "imitation_batch": 3},
+    "adapters": {"lora_rank": 2, "kl": "fixed", "gradient_checkpointing": True, "layers": 2},
+}
+# Whether the weights are spread over the processes, before and after the run is resumed. A checkpoint is the same one.
+SHARDED = {
+    "gae": (True, False),
+    "one token": (True, True),
+    "tries": (False, True),
+    "imitation": (True, True),
+    "adapters": (True, True),
 }
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
+@pytest.mark.parametrize("how", ["each with all weights", "each with its share of the weights"])
+def test_two_processes_learn_what_one_does(how: str, tmp_path: Path) -> None:
     """Weights, losses, batch entropy (of the global p̄), evaluation and seen keys agree after several updates."""
     shared = {
         "adam_eps": 1e-3,
@@ -82,7 +95,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     for name, changes in CASES.items():
         config = small_config(**(shared | changes))
         train(config, tmp_path / f"{name}, one", quiet=True)
-        entries.append({"config": config.to_json(), "run": str(tmp_path / f"{name}, two")})
+        shard = (False, False) if how == "each with all weights" else SHARDED[name]
+        entries.append({"config": config.to_json(), "shard": shard, "run": str(tmp_path / f"{name}, two")})
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "entries.json").write_text(json.dumps(entries))
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
@@ -90,6 +104,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     arguments = [str(tmp_path / "script.py"), str(tmp_path / "entries.json")]
     done = subprocess.run([*launcher, *arguments], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "FSDP" not in done.stderr  # it warns of what would lose its gradient
     for name in CASES:
         runs = tmp_path / f"{name}, one", tmp_path / f"{name}, two"
         one, two = (load(latest(run) or run) for run in runs)

@@ -140,8 +140,8 @@ class _AlwaysEOS:
     def parameters(self) -> object:
         return self._policy.parameters()
 
-    def sampling(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+    def sampling(self) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext(self)
 
     def start(self, prompts: torch.Tensor, rows: int, keep_cache: bool = True, room: int = 32) -> int:
         return rows

@@ -84,4 +84,5 @@ def judge(request: Request) -> Judgement:
             return "garbage"  # type: ignore[return-value]
         case "unpicklable":
             return Judgement("playable", {"f": lambda: 0})  # type: ignore[dict-item]
-    return Judgement("playable", {"process": float(os.getpid()), "seed": float(request.seed)})
+    numbers = {"process": os.getpid(), "parent": os.getppid(), "seed": request.seed}
+    return Judgement("playable", {name: float(number) for name, number in numbers.items()})

@@ -20,6 +20,7 @@ pytest.importorskip("pebble", reason="needs the extra ludax, ludii or programs")
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+PATHS = os.pathsep.join([str(HERE), str(ROOT), str(ROOT / "agents")])
 
 SCRIPT = """
 import multiprocessing, signal, sys, time
@@ -33,10 +34,9 @@ print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
 
 def run(*command: str, text: str = "") -> subprocess.Popen[str]:
     """Starts Python so that it finds the backend."""
-    paths = os.pathsep.join([str(HERE), str(ROOT), str(ROOT / "agents")])
     process = subprocess.Popen(
         [sys.executable, *command],
-        env=os.environ | {"PYTHONPATH": paths},
+        env=os.environ | {"PYTHONPATH": PATHS},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -133,6 +133,24 @@ def test_ray() -> None:
             pool.evaluate(requests("ours"))
     finally:
         ray.shutdown()
+
+
+def test_ray_on_two_nodes() -> None:
+    """A cluster of two nodes with a core each, to which the pool connects by itself, judges on both at once."""
+    ray = pytest.importorskip("ray", reason="needs the extra ray")
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=node)
+    try:
+        cluster.add_node(**node)
+        ray.init(cluster.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": PATHS}})
+        pool = Pool("hostile", workers=2, timeout=60.0, pool="ray")
+        found = pool.evaluate(requests(*(f"sleep 1.{i}" for i in range(6))))
+        assert [judgement.status for judgement in found] == ["playable"] * 6
+        assert len({judgement.parts["parent"] for judgement in found}) == 2  # each node starts workers of its own
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def test_pools_that_start_workers_at_once_keep_the_main_module() -> None:

@@ -28,6 +28,7 @@ from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_agents.model.narrow import Narrowed
 from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended, unread
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
+from rlfl_agents.model.sharding import Shards
 from rlfl_envs import ConfigError, Tokenizer
 
 __all__ = ["Decoding", "Policy", "PositionKind", "ValueKind", "attended", "draw"]
@@ -52,6 +53,7 @@ class Policy(nn.Module):
         checkpoints_gradients: Whether `forward` keeps the layers' inputs alone for the gradient.
         recorded: Decode steps to replay; None where each is run.
         passes: Minibatches' passes to replay, likewise.
+        shards: What gathers the weights, where they are spread over processes; None where all are here.
     """
 
     model: Any
@@ -110,7 +112,8 @@ class Policy(nn.Module):
         self.checkpoints_gradients = False
         self.recorded: RecordedSteps | None = None
         self.passes: RecordedPasses | None = None
-        self._merged, self._narrowed = Merged(), Narrowed()
+        self.shards: Shards | None = None
+        self.drop_copies()
         # For good: with dropout the policy that learns would not be the one that sampled, and the ratio no ratio.
         self.eval()
 
@@ -125,16 +128,29 @@ class Policy(nn.Module):
         """Whether LoRA adapters are trained instead of the model's own weights."""
         return hasattr(self.model, "disable_adapter")
 
+    def drop_copies(self) -> None:
+        """Frees the weights that were made for sampling beside the model's own."""
+        self._merged, self._narrowed = Merged(), Narrowed()
+
     @contextlib.contextmanager
-    def sampling(self) -> Iterator[None]:
-        """Inside, completions are sampled: adapters are merged into the weights, and nothing has a gradient."""
-        with torch.no_grad(), contextlib.ExitStack() as inside:
-            if self.has_adapters:
-                inside.enter_context(self._merged.into(self.model))
-            if self.recorded is not None:
-                head = self.reader.plain_head(self.language_model)
-                inside.enter_context(self._narrowed.into(self, head, only_frozen=self.has_adapters))
-            yield
+    def whole(self) -> Iterator[Policy]:
+        """Inside, there is a policy with all its weights: this one, unless they are spread over processes.
+
+        All processes have to ask together.
+        """
+        with contextlib.nullcontext(self) if self.shards is None else self.shards.whole() as policy:
+            yield policy
+
+    @contextlib.contextmanager
+    def sampling(self) -> Iterator[Policy]:
+        """Inside, a policy samples: it has all weights, adapters are merged into them, and nothing has a gradient."""
+        with torch.no_grad(), self.whole() as policy, contextlib.ExitStack() as inside:
+            if policy.has_adapters:
+                inside.enter_context(policy._merged.into(policy.model))
+            if policy.recorded is not None:
+                head = policy.reader.plain_head(policy.language_model)
+                inside.enter_context(policy._narrowed.into(policy, head, only_frozen=policy.has_adapters))
+            yield policy
 
     def start(self, prompts: Tensor, rows: int, keep_cache: bool = True, room: int = 32) -> Decoding:
         """Begins `rows` completions of prompts [G, P] int64; the rows of a group are adjacent.
@@ -294,6 +310,7 @@ class Policy(nn.Module):
         # model reads a short prompt for each completion of its group.
         is_small = self.reader.hidden_size <= _SMALL and prompts.shape[1] <= length
         is_alone = prompts.device.type != "cpu" and (group_size == 1 or is_small)
+        is_alone |= self.shards is not None  # so that all processes call a layer as often as each other
         if length > 1 and (self.reader.is_recurrent or self.checkpoints_gradients or is_alone):
             tokens = torch.cat([prompts.repeat_interleave(group_size, dim=0), completions[:, :-1]], dim=1)
             width, found = prompts.shape[1], None
@@ -365,6 +382,8 @@ class Policy(nn.Module):
         if head is None:
             return output[..., : self.vocab_size]
         matrix = self._narrowed.head
+        if output.dtype != torch.float32:  # of what is strided, a CPU would copy the whole head for every row
+            output = output.contiguous()
         if output.device.type == "cpu" and matrix is None and len(head.weight) > self.vocab_size:
             bias = None if head.bias is None else head.bias[: self.vocab_size]
             logits: Tensor = linear(output, head.weight[: self.vocab_size], bias)

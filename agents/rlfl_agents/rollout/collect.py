@@ -56,7 +56,7 @@ def collect(
     """
     device, clock = next(policy.parameters()).device, _Clock()
     rows, width, length = envs.num_envs, envs.prompt_length, envs.completion_length
-    with policy.sampling():
+    with policy.sampling() as policy:
         clock.model()  # a device makes its weights ready while the environments draw prompts
         observation, _ = envs.reset(seed=seed, options=_options(group_size, prompts))
         clock.env()
@@ -171,10 +171,10 @@ def reference_log_probs(reference: Policy, rollout: Rollout, temperature: float,
         Float32 [B, T]; 0 where not active.
     """
     found = []
-    with reference.model.disable_adapter() if reference.has_adapters else contextlib.nullcontext():
+    with reference.whole() as whole, whole.model.disable_adapter() if whole.has_adapters else contextlib.nullcontext():
         for groups in torch.arange(len(rollout.prompts), device=rollout.prompts.device).chunk(parts):
             part = rollout.take(groups)
-            summary, _ = reference(part.prompts, part.completions, part.masks, temperature, part.active)
+            summary, _ = whole(part.prompts, part.completions, part.masks, temperature, part.active)
             found.append(summary.log_probs)
     return torch.cat(found) * rollout.active
 

@@ -10,15 +10,26 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from rlfl_agents.config import PPOConfig
+from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.sharding import Shards
 from rlfl_agents.rollout.link import alike
 from rlfl_agents.rollout.rollout import PER_ROW, PER_TOKEN, Rollout
 from rlfl_envs import ConfigError
 
-__all__ = ["gathered", "gathered_columns", "is_on_cpu", "largest", "make_accelerator", "sum_across"]
+__all__ = [
+    "gathered",
+    "gathered_columns",
+    "is_on_cpu",
+    "largest",
+    "make_accelerator",
+    "place",
+    "prepared",
+    "sum_across",
+]
 
 
 def is_on_cpu(device: Literal["auto", "cpu"]) -> bool:
@@ -54,6 +65,25 @@ def make_accelerator(config: PPOConfig, folder: Path) -> Accelerator:
             f"prompts={config.prompts} must be a multiple of minibatches * accumulation * {processes} processes."
         )
     return accelerator
+
+
+def place(policy: Policy, accelerator: Accelerator, shard: bool) -> Policy:
+    """Puts a policy on this process's device, or its share of the weights, where there are others to share with."""
+    if not shard or accelerator.num_processes == 1:
+        return policy.to(accelerator.device)
+    policy.shards = Shards(policy, accelerator.device, narrow=accelerator.mixed_precision == "bf16")
+    return policy
+
+
+def prepared(
+    policy: Policy, optimizer: torch.optim.Optimizer, accelerator: Accelerator
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A policy that was placed and its optimiser as Accelerate wraps them: processes learn from each other's rows."""
+    if policy.shards is None:
+        model, optimizer = accelerator.prepare(policy, optimizer)
+        return model, optimizer
+    model = accelerator.prepare_model(policy, device_placement=False, evaluation_mode=True)  # shards meet by themselves
+    return model, accelerator.prepare_optimizer(optimizer)
 
 
 def gathered(rollout: Rollout, accelerator: Accelerator) -> Rollout:

@@ -41,7 +41,7 @@ _UNREADABLE = (
 # How long a run goes on and how it is watched, not what is learned.
 _MAY_CHANGE = (
     *("total_samples", "minutes", "eval_every", "stop_at_success", "save_every", "keep_last"),
-    *("device", "threads", "matmul_precision", "report_to"),
+    *("device", "threads", "matmul_precision", "report_to", "shard"),
 )
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn.schedules import Coefficient, KLController, scheduled
 from rlfl_agents.model.policy import Policy
+from rlfl_agents.model.sharding import as_shards, without_shards
 from rlfl_agents.rollout.sampler import Sampler
 from rlfl_agents.rollout.successes import Successes
 from rlfl_agents.run.seen import SeenKeys
@@ -116,11 +117,12 @@ class TrainState:
         """Returns everything that changes, as tensors, numbers and texts. All processes must call it together."""
         scaler = self.accelerator.scaler
         streams = [_to_tensors(self.envs.rng_state)]
+        is_main = self.accelerator.is_main_process  # what was sharded is whole there alone
         return {
             "update": self.update,
             "refilled": self.refilled,
-            "model": self.policy.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": without_shards(self.policy.state_dict(), is_main),
+            "optimizer": without_shards(self.optimizer.state_dict(), is_main),
             "scaler": scaler.state_dict() if scaler is not None else None,
             "minutes": self.minutes,
             "best": list(self.best),
@@ -144,8 +146,11 @@ class TrainState:
         begun, here = len(state["envs"]), self.accelerator.num_processes
         if begun != here:
             raise ConfigError(f"The run was begun with {begun} processes and cannot go on with {here}.")
-        self.policy.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        weights, learned = self.policy.state_dict(), [p for p in self.policy.parameters() if p.requires_grad]
+        model = {name: as_shards(value, weights.get(name, value)) for name, value in state["model"].items()}
+        moments = {i: as_shards(of_one, learned[i]) for i, of_one in state["optimizer"]["state"].items()}
+        self.policy.load_state_dict(model)
+        self.optimizer.load_state_dict(state["optimizer"] | {"state": moments})
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.update, self.minutes = int(state["update"]), float(state["minutes"])
