@@ -87,8 +87,8 @@ class Machine(AnswerTask):
         `family`, `reward`, `shown`, `hidden`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
         `min_completion_tokens`, `level`. Level k has the k-th family alone. Splits are by what functions do: two that
         agree in 16 fixed cases are in the same. Prompts with few cases come again: with four of one operation a sixth
-        are among 20,000 others. With `mask="syntax"` only instructions that fit together can be
-        written. Needs the extra `machine`.
+        are among 20,000 others. With `mask="syntax"` only instructions that fit together can be written. Needs the
+        extra `machine`.
 
     Example:
         >>> import rlfl_envs
