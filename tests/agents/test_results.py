@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlfl_agents.config import PPOConfig
-from rlfl_agents.run.results import append_result, changed_settings, find_results, read_results
+from rlfl_agents.run.results import SCHEMA, append_result, changed_settings, find_results, read_results
 from rlfl_envs import ConfigError
 
 
@@ -27,7 +27,7 @@ def test_results_are_found_by_what_names_them(tmp_path: Path) -> None:
     for variant, seed in (("PPO", 10), ("PPO", 2), ("PPO + batch entropy", 0)):
         append_result(path, {"variant": variant, "seed": seed})
     assert [result["seed"] for result in find_results(path, variant="PPO")] == [2, 10]
-    assert find_results(path, variant="PPO", seed=2) == [{"schema": 1, "variant": "PPO", "seed": 2}]
+    assert find_results(path, variant="PPO", seed=2) == [{"schema": SCHEMA, "variant": "PPO", "seed": 2}]
     assert find_results(path, variant="RLOO") == []
 
 
@@ -62,10 +62,10 @@ def test_a_line_is_strict_json(tmp_path: Path) -> None:
     append_result(path, {"seed": 0, "curve": {"reward": (math.nan, 0.5)}})
     with pytest.raises(ValueError, match="not JSON compliant"):
         append_result(path, {"seed": 1, "reward": math.inf})
-    assert read_results(path) == [{"schema": 1, "seed": 0, "curve": {"reward": [None, 0.5]}}]
+    assert read_results(path) == [{"schema": SCHEMA, "seed": 0, "curve": {"reward": [None, 0.5]}}]
 
 
-@pytest.mark.parametrize("line", ["{", "3", "{}", '{"schema": 1, "reward": NaN}', '{"schema": 2}', '{"schema": "1"}'])
+@pytest.mark.parametrize("line", ["{", "3", "{}", '{"schema": 1, "reward": NaN}', '{"schema": 3}', '{"schema": "1"}'])
 def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     """With its number, and so is a schema that this version does not know."""
     path = tmp_path / "results.jsonl"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rlfl_agents.config import PPOConfig
-from rlfl_agents.run.results import read_results
+from rlfl_agents.run.results import SCHEMA, read_results
 from rlfl_agents.sweep import Job, run_missing, train_agent
 
 
@@ -24,7 +24,7 @@ def test_what_has_a_result_is_not_run_again(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.splitlines() == ["a, seed 0: 0.5 min", "a, seed 1: 0.5 min"]
     run_missing(jobs, 2)
     assert capsys.readouterr().out == "a, seed 2: 0.5 min\n"
-    assert read_results(path) == [{"schema": 1, "variant": "a", "seed": i, "minutes": 0.5} for i in range(3)]
+    assert read_results(path) == [{"schema": SCHEMA, "variant": "a", "seed": i, "minutes": 0.5} for i in range(3)]
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from rlfl_envs import ConfigError
 
 __all__ = ["SCHEMA", "append_result", "changed_settings", "find_results", "read_results"]
 
-SCHEMA = 1
+SCHEMA = 2
 """The version of this format. It grows when a key changes its meaning, or a setting its default."""
 
 
