@@ -52,7 +52,7 @@ KINDS = (
     "prompts",
     "constants",
     "judges",
-    "needs",
+    "memory",
     "continuous",
 )
 MARKS = re.compile(rf"(?<=<!-- )((?:{'|'.join(KINDS)}): .*?) -->\n(.*?)(?=<!-- end -->)", re.DOTALL)

@@ -159,8 +159,8 @@ def tables() -> dict[str, str]:
     """What was counted and what was measured, by the marks between which a page shows it."""
     lines = read_results(RESULTS)
     return {
-        "needs: counted": _counted([line for line in lines if line["experiment"] == "counted"]),
-        "needs: measured": _measured([line for line in lines if line["experiment"] == "measured"]),
+        "memory: counted": _counted([line for line in lines if line["experiment"] == "counted"]),
+        "memory: measured": _measured([line for line in lines if line["experiment"] == "measured"]),
     }
 
 
