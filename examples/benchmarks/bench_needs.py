@@ -178,12 +178,12 @@ def _counted(lines: list[dict[str, Any]]) -> str:
         # What lies outside of layers is gathered for a whole pass, a layer while it and the next are read; with their
         # gradients, where they learn.
         gathered = (ends + 2 * (line["weights"] - ends) / line["layers"]) * (1 if is_lora else 2)
-        # Where weights are not sharded, copies stay: layers with adapters merged into them; or all weights in bfloat16,
-        # once for rollouts and, while a gradient is computed, once by autocast.
+        # While a gradient is computed autocast keeps all weights in bfloat16. Where they are not sharded copies for
+        # rollouts stay, too: layers with adapters merged into them, or all weights in bfloat16.
         merged = is_lora * (line["weights"] - line["gradients"] - ends)
-        copies = merged if is_lora else 2 * line["weights"] / 2
-        lasts, share = sum(lasting) + copies + HEAD, sum(lasting) / PROCESSES
-        totals = [lasts + plain, lasts + few, share + gathered + few + HEAD]
+        cast = 0 if is_lora else line["weights"] / 2
+        lasts, share = sum(lasting) + merged + 2 * cast + HEAD, sum(lasting) / PROCESSES
+        totals = [lasts + plain, lasts + few, share + gathered + cast + few + HEAD]
         numbers = [*lasting, plain, few, *totals, share + line["weights"] + merged]
         how = "LoRA on bfloat16" if is_lora else "all weights"
         shown.append(f"| {SHAPES[line['id']]}: {how} | {' | '.join(f'{n / 1e9:.1f}' for n in numbers)} |")

@@ -114,11 +114,12 @@ def test_two_processes_learn_what_one_does(shards: Mapping[str, tuple[bool, bool
                 assert metrics[1][column] == expected, column
 
 
-def test_torchrun_needs_no_other_word(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [[], ["--shard", "--mixed-precision", "bf16"]], ids=["alone", "shards, bfloat16"])
+def test_torchrun_needs_no_other_word(words: list[str], tmp_path: Path) -> None:
     """`torchrun -m rlfl_agents train ID` on a machine without accelerator: two processes are one run, not two."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = ["-m", "rlfl_agents", "train", "rlfl/Copy-v0", "--run-dir", str(tmp_path / "run")]
-    small = ["--total-samples", "2048", "--eval-prompts", "16", "--eval-every", "0", "--quiet"]
+    small = ["--total-samples", "2048", "--eval-prompts", "16", "--eval-every", "0", "--quiet", *words]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([*launcher, *command, *small], env=environment, capture_output=True, text=True, timeout=300)

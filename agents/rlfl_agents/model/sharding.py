@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -29,20 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Shards", "as_shards", "without_shards"]
 
-_NARROW = MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-
 
 class Shards:
     """What turns a sharded policy into one with all its weights, for a while."""
 
-    def __init__(self, policy: Policy, device: torch.device, narrow: bool = False) -> None:
+    def __init__(self, policy: Policy, device: torch.device) -> None:
         """Shards a policy in place. All processes have to do so together, with the same weights.
 
         Args:
             policy: With all its weights, on any device: shards are made layer by layer.
             device: Where the shards go.
-            narrow: Gather the layers' weights in bfloat16. Autocast would make such copies of what was gathered, and
-                keep those of all layers for the gradient. Shards and gradients stay as they are.
         """
         policy.reader.plain_head(policy.language_model)  # found by trying, which takes whole weights
         empty = {id(weight): nn.Parameter(weight.new_empty(0), weight.requires_grad) for weight in policy.parameters()}
@@ -50,7 +46,7 @@ class Shards:
         self._depth = 0
         mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
         for layer in [module for module in policy.modules() if isinstance(module, GradientCheckpointingLayer)]:
-            fully_shard(layer, mesh=mesh, mp_policy=_NARROW if narrow else MixedPrecisionPolicy())
+            fully_shard(layer, mesh=mesh)
         policy.register_forward_hook(_without_views)
         fully_shard(policy, mesh=mesh, reshard_after_forward=True)
         self._weights = [*zip(self._whole.parameters(), policy.parameters(), strict=True)]

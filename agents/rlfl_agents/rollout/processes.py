@@ -71,7 +71,7 @@ def place(policy: Policy, accelerator: Accelerator, shard: bool) -> Policy:
     """Puts a policy on this process's device, or its share of the weights, where there are others to share with."""
     if not shard or accelerator.num_processes == 1:
         return policy.to(accelerator.device)
-    policy.shards = Shards(policy, accelerator.device, narrow=accelerator.mixed_precision == "bf16")
+    policy.shards = Shards(policy, accelerator.device)
     return policy
 
 
