@@ -217,6 +217,11 @@ SUMS: tuple[Rule, ...] = (
     _infix(_INT, "-", _SUM, operator.sub, _NUMBER, _INT),
 )
 
+_BY_TEXT: Mapping[tuple[Type, str], Sequence[Rule]] = {
+    (rule.type, rule.text): [other for other in RULES if (other.type, other.text) == (rule.type, rule.text)]
+    for rule in RULES
+}
+
 # --- drawing ---------------------------------------------------------------------------------------------------------
 
 Rules = Mapping[Type, Sequence[Sequence[Rule]]]  # by what they give, then by the size that they may have
@@ -257,7 +262,8 @@ def draw(
 ) -> Expression:
     """Draws an expression of a type, of about this size, 1..12; constants of a rule do not count.
 
-    What is made by a rule reads a variable, and a comprehension its own, so that nothing is a constant in disguise.
+    What is made by a rule reads a variable, and a comprehension does something to its own: nothing is a constant or a
+    copy in disguise.
 
     Args:
         dice: What draws.
@@ -283,9 +289,13 @@ def draw(
         sizes[pick(dice, open_parts)] += 1
     for _ in range(_TRIES):
         made = build(rule, _parts(dice, among, rule, sizes, scope))
-        if made.reads and (rule.item is None or item_name(rule.item) in made.parts[0].reads):
+        if made.reads and (rule.item is None or _does_something(made.parts[0], item_name(rule.item))):
             return made
     return leaf(dice, type, scope)
+
+
+def _does_something(each: Expression, name: str) -> bool:
+    return each.rule is not None and name in each.reads
 
 
 def _parts(dice: random.Random, among: Rules, rule: Rule, sizes: Mapping[int, int], scope: Scope) -> list[Expression]:
@@ -350,16 +360,22 @@ def _of_items(apply: Callable[..., Any], name: str, each: Callable[..., Any], se
 
 
 def smaller(tree: Expression) -> Iterator[Expression]:
-    """Trees that say less: a part of it in its place, or in a part's; or the smallest constants there."""
+    """Trees that say less: a part of it in its place, or in a part's; or the smallest constants there.
+
+    Of a function of any sequence, also the same of what is inside its own: `len(s)` for `len(list(s))`.
+    """
     if tree.rule is None:
         return
     for value in _SMALLEST.get(tree.type, ()):
         yield constant(tree.type, value)
     within = [tree.parts[-1]] if tree.rule.item is not None else [*tree.parts]  # where the same variables can be read
+    alike = [rule for rule in _BY_TEXT.get((tree.type, tree.rule.text), ()) if len(tree.parts) == 1]
     while within:
         part = within.pop()
         if part.type == tree.type:
             yield part
+        if part is not tree.parts[0]:
+            yield from [build(rule, [part]) for rule in alike if rule.parts[0][0] == part.type]
         if part.rule is not None and part.rule.item is None:
             within += part.parts
         elif part.rule is not None:

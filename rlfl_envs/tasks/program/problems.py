@@ -191,7 +191,10 @@ FAMILIES: Mapping[str, _Family] = {
     "arithmetic": _Family(
         _signatures("int -> int", "int int -> int"), rules(filter(_is_of_numbers, RULES)), _an_expression(4, 5, 6)
     ),
-    "texts_and_lists": _Family(_signatures(*_TEXTS), rules(filter(_is_call, RULES)), _an_expression(2, 3, 4)),
+    # Half of what gives a number of a text is `len(s)`, so that these types are drawn half as often.
+    "texts_and_lists": _Family(
+        _signatures(*_TEXTS, *_TEXTS[:3]), rules(filter(_is_call, RULES)), _an_expression(2, 3, 4)
+    ),
     "conditions": _Family(
         _signatures("int -> int", "int int -> int", *_TEXTS[:3], *_MORE[:4]),
         rules(filter(_is_plain, RULES)),
