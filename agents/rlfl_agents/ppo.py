@@ -293,7 +293,7 @@ def _state(config: PPOConfig, policy: Policy, envs: TokenVectorEnv, accelerator:
         lr=config.learning_rate,
         eps=config.adam_eps,
         weight_decay=config.weight_decay,
-        fused=on_cuda or None,
+        fused=True,
     )
     model, optimizer = prepared(policy, optimizer, accelerator)
     return TrainState(

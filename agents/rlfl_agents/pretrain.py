@@ -97,7 +97,7 @@ def _pretrain(config: PretrainConfig, target: Path, quiet: bool) -> None:
 def _learn(policy: Policy, windows: Tensor, config: PretrainConfig, accelerator: Accelerator, quiet: bool) -> None:
     """Reads `config.tokens` tokens of the windows, int64 [n, context]."""
     optimizer = torch.optim.AdamW(
-        policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
+        policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True
     )
     steps = math.ceil(config.tokens / (config.batch_size * config.context))
     rows = _endless_rows(len(windows), steps * config.batch_size, config.seed).view(steps, -1)

@@ -1,7 +1,7 @@
 """TorchRL's PPO on an id whose tokens are rewarded one by one, under the syntax mask; run it to see it learn.
 
-Its settings are those of sb3_settings.py for MaskablePPO, on the same features (`PartFeatures`). The mask comes with the
-infos and goes into TorchRL's `MaskedCategorical`. Trains on one thread, and prints how many held-out prompts are
+Its settings are those of sb3_settings.py for MaskablePPO, on the same features (`PartFeatures`). The mask comes with
+the infos and goes into TorchRL's `MaskedCategorical`. Trains on one thread, and prints how many held-out prompts are
 answered right (greedy), as it goes.
 
     python examples/benchmarks/torchrl_settings.py rlfl/ArithmeticSteps-v0 --tokens 14000000 [--seed N]
@@ -17,7 +17,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from sb3_settings import HELD_OUT_PROMPTS, HELD_OUT_SEED
 from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from torchrl.objectives import ClipPPOLoss
 import rlfl_envs  # noqa: F401 - registers the ids
 from rlfl_envs.integrations.sb3 import TokenSpace, make_sb3
 from rlfl_envs.integrations.sb3_features import PartFeatures
+from sb3_settings import HELD_OUT_PROMPTS, HELD_OUT_SEED
 
 NUM_ENVS, STEPS, MINIBATCH, EPOCHS = 1024, 19, 2432, 3
 LEARNING_RATE, MAX_GRAD_NORM = 2e-3, 0.5
@@ -78,7 +78,7 @@ def success(policy: Network, envs: gymnasium.vector.VectorEnv[Any, Any, Any]) ->
     observations, infos = envs.reset(seed=HELD_OUT_SEED)
     has_ended, succeeds = np.zeros((2, envs.num_envs), dtype=bool)
     while not has_ended.all():
-        logits, mask = policy(torch.as_tensor(observations), torch.as_tensor(infos["action_mask"]))
+        logits, mask = policy(torch.tensor(observations), torch.tensor(infos["action_mask"]))
         actions = logits.masked_fill(~mask, -torch.inf).argmax(dim=-1).numpy()
         observations, _, terminated, truncated, infos = envs.step(actions)
         has_ended = terminated | truncated

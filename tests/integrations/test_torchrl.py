@@ -45,3 +45,15 @@ def test_example_learns(example: Callable[[str], Any]) -> None:
     """`examples/torchrl_ppo.py` learns to copy two letters, by token ids and masks."""
     pytest.importorskip("torchrl", reason="needs the extra torchrl")
     assert example("torchrl_ppo.py").main(total_steps=60_000) >= 0.95
+
+
+def test_ppo_learns_by_token(example: Callable[[str], Any]) -> None:
+    """`torchrl_settings.py` works out two-number sums that are held out, once each token is rewarded under the mask."""
+    pytest.importorskip("torchrl", reason="needs the extra torchrl")
+    pytest.importorskip("sb3_contrib", reason="needs the extra sb3")
+    arguments = {"max_operand": 3, "expression_length": 4, "max_completion_tokens": 12}
+    train = example("benchmarks/torchrl_settings.py").train_torchrl
+    curve = train("rlfl/ArithmeticSteps-v0", 300_000, arguments=arguments, quiet=True)
+    assert len(curve["success"]) == 10
+    assert curve["success"][0] < 0.5
+    assert curve["success"][-1] > 0.9
