@@ -2,7 +2,7 @@
 
 1. Training: episodes per second, and the share of time spent choosing tokens, in the environment and learning, for a
    two-layer model and one of GPT-2's size; for the latter also what share of the machine's matrix-product peak the
-   update reaches.
+   update reaches, and what it spends its time on.
 2. Sampling at GPT-2's size (124M parameters, 50,257 tokens): `rollout.collect` against `model.generate`, equal batch,
    16 tokens; and eight completions of one 64-token prompt read once, against `generate` reading it eight times. Both
    multiply as training does (`matmul_precision`), and `generate` also as torch comes.
@@ -12,6 +12,7 @@ Everything is measured in one run and reported as ratios, since machines differ.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import statistics
 import tempfile
@@ -21,6 +22,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -31,11 +33,18 @@ from rlfl_agents.model.precision import matmul_precision
 from rlfl_agents.ppo import PPOConfig, train
 from rlfl_agents.rollout.collect import collect
 from rlfl_agents.run.results import append_result
+from rlfl_agents.update import improve
 
 RESULTS = Path(__file__).parent / "results" / "agent.jsonl"
 GPT2_LAYERS, GPT2_WIDTH = 12, 768
 CORES = torch.get_num_threads()
 PARTS = ("sample", "env", "learn")
+# What an update spends its time on, by the beginnings of PyTorch's names.
+KINDS: dict[str, tuple[str, ...]] = {
+    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
+    "attention": ("aten::_scaled_dot_product",),
+    "the optimiser": ("aten::_fused_adamw", "Optimizer.step"),
+}
 REPEATS = 5
 
 
@@ -92,6 +101,26 @@ def training(name: str, updates: int, **settings: Any) -> dict[str, Any]:
         "seconds_learn": clock["learn"],
         "length": statistics.mean(float(row["length"]) for row in rows),
     }
+
+
+def kinds_of_work(**settings: Any) -> dict[str, float]:
+    """The share of an update's processor time by kind of operation; the last of three updates is profiled."""
+    profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+    done = 0
+
+    def profiled(*arguments: Any) -> dict[str, float]:
+        nonlocal done
+        done += 1
+        with profiler if done == 3 else contextlib.nullcontext():
+            return improve(*arguments)
+
+    with mock.patch("rlfl_agents.ppo.improve", profiled):
+        training("profiled", 3, **settings)
+    times = dict.fromkeys([*KINDS, "all else"], 0.0)
+    for operation in profiler.key_averages():
+        kind = next((kind for kind, names in KINDS.items() if operation.key.startswith(names)), "all else")
+        times[kind] += operation.self_cpu_time_total
+    return {kind: time / sum(times.values()) for kind, time in times.items()}
 
 
 def sampling(model: Any, policy: Policy) -> list[dict[str, Any]]:
@@ -159,14 +188,16 @@ def main() -> None:
     peak = max(peak, matmul_peak(policy))  # of two moments, in case something else was running in one
     utilisation = operations / runs[-1]["seconds_learn"] / peak
     print(f"\nThe update at GPT-2's size: {utilisation:.0%} of the matrix product peak ({peak / 1e9:.0f} GFLOP/s).\n")
+    work = kinds_of_work(env_id=steps, env_kwargs=steps_kwargs, threads=CORES, **large)
+    print(f"Its time goes to {', '.join(f'{kind} ({share:.0%})' for kind, share in work.items())}.\n")
     samples = sampling(model, policy)
     print(f"{'sampling at GPT-2 size':50} {'ours':>9} {'generate':>9} {'speed-up':>9} {'as it comes':>12}")
     for row in samples:
         name = f"{row['batch']} rows, groups of {row['group_size']}, {row['prompt_tokens']} + {row['tokens']} tokens"
         ours, theirs = statistics.median(row["seconds"]), statistics.median(row["generate_seconds"])
         print(f"{name:50} {ours:8.2f}s {theirs:8.2f}s {row['speedup']:8.2f}x {row['speedup_as_it_comes']:11.2f}x")
-    report = {"matmul_peak_flops": peak, "training": runs, "update_share_of_peak": utilisation, "sampling": samples}
-    append_result(RESULTS, report)
+    report = {"matmul_peak_flops": peak, "training": runs, "update_share_of_peak": utilisation, "update": work}
+    append_result(RESULTS, report | {"sampling": samples})
 
 
 if __name__ == "__main__":
