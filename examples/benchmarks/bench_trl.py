@@ -1,16 +1,16 @@
 """Our agent against TRL's GRPO: the same model, prompts, batch and machine, one thread (`make bench-trl`).
 
 1. Speed: episodes per second of whole updates, on an id with one-token answers and on one with whole derivations; of
-   the latter also with a smaller batch. The two take turns; the ratio is the median over the rounds.
+   the latter also with a smaller batch, and with ours under the syntax mask, which TRL does not have. The two take
+   turns; the ratio is the median over the rounds. Of ours also where the time goes.
 2. Learning: our agent trains `rlfl/Arithmetic-v0` from random weights to 0.9 greedy success on held-out prompts, with
    the id's preset but for GRPO's advantages and one step an update. TRL then trains for the same time, with the same
    batch, learning rate and token entropy; batch entropy it does not know.
 
 The model is GPT-2 with two layers of width 64. TRL trains in float32, without dropout and without recomputing
 activations, in micro-batches of 512 (4,096 at once were no faster, 128 slower); so does ours where answers are longer
-than one token. No masks, since TRL has none. Seconds
-are the processor's, so that a busy machine does not slow one side more than the other. Each finding is a line of
-results/trl.jsonl.
+than one token. Seconds are the processor's, so that a busy machine does not slow one side more than the other. Each
+finding is a line of results/trl.jsonl.
 
     python examples/benchmarks/bench_trl.py [--rounds 3]
 """
@@ -174,13 +174,17 @@ def our_training(config: PPOConfig) -> tuple[float, dict[str, float]]:
 
 
 def speed(
-    env_id: str, prompts: int, group_size: int, our_updates: int, their_updates: int, rounds: int
+    env_id: str, prompts: int, group_size: int, our_updates: int, their_updates: int, mask: str, rounds: int
 ) -> dict[str, Any]:
-    """Times whole updates of both, in turns. What starting costs is left out, and the first update with it."""
+    """Times whole updates of both, in turns. What starting costs is left out, and the first update with it.
+
+    The mask is ours alone. `share` is the part of our last update that each kind of work takes.
+    """
     rows = prompts * group_size
     has_long_answers = load_task(env_id).max_completion_tokens > 1  # a group of one-token answers is read as one row
     config = PPOConfig(
         env_id=env_id,
+        env_kwargs={"mask": mask},
         total_samples=rows,
         prompts=prompts,
         group_size=group_size,
@@ -194,18 +198,21 @@ def speed(
         device="cpu",
         **MODEL,
     )
-    ours, theirs = [], []
+    ours, theirs, last = [], [], dict[str, float]()
     for _ in range(rounds):
         one, _ = our_training(config)
-        more, _ = our_training(dataclasses.replace(config, total_samples=(our_updates + 1) * rows))
+        more, last = our_training(dataclasses.replace(config, total_samples=(our_updates + 1) * rows))
         ours.append(our_updates * rows / (more - one))
         clock = Clock()
         their_training(env_id, prompts, group_size, their_updates + 1, clock, learning_rate=config.learning_rate)
         theirs.append(rows / statistics.median(clock.seconds[1:]))
+    clocks = {part: last[f"clock/{part}"] for part in ("sample", "env", "learn")}
     return {
         "env_id": env_id,
+        "mask": mask,
         "prompts": prompts,
         "group_size": group_size,
+        "share": {part: round(clock / sum(clocks.values()), 3) for part, clock in clocks.items()},
         "episodes_per_second": ours,
         "trl_episodes_per_second": theirs,
         "speedup": statistics.median(o / t for o, t in zip(ours, theirs, strict=True)),
@@ -251,16 +258,19 @@ def main() -> None:
     warnings.simplefilter("ignore", FutureWarning)  # TRL uses names that Transformers is about to change
 
     setting: dict[str, Any] = {"trl_version": trl.__version__, "model": MODEL}
-    print(f"{'episodes per second, TRL ' + trl.__version__:36} {'ours':>9} {'TRL':>9} {'speed-up':>9}")
+    print(f"{'episodes per second, TRL ' + trl.__version__:50} {'ours':>9} {'TRL':>9} {'speed-up':>9}")
     for case in (
-        ("rlfl/Arithmetic-v0", 64, 64, 30, 2),
-        ("rlfl/ArithmeticSteps-v0", 64, 64, 3, 2),
-        ("rlfl/ArithmeticSteps-v0", 32, 16, 12, 6),
+        ("rlfl/Arithmetic-v0", 64, 64, 30, 2, "none"),
+        ("rlfl/ArithmeticSteps-v0", 64, 64, 3, 2, "none"),
+        ("rlfl/ArithmeticSteps-v0", 32, 16, 12, 6, "none"),
+        ("rlfl/ArithmeticSteps-v0", 64, 64, 3, 2, "syntax"),
+        ("rlfl/ArithmeticSteps-v0", 32, 16, 12, 6, "syntax"),
     ):
         found = speed(*case, rounds)
         ours, theirs = (statistics.median(found[f"{whose}episodes_per_second"]) for whose in ("", "trl_"))
-        name = f"{case[0]}, {case[1]} x {case[2]}"
-        print(f"{name:36} {ours:9.0f} {theirs:9.0f} {found['speedup']:8.1f}x", flush=True)
+        name = f"{case[0]}, {case[1]} x {case[2]}, mask {case[5]}"
+        shares = ", ".join(f"{part} {share:.0%}" for part, share in found["share"].items())
+        print(f"{name:50} {ours:9.0f} {theirs:9.0f} {found['speedup']:8.1f}x  {shares}", flush=True)
         append_result(RESULTS, {"measured": "speed", **setting, **found})
 
     learned = learning("rlfl/Arithmetic-v0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -112,6 +113,17 @@ def test_problems(functions: Task, level: int) -> None:
             assert sum(arguments[place] == result for arguments, result in cases) <= 5
         assert problem.given <= 3
         assert functions.parse_prompt(prompt.text) == prompt
+
+
+@pytest.mark.parametrize("family", ["texts_and_lists", "comprehensions"])
+def test_nothing_is_drawn_in_disguise(family: str) -> None:
+    """Nothing copies a sequence to do what could be done with itself, so that no answer fits many prompts."""
+    references = [prompt.data.reference for prompt in drawn(load_task(PROGRAM, family=family, split="all"), 300)]
+    copies = [text for text in references if re.search(r"\[(\w) for \1 in \w+\]", text)]
+    lengths = [text for text in references if re.search(r"len\((list|sorted)\(\w+\)\)", text)]
+    assert not copies
+    assert not lengths
+    assert max(map(references.count, references)) < 0.1 * len(references)
 
 
 def test_references_succeed_in_the_sandbox(task: Task, functions: Task) -> None:

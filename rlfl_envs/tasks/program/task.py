@@ -75,9 +75,9 @@ class Program(Task):
         then types of the family and arguments: integers from -9 to 20, texts of one to five of the letters a to e,
         lists of one to five integers from -9 to 9. Their hash is what the program and the hidden cases are drawn by, so
         that the text alone says which problem it is; it tells nothing else. A program is drawn again if it fails in a
-        case or in a smaller form (a part in place of the whole or of another part; a statement left out) does the same;
-        if one result, or a parameter as it is, is right in more than half of the cases; or if it does not read every
-        parameter.
+        case or in a smaller form (a part in place of the whole or of another part, such as `len(s)` for `len(list(s))`;
+        a statement left out) does the same; if one result, or a parameter as it is, is right in more than half of the
+        cases; or if it does not read every parameter.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 99, P = 275 and C = 60 by default; C = 240 with form="function".
