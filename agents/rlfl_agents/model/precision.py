@@ -24,12 +24,18 @@ def matmul_precision(asked: Literal["auto", "highest", "high", "medium"], policy
     With "auto" a wide model on a CPU is multiplied by oneDNN, which is up to twice as fast as MKL on some processors.
     torch asks oneDNN only where it may round to bfloat16, so it is tried first whether it does here.
     """
-    before = torch.get_float32_matmul_precision()
     if asked == "auto":
         is_on_cpu = next(policy.parameters()).device.type == "cpu"
         is_onednns = is_on_cpu and policy.reader.hidden_size >= _WIDE and _onednn_is_exact()
         asked = "medium" if is_onednns else "highest"
-    torch.set_float32_matmul_precision(asked)
+    with _set(asked):
+        yield
+
+
+@contextlib.contextmanager
+def _set(precision: str) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
     try:
         yield
     finally:
@@ -39,13 +45,9 @@ def matmul_precision(asked: Literal["auto", "highest", "high", "medium"], policy
 @cache
 def _onednn_is_exact() -> bool:
     """Whether "medium" keeps float32 on this processor: those with instructions for bfloat16 matrices round."""
-    before = torch.get_float32_matmul_precision()
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.rand(shape, generator=generator) for shape in ((64, _WIDE), (_WIDE, 4 * _WIDE)))
     exact = left.double() @ right.double()
-    torch.set_float32_matmul_precision("medium")
-    try:
+    with _set("medium"):
         error = ((left @ right).double() - exact).abs().max() / exact.max()
-    finally:
-        torch.set_float32_matmul_precision(before)
     return float(error) < _FLOAT32
