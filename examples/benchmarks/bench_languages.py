@@ -213,13 +213,6 @@ _BY_ID = {lesson.id: lesson for lesson in LESSONS}
 LESSONS += [
     dataclasses.replace(
         _BY_ID["rlfl/Program-v0"],
-        env_kwargs=_BY_ID["rlfl/Program-v0"].env_kwargs | {"shown": 1},
-        examples=500,
-        settings=_WIDE | {"total_samples": 150_000},
-        by="one case",
-    ),
-    dataclasses.replace(
-        _BY_ID["rlfl/Program-v0"],
         env_kwargs=_BY_ID["rlfl/Program-v0"].env_kwargs | {"shown": 3},
         examples=250,
         settings=_WIDE | {"total_samples": 150_000},
