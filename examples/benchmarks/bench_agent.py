@@ -2,7 +2,7 @@
 
 1. Training: episodes per second, and the share of time spent choosing tokens, in the environment and learning, for a
    two-layer model and one of GPT-2's size; for the latter also what share of the machine's matrix-product peak the
-   update reaches, and what it spends its time on.
+   update reaches. What the updates of both spend their time on, by kind of operation.
 2. Sampling at GPT-2's size (124M parameters, 50,257 tokens): `rollout.collect` against `model.generate`, equal batch,
    16 tokens; and eight completions of one 64-token prompt read once, against `generate` reading it eight times. Both
    multiply as training does (`matmul_precision`), and `generate` also as torch comes.
@@ -42,7 +42,9 @@ PARTS = ("sample", "env", "learn")
 # What an update spends its time on, by the beginnings of PyTorch's names.
 KINDS: dict[str, tuple[str, ...]] = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
-    "attention": ("aten::_scaled_dot_product",),
+    "attention and softmax": ("aten::_scaled_dot_product", "aten::_softmax", "aten::_log_softmax"),
+    "copies": ("aten::copy_", "aten::cat", "aten::fill_", "aten::masked_fill"),
+    "activations and norms": ("aten::threshold", "aten::clamp_min", "aten::gelu", "aten::native_layer_norm"),
     "the optimiser": ("aten::_fused_adamw", "Optimizer.step"),
 }
 REPEATS = 5
@@ -187,16 +189,20 @@ def main() -> None:
     operations = 6 * weights * 16 * (make_envs(steps, 1).prompt_length + runs[-1]["length"])
     peak = max(peak, matmul_peak(policy))  # of two moments, in case something else was running in one
     utilisation = operations / runs[-1]["seconds_learn"] / peak
-    print(f"\nThe update at GPT-2's size: {utilisation:.0%} of the matrix product peak ({peak / 1e9:.0f} GFLOP/s).\n")
-    work = kinds_of_work(env_id=steps, env_kwargs=steps_kwargs, threads=CORES, **large)
-    print(f"Its time goes to {', '.join(f'{kind} ({share:.0%})' for kind, share in work.items())}.\n")
+    print(f"\nThe update at GPT-2's size: {utilisation:.0%} of the matrix product peak ({peak / 1e9:.0f} GFLOP/s).")
+    work = {
+        name: kinds_of_work(env_id=steps, env_kwargs=steps_kwargs, **settings)
+        for name, settings in (("2 x 64", {"threads": 1, **small}), ("GPT-2 size", {"threads": CORES, **large}))
+    }
+    for name, kinds in work.items():
+        print(f"{name}: an update is {', '.join(f'{kind} ({share:.0%})' for kind, share in kinds.items())}.")
     samples = sampling(model, policy)
-    print(f"{'sampling at GPT-2 size':50} {'ours':>9} {'generate':>9} {'speed-up':>9} {'as it comes':>12}")
+    print(f"\n{'sampling at GPT-2 size':50} {'ours':>9} {'generate':>9} {'speed-up':>9} {'as it comes':>12}")
     for row in samples:
         name = f"{row['batch']} rows, groups of {row['group_size']}, {row['prompt_tokens']} + {row['tokens']} tokens"
         ours, theirs = statistics.median(row["seconds"]), statistics.median(row["generate_seconds"])
         print(f"{name:50} {ours:8.2f}s {theirs:8.2f}s {row['speedup']:8.2f}x {row['speedup_as_it_comes']:11.2f}x")
-    report = {"matmul_peak_flops": peak, "training": runs, "update_share_of_peak": utilisation, "update": work}
+    report = {"matmul_peak_flops": peak, "training": runs, "update_share_of_peak": utilisation, "work": work}
     append_result(RESULTS, report | {"sampling": samples})
 
 
