@@ -45,10 +45,9 @@ LOSS: dict[str, Any] = {
 class Network(nn.Module):
     """The features of a text, then layers; the policy's also turns the mask into a bool one."""
 
-    def __init__(self, space: TokenSpace, *widths: int) -> None:
-        """Takes the space of texts, and the widths of the layers, the output's last."""
+    def __init__(self, features: PartFeatures, *widths: int) -> None:
+        """Takes what reads a text, and the widths of the layers, the output's last."""
         super().__init__()
-        features = PartFeatures(space, 192)
         inputs = (features.features_dim, *widths)
         layers = [nn.Sequential(nn.ReLU(), nn.Linear(*pair)) for pair in zip(inputs, widths, strict=False)]
         self.layers = nn.Sequential(features, layers[0][1], *layers[1:])
@@ -103,7 +102,8 @@ def train_torchrl(
     env, vocab_size = make_env(id, seed, arguments)
     space = make_sb3(id, 1, **arguments).observation_space
     assert isinstance(space, TokenSpace)
-    network = Network(space, 256, 128, vocab_size)
+    features = PartFeatures(space, 192)  # the value's, too
+    network = Network(features, 256, 128, vocab_size)
     policy = ProbabilisticTensorDictSequential(
         TensorDictModule(network, ["observation", "action_mask"], ["logits", "mask"]),
         ProbabilisticTensorDictModule(
@@ -114,7 +114,7 @@ def train_torchrl(
             return_log_prob=True,
         ),
     )
-    value = ValueOperator(Network(space, 64, 1))
+    value = ValueOperator(Network(features, 64, 1))
     loss = ClipPPOLoss(policy, value, **LOSS)
     optimizer = torch.optim.Adam(loss.parameters(), lr=LEARNING_RATE, eps=1e-5)
     batch_size = NUM_ENVS * STEPS
