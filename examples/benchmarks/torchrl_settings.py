@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torchrl.collectors import Collector
 from torchrl.data import Binary, Composite
 from torchrl.envs import GymWrapper, RewardScaling, TransformedEnv, default_info_dict_reader
-from torchrl.modules import MaskedCategorical, ValueOperator
+from torchrl.modules import MLP, MaskedCategorical, ValueOperator
 from torchrl.objectives import ClipPPOLoss
 
 import rlfl_envs  # noqa: F401 - registers the ids
@@ -48,9 +48,10 @@ class Network(nn.Module):
     def __init__(self, features: PartFeatures, *widths: int) -> None:
         """Takes what reads a text, and the widths of the layers, the output's last."""
         super().__init__()
-        inputs = (features.features_dim, *widths)
-        layers = [nn.Sequential(nn.ReLU(), nn.Linear(*pair)) for pair in zip(inputs, widths, strict=False)]
-        self.layers = nn.Sequential(features, layers[0][1], *layers[1:])
+        *hidden, outputs = widths
+        self.layers = nn.Sequential(
+            features, MLP(features.features_dim, outputs, num_cells=hidden, activation_class=nn.ReLU)
+        )
 
     def forward(self, observation: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor] | Tensor:
         """Reads int64 [B, P + C] and, for the policy, the mask [B, V]."""
@@ -60,8 +61,7 @@ class Network(nn.Module):
 
 def make_env(id: str, seed: int, arguments: dict[str, Any]) -> tuple[TransformedEnv, int]:
     """The native vector environment as TorchRL sees it, and V. A right token is rewarded by about 1."""
-    # TorchRL resets by itself.
-    envs = gymnasium.make_vec(id, num_envs=NUM_ENVS, autoreset_mode="Disabled", **arguments)
+    envs = gymnasium.make_vec(id, num_envs=NUM_ENVS, autoreset_mode="Disabled", **arguments)  # TorchRL resets by itself
     vocab_size = int(envs.single_action_space.n)  # type: ignore[attr-defined]
     mask = Composite(action_mask=Binary(vocab_size, shape=(NUM_ENVS, vocab_size), dtype=torch.int8), shape=(NUM_ENVS,))
     env = GymWrapper(envs, categorical_action_encoding=True)

@@ -217,6 +217,7 @@ SUMS: tuple[Rule, ...] = (
     _infix(_INT, "-", _SUM, operator.sub, _NUMBER, _INT),
 )
 
+# A function of several types, such as `len`, is a rule for each.
 _BY_TEXT: Mapping[tuple[Type, str], Sequence[Rule]] = {
     (rule.type, rule.text): [other for other in RULES if (other.type, other.text) == (rule.type, rule.text)]
     for rule in RULES
@@ -369,7 +370,7 @@ def smaller(tree: Expression) -> Iterator[Expression]:
     for value in _SMALLEST.get(tree.type, ()):
         yield constant(tree.type, value)
     within = [tree.parts[-1]] if tree.rule.item is not None else [*tree.parts]  # where the same variables can be read
-    alike = [rule for rule in _BY_TEXT.get((tree.type, tree.rule.text), ()) if len(tree.parts) == 1]
+    alike = _BY_TEXT.get((tree.type, tree.rule.text), ()) if len(tree.parts) == 1 else ()
     while within:
         part = within.pop()
         if part.type == tree.type:
