@@ -95,7 +95,7 @@ def test_a_person_who_plays_sees_text(capsys: pytest.CaptureFixture[str], monkey
     arguments = {"alphabet": "\x1b\x07", "length": 2, "split": "all"}
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
     words = [f"{name}={json.dumps(value)}" for name, value in arguments.items()]
-    assert main(["play", "rlfl/Copy-v0", "--env-kwargs", *words]) == 0
+    assert main(["play", "rlfl/Copy-v0", "--seed", "0", "--env-kwargs", *words]) == 0
     env = gymnasium.make("rlfl/Copy-v0", render_mode="human", **arguments)
     env.reset(seed=0)
     shown = capsys.readouterr().out
