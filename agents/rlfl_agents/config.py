@@ -369,7 +369,7 @@ class PPOConfig(PolicySettings):
     """Precision of the matrix products; losses stay in float32."""
     matmul_precision: Literal["auto", "highest", "high", "medium"] = "auto"
     """Of products that are left in float32, as torch names it: "high" is TF32 on a GPU; on a CPU, "medium" lets oneDNN
-    choose. "auto" is "highest", but for wide models on a CPU where oneDNN keeps float32."""
+    choose. "auto" is "highest", but on a CPU where oneDNN keeps float32."""
     shard: bool = False
     """Spreads weights, gradients and the optimiser's moments over the processes (FSDP) instead of holding all of them
     in each. For a rollout the weights are gathered."""

@@ -26,6 +26,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from rlfl_agents.allocator import keep_freed_memory
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.environments import held_out_envs, make_envs
 from rlfl_agents.evaluate import Evaluation, evaluate_policy, evaluation_row, novelty_hashes
@@ -175,12 +176,13 @@ def _begun(config: PPOConfig, folder: Path, resume: bool, quiet: bool) -> Iterat
     """Makes everything that a run needs, or restores it from the newest whole checkpoint; closes it at the end."""
     if config.threads:
         torch.set_num_threads(config.threads)
+    keep_freed_memory()
     config, model = _resolved(config, folder, resume)
     accelerator = make_accelerator(config, folder)
     with _owned(folder, accelerator):
         run = _made(config, model, folder, resume, quiet, accelerator)
         try:
-            with matmul_precision(config.matmul_precision, run.state.policy):
+            with matmul_precision(config.matmul_precision, run.state.accelerator.device):
                 yield run
         except (DivergedError, OSError) as error:
             kept = checkpoint.latest(folder)

@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from rlfl_agents.allocator import keep_freed_memory
 from rlfl_agents.config import PretrainConfig
 from rlfl_agents.environments import held_out_envs
 from rlfl_agents.evaluate import evaluate_policy
@@ -62,6 +63,7 @@ def _pretrain(config: PretrainConfig, target: Path, quiet: bool) -> None:
     """Trains a model and saves it in a folder that nobody else writes to."""
     if config.threads:
         torch.set_num_threads(config.threads)
+    keep_freed_memory()
     accelerator = Accelerator(cpu=is_on_cpu(config.device), mixed_precision=config.mixed_precision)
     torch.manual_seed(config.seed)
     task = load_task(config.env_id, **config.env_kwargs)
@@ -77,10 +79,10 @@ def _pretrain(config: PretrainConfig, target: Path, quiet: bool) -> None:
         heads=config.heads,
         position_ids="text",
     ).to(accelerator.device)
-    with matmul_precision("auto", policy):
+    with matmul_precision("auto", accelerator.device):
         _learn(policy, windows, config, accelerator, quiet)
     held_out = held_out_envs(config.env_id, 64, **config.env_kwargs)
-    with torch.no_grad(), accelerator.autocast(), matmul_precision("auto", policy):
+    with torch.no_grad(), accelerator.autocast(), matmul_precision("auto", accelerator.device):
         unread = _windows(held_out.task, config)[:_EVAL_WINDOWS]
         eval_loss = float(_loss(policy, unread.to(accelerator.device)))
         sampled = evaluate_policy(policy, held_out, 64, greedy=False)

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from rlfl_agents.allocator import keep_freed_memory
 from rlfl_agents.config import SFTConfig
 from rlfl_agents.environments import held_out_envs, make_envs
 from rlfl_agents.evaluate import evaluate_policy, evaluation_row, novelty_hashes
@@ -63,6 +64,7 @@ def _warm_start(config: SFTConfig, target: Path, quiet: bool) -> dict[str, float
     if config.model is not None:
         model, env_kwargs = resolve(config.model, config.env_id, config.env_kwargs)
         config = dataclasses.replace(config, model=model, env_kwargs=env_kwargs)
+    keep_freed_memory()
     accelerator = Accelerator(cpu=is_on_cpu(config.device))
     torch.manual_seed(config.seed)
     envs = make_envs(config.env_id, config.examples, **config.env_kwargs)
@@ -79,7 +81,7 @@ def _warm_start(config: SFTConfig, target: Path, quiet: bool) -> dict[str, float
     ).to(accelerator.device)
     examples = tokens.to(accelerator.device), counts.to(accelerator.device)
     held_out = held_out_envs(config.env_id, min(config.eval_prompts, 512), **config.env_kwargs)
-    with matmul_precision("auto", policy):
+    with matmul_precision("auto", accelerator.device):
         loss = _imitate(policy, *examples, envs.prompt_length, config, quiet)
         greedy = evaluate_policy(policy, held_out, config.eval_prompts)
         sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False)

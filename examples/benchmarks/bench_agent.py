@@ -37,6 +37,7 @@ from rlfl_agents.update import improve
 
 RESULTS = Path(__file__).parent / "results" / "agent.jsonl"
 GPT2_LAYERS, GPT2_WIDTH = 12, 768
+CPU = torch.device("cpu")
 CORES = torch.get_num_threads()
 PARTS = ("sample", "env", "learn")
 # What an update spends its time on, by the beginnings of PyTorch's names.
@@ -68,15 +69,13 @@ def within(context: Callable[[], AbstractContextManager[None]], run: Callable[[]
         return run()
 
 
-def matmul_peak(policy: Policy) -> float:
+def matmul_peak() -> float:
     """The machine's float32 matrix product, floating-point operations per second: the best of ten, 2048 x 2048.
 
-    By whichever is faster: as torch comes, or as a wide policy's products are made.
+    By whichever is faster: as torch comes, or as a policy's products are made.
     """
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    times = seconds(
-        lambda: a @ b, partial(within, partial(matmul_precision, "auto", policy), lambda: a @ b), repeats=10
-    )
+    times = seconds(lambda: a @ b, partial(within, partial(matmul_precision, "auto", CPU), lambda: a @ b), repeats=10)
     return 2 * 2048**3 / min(map(min, times))
 
 
@@ -142,7 +141,7 @@ def sampling(model: Any, policy: Policy) -> list[dict[str, Any]]:
         prompts = torch.as_tensor(observation[:, :prompt_tokens])
 
         settings: dict[str, Any] = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "min_new_tokens": tokens}
-        as_in_training = partial(matmul_precision, "auto", policy)
+        as_in_training = partial(matmul_precision, "auto", CPU)
         generate = partial(model.generate, prompts, attention_mask=torch.ones_like(prompts), **settings)
         our_times, their_times, as_it_comes = seconds(
             partial(within, as_in_training, partial(collect, policy, envs, generator, group_size=group_size)),
@@ -168,7 +167,7 @@ def main() -> None:
     """Measures, prints and keeps."""
     model = GPT2LMHeadModel(GPT2Config(bos_token_id=1, eos_token_id=2, pad_token_id=0)).eval()
     policy = Policy(model, make_envs("rlfl/Copy-v0", 1).tokenizer, position_ids="text")
-    peak = matmul_peak(policy)
+    peak = matmul_peak()
     steps, steps_kwargs = "rlfl/ArithmeticSteps-v0", {"mask": "syntax"}
     small = {"advantage": "group_norm", "group_size": 64, "prompts": 64, "epochs": 1, "layers": 2, "width": 64}
     large = {"prompts": 16, "epochs": 1, "layers": GPT2_LAYERS, "width": GPT2_WIDTH, "heads": 12}
@@ -187,7 +186,7 @@ def main() -> None:
     # Forward and backward of a transformer cost about six operations per weight and token.
     weights = 12 * GPT2_LAYERS * GPT2_WIDTH**2
     operations = 6 * weights * 16 * (make_envs(steps, 1).prompt_length + runs[-1]["length"])
-    peak = max(peak, matmul_peak(policy))  # of two moments, in case something else was running in one
+    peak = max(peak, matmul_peak())  # of two moments, in case something else was running in one
     utilisation = operations / runs[-1]["seconds_learn"] / peak
     print(f"\nThe update at GPT-2's size: {utilisation:.0%} of the matrix product peak ({peak / 1e9:.0f} GFLOP/s).")
     work = {

@@ -71,7 +71,8 @@ def evaluate(
         trust_folder=trust_folder,
     )
     temperature = temperature or trained_with
-    with matmul_precision("auto", policy):
+    reads_on = next(policy.parameters()).device
+    with matmul_precision("auto", reads_on):
         greedy = evaluate_policy(policy, envs, prompts, seed=seed, seen=seen, reference=reference)
         sampled = evaluate_policy(
             policy, envs, prompts, seed=seed, greedy=False, temperature=temperature, seen=seen, reference=reference
@@ -84,7 +85,7 @@ def evaluate(
     if samples > 1:
         groups = max(1, min(256 // samples, asked))
         grouped = TokenVectorEnv(envs.task, groups * samples, autoreset_mode="Disabled")
-        with matmul_precision("auto", policy):
+        with matmul_precision("auto", reads_on):
             solved = count_solved(policy, grouped, prompts, samples, seed=seed, temperature=temperature)
         rates = {k: pass_at_k(samples, solved, k) for k in range(1, samples + 1)}
         found |= {"pass_at": rates, "solved": solved.tolist()}

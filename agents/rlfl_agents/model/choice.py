@@ -53,10 +53,10 @@ def draw(log_dist: Tensor, uniforms: Tensor) -> Tensor:
     wide = torch.float32 if log_dist.device.type == "mps" else torch.float64
     uniforms = uniforms.to(wide)
     if log_dist.shape[1] <= _LARGE:
-        cumulative = log_dist.to(wide).exp().cumsum(dim=-1)
+        cumulative = log_dist.softmax(dim=-1, dtype=wide).cumsum(dim=-1)
         return _first_above(cumulative, uniforms * cumulative[:, -1:])
     # A block is drawn first, then a token in it: sums of a row are a fraction of the work of its cumulative sums.
-    probs, vocab_size = log_dist.exp(), log_dist.shape[1]
+    probs, vocab_size = log_dist.softmax(dim=-1), log_dist.shape[1]
     whole = vocab_size - vocab_size % _BLOCK
     sums = probs[:, :whole].unflatten(1, (-1, _BLOCK)).sum(dim=2, dtype=wide)
     sums = torch.cat([sums, probs[:, whole:].sum(dim=1, dtype=wide, keepdim=True)], dim=1)

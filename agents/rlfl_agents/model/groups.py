@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,17 @@ from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedMode
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-__all__ = ["GroupCache", "Packing", "UngroupedError", "can_be_grouped"]
+from rlfl_agents.model.packing import Packing, attend, causal
+from rlfl_agents.model.precision import products_of_views
+
+__all__ = ["GroupCache", "UngroupedError", "can_be_grouped"]
 
 _NAME = "rlfl_groups"
 _READING: ContextVar[GroupCache] = ContextVar("_READING")
 _SMALL_HEAD = 32
 """Up to this size, thousands of products of a vector with a small matrix take a CPU longer than adding up does."""
+_MANY = 2**13
+"""From so many numbers of a token on, they are added up token by token: together they would not fit into caches."""
 _ALIGNED = 8
 """A GPU's products want as many places as a multiple of this."""
 _OTHER_ATTENTION = ("position_bias", "s_aux", "sliding_window", "softcap")  # what a plain softmax does not do
@@ -41,27 +47,6 @@ def can_be_grouped(model: PreTrainedModel) -> bool:
     """Whether every layer of a model is plain attention over all that came before, through the interface."""
     layers = DynamicCache(config=model.config).layers
     return bool(model._supports_attention_backend) and all(type(layer) is DynamicLayer for layer in layers)
-
-
-class Packing(NamedTuple):
-    """Where N tokens of B rows stand that are read as one row.
-
-    Attributes:
-        where: Int64 [N], in [B * L].
-        rows: B.
-        length: L.
-    """
-
-    where: Tensor
-    rows: int
-    length: int
-
-    def spread(self, packed: Tensor) -> Tensor:
-        """[1, heads, N, d] as [B, heads, L, d], with zeros between."""
-        _, heads, _, size = packed.shape
-        spread = packed.new_zeros(self.rows * self.length, heads, size)
-        spread = spread.index_copy(0, self.where, packed[0].transpose(0, 1))
-        return spread.view(self.rows, self.length, heads, size).transpose(1, 2)
 
 
 class GroupCache(Cache):
@@ -197,25 +182,24 @@ class GroupCache(Cache):
         """
         layer = module.layer_idx
         if not self._has_read_prompts:
-            self.keys.append(key)
-            self.values.append(value)
+            self.keys.append(key.contiguous())
+            self.values.append(value.contiguous())
             return self._over_prompts(module, query, key, value, scaling)
         if self.packed is not None:
-            query, key, value = (self.packed.spread(each) for each in (query, key, value))
-            found = self._over_both(layer, query, key, value, scaling, _causal(query.shape[2], query.device))
-            return found.flatten(0, 1)[self.packed.where][None]
+            prompts = self.keys[layer], self.values[layer]
+            return attend(query, key, value, prompts, self.attended, self.packed, scaling)
         visible = None
         if self.room:
             key, value, visible = self._filed(layer, key, value)
         elif query.shape[2] > 1:
-            visible = _causal(query.shape[2], query.device)
+            visible = causal(query.shape[2], query.device)
         return self._over_both(layer, query, key, value, scaling, visible)
 
     def _over_prompts(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         mask, length = None, query.shape[2]
         if self.attended is not None:
             own = torch.eye(length, dtype=torch.bool, device=query.device)  # so that padding looks at something
-            mask = ((self.attended[:, None] & _causal(length, query.device)) | own)[:, None]
+            mask = ((self.attended[:, None] & causal(length, query.device)) | own)[:, None]
         found: Tensor = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, is_causal=True)[0]
         return found
 
@@ -243,18 +227,26 @@ class GroupCache(Cache):
         prompt_keys, prompt_values = self.keys[layer], self.values[layer]
         groups, shared, width, _ = prompt_keys.shape
         query = query.reshape(rows, shared, -1, size) * scaling  # [B, k, r * L, d]
-        over_prompt = self._apart(self._together(query, groups) @ prompt_keys.mT, rows)
+        with self._products_with_prompts():
+            over_prompt = self._apart(self._together(query, groups) @ prompt_keys.mT, rows)
         if self.attended is not None:
             seen = self._members_of(self.attended, rows)[:, None, None]
             over_prompt = over_prompt.masked_fill_(~seen, -torch.inf)
-        over_own = query @ key.mT
+        with products_of_views(query.device):
+            over_own = query @ key.mT
         if visible is not None:
             over_own.unflatten(2, (-1, length)).masked_fill_(~visible, -torch.inf)
         weights = torch.cat([over_prompt, over_own], dim=3)
         weights = weights.softmax(dim=3, dtype=torch.float32).to(query.dtype)
-        found = self._apart(self._together(weights[..., :width], groups) @ prompt_values, rows)
-        found = found + _weighted(weights[..., width:], value)
+        with self._products_with_prompts():
+            found = self._apart(self._together(weights[..., :width], groups) @ prompt_values, rows)
+        with products_of_views(query.device):
+            found = found + _weighted(weights[..., width:], value)
         return found.reshape(rows, heads, length, -1).transpose(1, 2)
+
+    def _products_with_prompts(self) -> AbstractContextManager[None]:
+        """Once rows have left, their shape is another after each time: none is worth compiling."""
+        return nullcontext() if self._slots is None else products_of_views(self._slots.device)
 
     def _together(self, per_row: Tensor, groups: int) -> Tensor:
         """[B, heads, m, n] as [G, heads, k * m, n]."""
@@ -329,11 +321,6 @@ class _JoinedCache(GroupCache):
         return found.reshape(rows, heads, 1, -1).transpose(1, 2)
 
 
-def _causal(length: int, device: torch.device) -> Tensor:
-    """Bool [L, L]: each token sees itself and what came before."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
-
-
 def _places(like: Tensor, rows: int, room: int) -> Tensor:
     """Zeros [room, rows, heads, d] for what is [..., heads, L, d]."""
     return like.new_zeros(room, rows, like.shape[1], like.shape[3])
@@ -346,9 +333,16 @@ def _by_row(by_token: Tensor) -> Tensor:
 
 def _weighted(weights: Tensor, values: Tensor) -> Tensor:
     """The product of [B, heads, 1 or more, L] and [B, heads, L, d]."""
-    if weights.shape[2] == 1 and values.shape[3] <= _SMALL_HEAD and values.device.type == "cpu":
+    if weights.shape[2] > 1 or values.shape[3] > _SMALL_HEAD or values.device.type != "cpu":
+        return weights @ values
+    if values[:, :, 0].numel() < _MANY:
         return (weights.mT * values).sum(dim=2, keepdim=True)
-    return weights @ values
+    of_tokens = zip(weights.unbind(dim=3), values.unbind(dim=2), strict=True)
+    weight, value = next(of_tokens)
+    found = (weight * value)[:, :, None]
+    for weight, value in of_tokens:
+        found[:, :, 0].addcmul_(weight, value)
+    return found
 
 
 def _attention(

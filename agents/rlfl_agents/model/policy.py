@@ -23,9 +23,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from rlfl_agents.learn.head import Summary, aligned, padding, states_of, summarise, summary_of
 from rlfl_agents.model.adapters import Merged
 from rlfl_agents.model.choice import choose, draw
-from rlfl_agents.model.groups import GroupCache, Packing, UngroupedError
+from rlfl_agents.model.groups import GroupCache, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_agents.model.narrow import Narrowed
+from rlfl_agents.model.packing import Packing
+from rlfl_agents.model.precision import compiled_for
 from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended, unread
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_agents.model.sharding import Shards
@@ -37,8 +39,6 @@ ValueKind = Literal["none", "shared", "separate"]
 
 _SMALL = 1024
 """Up to this hidden size, starting a layer's kernels takes longer than they do."""
-_DENSE = 0.9
-"""Above this share of active tokens, completions are read as they are: leaving the others out would gain nothing."""
 
 
 class Policy(nn.Module):
@@ -322,21 +322,27 @@ class Policy(nn.Module):
         first = self._read(state, state.pending, keep=1)
         if length == 1:
             return first
-        tokens, packing = completions[:, :-1], None
-        if active is not None and isinstance(state.cache, GroupCache) and self.reader.plain_head(self.language_model):
-            packing = _packing(active)
-        if packing is None:
-            later = self._read(state, tokens, keep=length - 1)
-            both = [
-                torch.cat([a.repeat_interleave(group_size, dim=0), b], dim=1) for a, b in zip(first, later, strict=True)
-            ]
-        else:
-            both = [a[:, 0].repeat_interleave(group_size, dim=0) for a in first]
-            tokens = tokens.flatten()[packing.where][None]
-            if tokens.numel():  # not every completion ended with its first token
-                later = self._read(state, tokens, keep=tokens.shape[1], packing=packing)
-                both = [torch.cat([a, b[0]]) for a, b in zip(both, later, strict=True)]
-        return both[0], both[1]
+        can_be_packed = isinstance(state.cache, GroupCache) and self.reader.plain_head(self.language_model)
+        if active is not None and can_be_packed:
+            return self._read_packed(state, completions, active, first)
+        later = self._read(state, completions[:, :-1], keep=length - 1)
+        output, values = (
+            torch.cat([a.repeat_interleave(group_size, dim=0), b], dim=1) for a, b in zip(first, later, strict=True)
+        )
+        return output, values
+
+    def _read_packed(
+        self, state: Decoding, completions: Tensor, active: Tensor, first: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Reads on after the prompts, of which `first` was read: the tokens alone that an active one follows."""
+        group_size = len(completions) // len(first[0])
+        output, values = (each[:, 0].repeat_interleave(group_size, dim=0) for each in first)
+        packing, count = _packing(active), int(active[:, 1:].sum())
+        if count:  # not every completion ended with its first token
+            tokens = completions[:, :-1].flatten()[packing.where][None]
+            later = self._read(state, tokens, keep=tokens.shape[1], packing=packing)
+            output, values = (torch.cat([a, b[0, :count]]) for a, b in zip((output, values), later, strict=True))
+        return output, values
 
     def read_whole(self, tokens: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """What the head is given after each token but the first `width` - 1 of [B, L], and values, [B, T]."""
@@ -420,10 +426,11 @@ def _digits(vocabulary: Tokenizer) -> Tensor:
     return is_digit
 
 
-def _packing(active: Tensor) -> Packing | None:
-    """Which of the tokens before the last, [B, T - 1], are followed by an active one; None where nearly all are."""
+def _packing(active: Tensor) -> Packing:
+    """Which of the tokens before the last, [B, T - 1], are followed by an active one; on a CPU, and a few others."""
     rows, length = len(active), active.shape[1] - 1
     where = states_of(active[:, 1:])  # position by position, as the head reads them
-    if len(where) > _DENSE * rows * length:
-        return None
-    return Packing(where % rows * length + where // rows, rows, length)
+    if active.device.type == "cpu":
+        more = compiled_for(len(where)) - len(where)
+        where = torch.cat([where, states_of(~active[:, 1:])[:more]])
+    return Packing.of(where % rows * length + where // rows, rows, length)

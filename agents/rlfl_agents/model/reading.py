@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from rlfl_agents.model.groups import GroupCache, Packing, can_be_grouped
+from rlfl_agents.model.groups import GroupCache, can_be_grouped
+from rlfl_agents.model.packing import Packing
+from rlfl_agents.model.precision import short_attention
 from rlfl_envs import ConfigError
 
 __all__ = ["FIELD", "Decoding", "PositionKind", "Reader", "attended", "places", "unread"]
@@ -220,9 +222,10 @@ class Reader:
         self, model: Any, inputs: dict[str, Any], cache: Any, packing: Packing | None, use_cache: bool
     ) -> tuple[Any, Any]:
         if isinstance(cache, GroupCache):
-            with cache.reading(model, packing):
+            with cache.reading(model, packing), short_attention(inputs["input_ids"]):
                 return model(**inputs, past_key_values=cache, use_cache=True), cache
-        output = model(**inputs, **{self._cache: cache}, use_cache=use_cache)
+        with short_attention(inputs["input_ids"]):
+            output = model(**inputs, **{self._cache: cache}, use_cache=use_cache)
         return output, output[self._cache] if use_cache else None
 
     def inputs(self, state: Decoding, tokens: Tensor, packing: Packing | None = None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rlfl_agents.model.policy import Decoding, Policy
+from rlfl_agents.model.precision import compiled_for
 from rlfl_envs import TokenVectorEnv
 
 __all__ = ["Link", "MaskTable", "Present", "alike"]
@@ -105,7 +106,7 @@ def alike(rows: Tensor) -> Tensor:
 
 
 class Present:
-    """Which rows are still read: on a CPU, those that have ended leave the batch."""
+    """Which rows are still read: on a CPU, those that have ended leave the batch, but for a few (`compiled_for`)."""
 
     def __init__(self, rows: int, may_leave: bool) -> None:
         """Takes B, and whether rows may leave at all."""
@@ -114,12 +115,14 @@ class Present:
         self._left: Tensor | None = None  # int64 [m]; None where all are there
 
     def leave(self, policy: Policy, state: Decoding, running: np.ndarray) -> None:
-        """Goes on without those that do not run, bool [B], if that spares enough."""
+        """Goes on without most of those that do not run, bool [B], if that spares enough."""
         present = self._rows if self._left is None else len(self._left)
-        if not self._may_leave or running.sum() > _FEWER * present:
+        count = compiled_for(int(running.sum()))
+        if not self._may_leave or count > _FEWER * present:
             return
         before = torch.arange(self._rows) if self._left is None else self._left
-        stay = torch.from_numpy(running)[before].nonzero().squeeze(1)
+        runs_first = torch.from_numpy(~running)[before].int().argsort(stable=True)
+        stay = runs_first[:count].sort().values
         self._may_leave = policy.keep(state, stay)
         if self._may_leave:
             self._left = before[stay]
