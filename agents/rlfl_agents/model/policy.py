@@ -427,7 +427,7 @@ def _digits(vocabulary: Tokenizer) -> Tensor:
 
 
 def _packing(active: Tensor) -> Packing:
-    """Which of the tokens before the last, [B, T - 1], are followed by an active one; on a CPU, and a few others."""
+    """Which of the tokens before the last, [B, T - 1], are followed by an active one; and, on a CPU, a few others."""
     rows, length = len(active), active.shape[1] - 1
     where = states_of(active[:, 1:])  # position by position, as the head reads them
     if active.device.type == "cpu":
