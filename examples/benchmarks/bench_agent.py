@@ -174,8 +174,16 @@ def main() -> None:
     runs = [
         training("2 x 64, Arithmetic-v0, 64 x 64", 30, env_id="rlfl/Arithmetic-v0", threads=1, **small),
         training("2 x 64, ArithmeticSteps-v0, 64 x 64", 6, env_id=steps, env_kwargs=steps_kwargs, threads=1, **small),
-        training(
-            "GPT-2 size, ArithmeticSteps-v0, 16 x 1", 4, env_id=steps, env_kwargs=steps_kwargs, threads=CORES, **large
+        *(
+            training(
+                f"GPT-2 size, ArithmeticSteps-v0, {prompts} x 1",
+                4,
+                env_id=steps,
+                env_kwargs=steps_kwargs,
+                threads=CORES,
+                **large | {"prompts": prompts},
+            )
+            for prompts in (16, 64)
         ),
     ]
     torch.set_num_threads(CORES)
@@ -185,10 +193,12 @@ def main() -> None:
         print(f"{run['name']:42} {run['episodes_per_second']:10.1f} {shares}")
     # Forward and backward of a transformer cost about six operations per weight and token.
     weights = 12 * GPT2_LAYERS * GPT2_WIDTH**2
-    operations = 6 * weights * 16 * (make_envs(steps, 1).prompt_length + runs[-1]["length"])
     peak = max(peak, matmul_peak())  # of two moments, in case something else was running in one
-    utilisation = operations / runs[-1]["seconds_learn"] / peak
-    print(f"\nThe update at GPT-2's size: {utilisation:.0%} of the matrix product peak ({peak / 1e9:.0f} GFLOP/s).")
+    utilisation = {}
+    for prompts, run in zip((16, 64), runs[-2:], strict=True):
+        operations = 6 * weights * prompts * (make_envs(steps, 1).prompt_length + run["length"])
+        utilisation[run["name"]] = share = operations / run["seconds_learn"] / peak
+        print(f"An update of {run['name']}: {share:.0%} of the matrix product peak ({peak / 1e9:.0f} GFLOP/s).")
     work = {
         name: kinds_of_work(env_id=steps, env_kwargs=steps_kwargs, **settings)
         for name, settings in (("2 x 64", {"threads": 1, **small}), ("GPT-2 size", {"threads": CORES, **large}))
