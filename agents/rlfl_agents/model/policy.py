@@ -27,7 +27,7 @@ from rlfl_agents.model.groups import GroupCache, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_agents.model.narrow import Narrowed
 from rlfl_agents.model.packing import Packing
-from rlfl_agents.model.precision import compiled_for
+from rlfl_agents.model.precision import as_before, compiled_for
 from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended, unread
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_agents.model.sharding import Shards
@@ -409,7 +409,7 @@ class Policy(nn.Module):
         layers: list[Any] = [module for module in self.modules() if isinstance(module, GradientCheckpointingLayer)]
         for layer in layers if self.checkpoints_gradients and torch.is_grad_enabled() else []:
             layer.training = layer.gradient_checkpointing = True
-            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=as_before)
         try:
             yield
         finally:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Literal
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["compiled_for", "matmul_precision", "products_of_views", "short_attention"]
+__all__ = ["as_before", "compiled_for", "matmul_precision", "products_of_views", "short_attention"]
 
 _SHORT = 255
 """Up to so many columns, PyTorch's attention on a CPU makes products too small for oneDNN: it was 15 times as slow."""
@@ -46,6 +47,12 @@ def short_attention(tokens: torch.Tensor) -> Iterator[None]:
     is_whole = is_onednns and tokens.shape[1] <= _SHORT and not torch.is_autocast_enabled("cpu")
     with sdpa_kernel(SDPBackend.MATH) if is_whole else contextlib.nullcontext():
         yield
+
+
+def as_before() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """For `torch.utils.checkpoint`: attention that is made again for its gradient is made as it is now."""
+    is_whole = not torch.backends.cuda.flash_sdp_enabled()
+    return contextlib.nullcontext(), sdpa_kernel(SDPBackend.MATH) if is_whole else contextlib.nullcontext()
 
 
 def compiled_for(count: int) -> int:
