@@ -36,7 +36,7 @@ from rlfl_agents.run.results import append_result
 from rlfl_agents.update import improve
 
 RESULTS = Path(__file__).parent / "results" / "agent.jsonl"
-GPT2_LAYERS, GPT2_WIDTH = 12, 768
+GPT2_LAYERS, GPT2_WIDTH, GPT2_PROMPTS = 12, 768, (16, 64)
 CPU = torch.device("cpu")
 CORES = torch.get_num_threads()
 PARTS = ("sample", "env", "learn")
@@ -183,7 +183,7 @@ def main() -> None:
                 threads=CORES,
                 **large | {"prompts": prompts},
             )
-            for prompts in (16, 64)
+            for prompts in GPT2_PROMPTS
         ),
     ]
     torch.set_num_threads(CORES)
@@ -195,7 +195,7 @@ def main() -> None:
     weights = 12 * GPT2_LAYERS * GPT2_WIDTH**2
     peak = max(peak, matmul_peak())  # of two moments, in case something else was running in one
     utilisation = {}
-    for prompts, run in zip((16, 64), runs[-2:], strict=True):
+    for prompts, run in zip(GPT2_PROMPTS, runs[-2:], strict=True):
         operations = 6 * weights * prompts * (make_envs(steps, 1).prompt_length + run["length"])
         utilisation[run["name"]] = share = operations / run["seconds_learn"] / peak
         print(f"An update of {run['name']}: {share:.0%} of the matrix product peak ({peak / 1e9:.0f} GFLOP/s).")

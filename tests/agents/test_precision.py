@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from rlfl_agents.model import precision
-from rlfl_agents.model.precision import compiled_for, matmul_precision, products_of_views, short_attention
+from rlfl_agents.model.precision import as_before, compiled_for, matmul_precision, products_of_views, short_attention
 
 CPU = torch.device("cpu")
 
@@ -68,3 +70,13 @@ def test_few_counts_of_rows_come_up() -> None:
     counts = [compiled_for(count) for count in range(4097)]
     assert all(count <= found <= count + count // 16 for count, found in enumerate(counts))
     assert len({count for count in counts if 2048 < count <= 4096}) == 16
+
+
+def test_what_is_computed_again_is_left_to_those_kernels_that_were_there() -> None:
+    """A user may have switched some off; only where products alone were left are they asked for again."""
+    with sdpa_kernel([SDPBackend.MATH, SDPBackend.EFFICIENT_ATTENTION]):
+        assert isinstance(as_before()[1], contextlib.nullcontext)
+    with sdpa_kernel(SDPBackend.MATH):
+        _, again = as_before()
+    with again:
+        assert not torch.backends.cuda.flash_sdp_enabled()

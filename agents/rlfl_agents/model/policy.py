@@ -337,7 +337,7 @@ class Policy(nn.Module):
         """Reads on after the prompts, of which `first` was read: the tokens alone that an active one follows."""
         group_size = len(completions) // len(first[0])
         output, values = (each[:, 0].repeat_interleave(group_size, dim=0) for each in first)
-        packing, count = _packing(active), int(active[:, 1:].sum())
+        packing, count = _packing(active)
         if count:  # not every completion ended with its first token
             tokens = completions[:, :-1].flatten()[packing.where][None]
             later = self._read(state, tokens, keep=tokens.shape[1], packing=packing)
@@ -426,11 +426,14 @@ def _digits(vocabulary: Tokenizer) -> Tensor:
     return is_digit
 
 
-def _packing(active: Tensor) -> Packing:
-    """Which of the tokens before the last, [B, T - 1], are followed by an active one; and, on a CPU, a few others."""
+def _packing(active: Tensor) -> tuple[Packing, int]:
+    """Which of the tokens before the last, [B, T - 1], are followed by an active one, and how many.
+
+    On a CPU a few others are read behind them (`compiled_for`).
+    """
     rows, length = len(active), active.shape[1] - 1
     where = states_of(active[:, 1:])  # position by position, as the head reads them
+    count = len(where)
     if active.device.type == "cpu":
-        more = compiled_for(len(where)) - len(where)
-        where = torch.cat([where, states_of(~active[:, 1:])[:more]])
-    return Packing.of(where % rows * length + where // rows, rows, length)
+        where = torch.cat([where, states_of(~active[:, 1:])[: compiled_for(count) - count]])
+    return Packing.of(where % rows * length + where // rows, rows, length), count

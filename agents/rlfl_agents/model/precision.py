@@ -51,7 +51,8 @@ def short_attention(tokens: torch.Tensor) -> Iterator[None]:
 
 def as_before() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """For `torch.utils.checkpoint`: attention that is made again for its gradient is made as it is now."""
-    is_whole = not torch.backends.cuda.flash_sdp_enabled()
+    kernels = torch.backends.cuda  # a CPU's attention goes by the same switches
+    is_whole = not (kernels.flash_sdp_enabled() or kernels.mem_efficient_sdp_enabled() or kernels.cudnn_sdp_enabled())
     return contextlib.nullcontext(), sdpa_kernel(SDPBackend.MATH) if is_whole else contextlib.nullcontext()
 
 
