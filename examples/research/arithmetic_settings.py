@@ -287,6 +287,7 @@ HEAT_MAPS = {
     "nothing-dense": (),
     "nothing-end": (),
     "nothing-end-longer": (),
+    "nothing-end-whole": (),
     "digits": (),
     "digits-places": (),
     "long": (),

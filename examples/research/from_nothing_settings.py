@@ -136,6 +136,10 @@ _REVEALED: dict[str, Any] = {
     "position_ids": "text",
 }
 _MIXED: dict[str, Any] = {"level_weights": (1.0,) * 10, "sampler": "uniform"}
+# The best of these with its whole schedule.
+END_WHOLE = dataclasses.replace(
+    END_LONGER, **_GROWING, **_MIXED, total_samples=8000 * 256, minutes=60.0, eval_every=400
+)
 
 EXPERIMENTS: dict[str, Experiment] = {
     "nothing": Experiment(
@@ -227,6 +231,10 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "a reference revealed, mixed, successes imitated": _REVEALED | _MIXED | {"imitation_coef": 0.2},
             },
         ),
+        table=("exact", "sampled", "by level", "reward", "entropy", "batch entropy", "minutes"),
+    ),
+    "nothing-end-whole": Experiment(
+        {"numbers grow, mixed": END_WHOLE},
         table=("exact", "sampled", "by level", "reward", "entropy", "batch entropy", "minutes"),
     ),
     "long": Experiment(
