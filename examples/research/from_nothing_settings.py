@@ -259,6 +259,8 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "sums": {},
                 "+*, three digits, as in carry": _PRODUCTS,
                 "the same, 1,500 updates": _PRODUCTS | {"total_samples": 1500 * 256, "eval_every": 500},
+                "half the rate, kinds as often": _PRODUCTS
+                | {"learning_rate": 1.5e-3, "sampler": "kinds", "total_samples": 1000 * 256},
             },
         ),
         seeds=range(10),
