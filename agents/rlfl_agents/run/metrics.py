@@ -40,7 +40,7 @@ METRICS: dict[str, str] = {
     "distinct_1": "share of different tokens among all completion tokens of the rollout",
     "distinct_2": "share of different pairs among all pairs of adjacent completion tokens; 0 where there are none",
     "entropy": "mean over tokens of -sum_a p(a) log p(a), nats",
-    "batch_entropy": "-sum_a p̄(a) log(p̄(a) + 1e-9), p̄ the mean distribution of the micro-batch, nats",
+    "batch_entropy": "-sum_a p̄(a) log(p̄(a) + 1e-9), p̄ the mean distribution of the minibatch, nats",
     "batch_max_action": "the largest entry of p̄, mean over positions: near 1 when every prompt gets the same answer",
     "loss": "policy_loss + vf_coef value_loss - entropy_coef entropy - batch_entropy_coef batch_entropy (+ KL-Cov)",
     "policy_loss": 'mean of max(-A r, -A clip(r, 1-c, 1+c)); of -log p(right) - 0.3 log(1 - p(wrong)) for "tries"',
