@@ -35,7 +35,7 @@ METRICS: dict[str, str] = {
     "reward_std": "standard deviation of the returns",
     "success": "share of episodes with is_success",
     "first_try": "share of episodes that succeed without a second try at any state; success where there are no tries",
-    "flat_groups": "share of groups whose completions all have the same return, and teach nothing; 0 without groups",
+    "flat_groups": "share of groups whose completions all have the same return: nothing to compare; 0 without groups",
     "length": "mean completion tokens, EOS included",
     "distinct_1": "share of different tokens among all completion tokens of the rollout",
     "distinct_2": "share of different pairs among all pairs of adjacent completion tokens; 0 where there are none",
