@@ -38,6 +38,12 @@ version: its default is how runs behaved before. What rlfl-envs 0.1 wrote names 
 EnvId = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]
 """An environment, "namespace/Name-v0" or "package.module:namespace/Name-v0"; on the command line it comes first."""
 
+_NOT_WITH_TRIES = (
+    *("critic", "gamma", "gae_lambda", "whiten", "clip_range", "clip_range_high", "dual_clip", "kl_cov", "kl_cov_coef"),
+    *("value_clip", "vf_coef", "ratio_threshold", "target_kl", "kl"),
+)
+"""What has no part in the loss of "tries", which has neither values, nor advantages, nor ratios, nor penalties."""
+
 
 class _Allowed(NamedTuple):
     """Which values a field may have, in words and as a test."""
@@ -422,18 +428,16 @@ class PPOConfig(PolicySettings):
         if self.advantage != "tries":
             if self.tries != 1 or self.random_tries:
                 raise ConfigError(
-                    f"tries={self.tries} and random_tries={self.random_tries} are for advantage='tries' alone."
+                    f"tries={self.tries} and random_tries={self.random_tries} are for advantage='tries' alone: with "
+                    f"advantage={self.advantage!r} they must be 1 and 0 (--tries 1 --random-tries 0)."
                 )
             return
-        allowed = f"0..{self.tries}, the number of tries"
-        check_value("random_tries", self.random_tries, self.random_tries <= self.tries, allowed)
-        if self.env_kwargs.get("rewards") != "tokens":
-            raise ConfigError("advantage='tries' needs env_kwargs={'rewards': 'tokens'}, which end at a wrong token.")
-        if self.kl != "off" or self.target_kl is not None:
-            raise ConfigError(
-                f"advantage='tries' has no reward to take a penalty from and no ratio: kl={self.kl!r} must be 'off' "
-                f"and target_kl={self.target_kl} None."
-            )
+        check_value("random_tries", self.random_tries, self.random_tries <= self.tries, f"0..{self.tries}, the tries")
+        rewards = self.env_kwargs.get("rewards", "end")
+        check_value("rewards", rewards, rewards == "tokens", "'tokens' with advantage='tries', among env_kwargs")
+        for each in dataclasses.fields(self):
+            value, words = getattr(self, each.name), f"{each.default!r} with advantage='tries', which has no use for it"
+            check_value(each.name, value, each.name not in _NOT_WITH_TRIES or value == each.default, words)
 
     @property
     def rows(self) -> int:

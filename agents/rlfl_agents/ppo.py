@@ -335,7 +335,7 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
     for _ in range(config.refill):
         if not bool(rollout.is_flat.any()):
             break
-        more, _, local = _play(run)
+        more, _, local = _play(run, is_more=True)
         rollout = refilled(rollout, more)
         ref_log_probs = rollout.log_probs  # with a reference nothing is refilled
         state.refilled += config.rows
@@ -343,8 +343,11 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
     return rollout, ref_log_probs, local
 
 
-def _play(run: _Run, is_first: bool = False) -> tuple[Rollout, Tensor, Rollout]:
-    """Plays one batch of prompts; the first of a run seeds the environments. Returns what `_sample` does."""
+def _play(run: _Run, *, is_first: bool = False, is_more: bool = False) -> tuple[Rollout, Tensor, Rollout]:
+    """Plays one batch of prompts; the first of a run seeds the environments, more may refill an update's.
+
+    Returns what `_sample` does.
+    """
     config, state, accelerator = run.config, run.state, run.state.accelerator
     rank, processes = accelerator.process_index, accelerator.num_processes
     prompts = state.sampler.choose(state.generator)
@@ -375,7 +378,7 @@ def _play(run: _Run, is_first: bool = False) -> tuple[Rollout, Tensor, Rollout]:
     state.seen.update(accelerator.gather(hashes).cpu().numpy())
     rollout = gathered(local, accelerator)
     kinds = torch.from_numpy(state.sampler.kinds_of(asked)).to(accelerator.device)
-    state.sampler.observe(rollout.solved, accelerator.gather(kinds))
+    state.sampler.observe(rollout.solved, accelerator.gather(kinds), is_more=is_more)
     return rollout, gathered_columns(ref_log_probs, accelerator), local
 
 

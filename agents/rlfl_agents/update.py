@@ -16,8 +16,8 @@ from torch import Tensor
 
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn import losses
-from rlfl_agents.learn.head import Summary
-from rlfl_agents.learn.losses import Share
+from rlfl_agents.learn.head import Summary, summary_of
+from rlfl_agents.learn.losses import Entropies, Share
 from rlfl_agents.model.sharding import without_shards
 from rlfl_agents.rollout.batch import Batch
 from rlfl_agents.rollout.processes import sum_across
@@ -61,19 +61,21 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
     for minibatch in _minibatches(config, len(tokens), state.generator):
         micros = _micro_batches(config, minibatch, tokens, batch.rollout.prompts.shape[1], processes)
         whole = _whole(state, batch, config, rates, micros)
-        learned, approx_kl = 0, 0.0
+        learned, approx_kl, read = 0, 0.0, list[tuple[dict[str, float], float, bool]]()
+        total: Summary | None = None
         imitated += _imitate(config, state) / config.minibatches / config.epochs
         for i, micro in enumerate(micros):
             part = batch.take(micro[rank::processes].to(accelerator.device))
             weight = float(tokens[micro].sum() / tokens[minibatch].sum())
             with contextlib.nullcontext() if i == len(micros) - 1 else accelerator.no_sync(model):
                 share = None if whole is None else Share(whole, weight)
-                terms, nothing = _terms(model, part, config, rates, sum_across(accelerator), share)
+                terms, nothing, summary = _terms(model, part, config, rates, sum_across(accelerator), share)
                 numbers = dict(zip(terms, torch.stack([*terms.values()]).tolist(), strict=True))
                 is_wild = numbers["ratio_mean"] > config.ratio_threshold
                 if not is_wild and not abs(numbers["loss"]) < _LARGEST_LOSS:
                     raise DivergedError(f"The loss is {numbers['loss']}. {_WHAT_TO_TRY}")
-                means.add(numbers, weight, is_wild)
+                read.append((numbers, weight, is_wild))
+                total = summary if total is None else total.plus(summary)
                 learned += not is_wild
                 loss = nothing if is_wild else terms["loss"]  # processes have to meet in backward all the same
                 # DistributedDataParallel averages what has to be summed.
@@ -81,6 +83,9 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
                 if not steps:
                     _draw_ahead(state)
             approx_kl += weight * numbers["approx_kl"]
+        of_whole = {} if total is None or len(micros) == 1 else _of_whole(config, total, sum_across(accelerator))
+        for numbers, weight, is_wild in read:
+            means.add(numbers | of_whole, weight, is_wild)
         if config.target_kl is not None and steps > 0 and approx_kl > 1.5 * config.target_kl:
             optimizer.zero_grad()
             break
@@ -134,7 +139,7 @@ def _whole(
 
     None where a micro-batch is the whole of it, or batch entropy has no weight.
     """
-    if len(micros) == 1 or not rates.batch_entropy_coef or config.advantage == "tries":
+    if len(micros) == 1 or not rates.batch_entropy_coef:
         return None
     accelerator, total = state.accelerator, None
     rank, processes = accelerator.process_index, accelerator.num_processes
@@ -147,6 +152,24 @@ def _whole(
     return total
 
 
+def _of_whole(config: PPOConfig, total: Summary, across: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    """What is logged of a minibatch's mean distributions, known once all its micro-batches have been read.
+
+    Where batch entropy has no weight, nothing was read before, and a mean over micro-batches would be biased low.
+    """
+    found = _of_mean(losses.entropies_of_summary(total, config.batch_entropy_positions, across))
+    return dict(zip(found, torch.stack([*found.values()]).tolist(), strict=True))
+
+
+def _of_mean(entropy: Entropies) -> dict[str, Tensor]:
+    """The metrics of the distributions' mean over the batch, scalars."""
+    return {
+        "batch_entropy": entropy.batch,
+        "batch_max_action": entropy.batch_max_action,
+        **{f"information/{t + 1}": information for t, information in enumerate(entropy.information)},
+    }
+
+
 def _terms(
     model: torch.nn.Module,
     part: Batch,
@@ -154,24 +177,27 @@ def _terms(
     rates: Rates,
     across: Callable[[Tensor], Tensor],
     share: Share | None,
-) -> tuple[dict[str, Tensor], Tensor]:
-    """The loss, its terms and their diagnostics, scalars; and a loss of 0 in which every weight has a part."""
+) -> tuple[dict[str, Tensor], Tensor, Summary]:
+    """What a micro-batch has to say.
+
+    Returns:
+        The loss, its terms and their diagnostics, scalars; a loss of 0 in which every weight has a part; and the
+        summary of the distributions, without a gradient.
+    """
     rollout = part.rollout
     inputs = (rollout.prompts, rollout.completions, rollout.masks, config.temperature)
     if config.advantage == "tries":
         log_dist, values = model(*inputs)
-        log_probs = losses.gather_log_probs(log_dist, rollout.completions)
+        summary = summary_of(log_dist, rollout.completions, rollout.active)
         judged = losses.tries_loss(
             log_dist, rollout.completions, rollout.is_right, rollout.wrong, rollout.active, across
         )
         # What is judged is learned whoever drew it: there is no ratio to the policy that sampled.
         policy = losses.PolicyLoss(judged, *judged.new_tensor([1.0, 0.0, 0.0]))
-        entropy = losses.entropies(log_dist, rollout.active, config.batch_entropy_positions, across)
     else:
         summary, values = model(*inputs, rollout.active)
-        log_probs = summary.log_probs
         policy = losses.clipped_policy_loss(
-            log_probs,
+            summary.log_probs,
             rollout.log_probs,
             part.advantages,
             rollout.active,
@@ -180,7 +206,7 @@ def _terms(
             clip_range_high=config.clip_range_high,
             dual_clip=config.dual_clip,
         )
-        entropy = losses.entropies_of_summary(summary, config.batch_entropy_positions, across, share)
+    entropy = losses.entropies_of_summary(summary, config.batch_entropy_positions, across, share)
     values = values.repeat_interleave(len(rollout.completions) // len(values), dim=0)
     loss = policy.loss
     if rates.entropy_coef:  # a term without weight costs no gradient
@@ -188,7 +214,7 @@ def _terms(
     if rates.batch_entropy_coef:
         loss = loss - rates.batch_entropy_coef * entropy.batch
     if config.kl_cov:
-        held = losses.kl_cov_penalty(log_probs, rollout.log_probs, part.leading, rollout.active, across)
+        held = losses.kl_cov_penalty(summary.log_probs, rollout.log_probs, part.leading, rollout.active, across)
         loss = loss + config.kl_cov_coef * held
     value_loss = torch.zeros_like(loss)
     if config.advantage == "gae":
@@ -201,14 +227,13 @@ def _terms(
         "policy_loss": policy.loss,
         "value_loss": value_loss,
         "entropy": entropy.token,
-        "batch_entropy": entropy.batch,
-        "batch_max_action": entropy.batch_max_action,
         "approx_kl": policy.approx_kl,
         "clip_fraction": policy.clip_fraction,
         "ratio_mean": policy.ratio_mean,
-        **{f"information/{t + 1}": information for t, information in enumerate(entropy.information)},
+        **_of_mean(entropy),
     }
-    return terms, 0.0 * (log_probs.sum() + values.sum())
+    known = Summary(*(each.detach() for each in summary))
+    return terms, 0.0 * (summary.log_probs.sum() + values.sum()), known
 
 
 def _imitate(config: PPOConfig, state: TrainState) -> float:

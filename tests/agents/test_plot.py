@@ -23,7 +23,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 def written(folder: Path, **values: list[str]) -> Path:
     """A run with these columns, by their names with "_" for "/" and " "; every other one is 0."""
-    names = columns(["error"], ["level/0", "kind/4 operands"], 2)
+    names = columns(["error"], ["level/0", "kind/4 operands"], 12)
     rows = len(next(iter(values.values())))
     found: dict[str, Any] = {name.replace("/", "_").replace(" ", "_"): ["0"] * rows for name in names}
     found |= {"update": [*map(str, range(rows))], "samples": [*map(str, range(rows))]} | values
@@ -39,17 +39,19 @@ def panels(figure: Figure) -> dict[str, Axes]:
 
 
 def test_a_run_alone_shows_levels_kinds_and_information(drawn: list[Figure], tmp_path: Path) -> None:
-    """A line for each, named as its column, where it has values and nowhere else."""
-    run = written(tmp_path / "run", level_0=["", "0.25", "0.5"], kind_4_operands=["", "", "0.75"])
+    """A line for each, where it has values and nowhere else; columns without any take up no colour."""
+    unreached = {f"information_{position}": [""] * 3 for position in range(3, 13)}
+    run = written(tmp_path / "run", level_0=["", "0.25", "0.5"], kind_4_operands=["", "", "0.75"], **unreached)
     plot_runs([run], tmp_path / "curves.png")
     shown = panels(drawn[0])
     assert len(shown) == 6
     lines = shown["Success by level and kind, training"].get_lines()
     assert [(line.get_label(), line.get_xydata().tolist()) for line in lines] == [
-        ("0", [[1.0, 0.25], [2.0, 0.5]]),
+        ("level 0", [[1.0, 0.25], [2.0, 0.5]]),
         ("4 operands", [[2.0, 0.75]]),
     ]
-    assert [line.get_label() for line in shown["Information by position (nats)"].get_lines()] == ["1", "2"]
+    informed = shown["Information by position (nats)"].get_lines()
+    assert [(line.get_label(), line.get_color()) for line in informed] == [("1", "C0"), ("2", "C1")]
 
 
 def test_a_panel_without_values_is_left_out(drawn: list[Figure], tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ CASES = {
         "random_tries": 1,
         "group_size": 2,
         "minibatches": 2,
+        "accumulation": 2,
         "env_kwargs": {"alphabet": "abc", "length": 3, "split": "all", "rewards": "tokens"},
         "level_weights": (1.0, 1.0, 2.0),
         "redraw": 0.5,

@@ -15,6 +15,7 @@ from rlfl_agents.ppo import train
 from rlfl_agents.rollout.collect import collect
 from rlfl_agents.rollout.refill import refilled
 from rlfl_agents.rollout.rollout import Rollout
+from rlfl_agents.rollout.sampler import Sampler
 from rlfl_agents.run.checkpoint import latest, load
 from rlfl_agents.run.metrics import read_metrics
 from rlfl_envs import ConfigError
@@ -77,6 +78,23 @@ def test_a_refilled_run_counts_what_it_sampled_and_goes_on(tmp_path: Path) -> No
     assert whole["samples"] == broken["samples"]
     one, two = (load(latest(tmp_path / name) or tmp_path) for name in ("whole", "broken"))
     assert all(torch.equal(one["model"][name], two["model"][name]) for name in one["model"])
+
+
+def test_success_by_level_is_of_all_that_was_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All prompts are of one level: in every update its success is the mean over what came first and what refilled."""
+    observed: list[list[float]] = []
+    real = Sampler.observe
+
+    def noting(sampler: Sampler, solved: torch.Tensor, kinds: torch.Tensor, *, is_more: bool = False) -> None:
+        observed[len(observed) - is_more :] = [(observed[-1] if is_more else []) + solved.tolist()]
+        real(sampler, solved, kinds, is_more=is_more)
+
+    monkeypatch.setattr(Sampler, "observe", noting)
+    settings = {"env_kwargs": {"alphabet": "abc", "length": 2, "split": "all"}, "level_weights": (1.0, 0.0)}
+    train(small_config(**settings, refill=2, total_samples=32 * 3), tmp_path, quiet=True)
+    assert max(map(len, observed)) > 8  # something was refilled
+    means = [sum(shares) / len(shares) for shares in observed]
+    assert read_metrics(tmp_path)["level/0"][1:] == pytest.approx(means)
 
 
 @pytest.mark.parametrize("changes", [{"advantage": "gae"}, {"kl": "fixed"}])

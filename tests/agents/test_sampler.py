@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.ppo import train
@@ -37,11 +39,11 @@ def operands(texts: list[str]) -> Counter[int]:
     return Counter(text.partition("=")[0].count("+") + 1 for text in texts)
 
 
-def observe(of: Sampler, solved: list[float]) -> None:
+def observe(of: Sampler, solved: list[float], *, is_more: bool = False) -> None:
     """Tells a sampler of arithmetic which share of each prompt's completions solved it."""
     assert of._played is not None
     kinds = of.kinds_of([STEPS.parse_prompt(text) for text in of._played.texts])
-    of.observe(torch.tensor(solved), torch.from_numpy(kinds))
+    of.observe(torch.tensor(solved), torch.from_numpy(kinds), is_more=is_more)
 
 
 def test_without_settings_the_environments_draw() -> None:
@@ -105,6 +107,19 @@ def test_what_is_drawn_again_does_not_count_as_success() -> None:
     assert set(chosen.metrics.values()) == {1.0}
 
 
+def test_success_is_of_all_that_an_update_sampled() -> None:
+    """What refills an update is told together with what it began with; the next update begins anew."""
+    chosen, generator = sampler(level_weights=(0.0, 0.0, 0.0, 0.0, 1.0)), source()
+    chosen.choose(generator)
+    observe(chosen, [0.0] * 64)
+    chosen.choose(generator)
+    observe(chosen, [1.0] * 64, is_more=True)
+    assert chosen.metrics["level/4"] == 0.5
+    chosen.choose(generator)
+    observe(chosen, [0.25] * 64)
+    assert chosen.metrics["level/4"] == 0.25
+
+
 def test_what_is_remembered_is_bounded() -> None:
     """The oldest misses are forgotten."""
     chosen, generator = sampler(redraw=0.1), source()
@@ -157,6 +172,11 @@ def test_a_run_goes_on_bit_by_bit(changes: dict[str, Any], tmp_path: Path) -> No
     rows = [read_metrics(tmp_path / name) for name in ("unbroken", "broken")]
     assert repr(rows[0]["level/0"]) == repr(rows[1]["level/0"])
     assert len(rows[0]["level/0"]) == 5
+    events = EventAccumulator(str(tmp_path / "unbroken" / "tensorboard")).Reload()
+    told = {event.step: event.value for event in events.Scalars("level/0")}
+    expected = {update: value for update, value in enumerate(rows[0]["level/0"]) if not math.isnan(value)}
+    assert told == pytest.approx(expected)
+    assert expected
 
 
 def test_redrawing_helps_where_what_is_missed_is_rare(tmp_path: Path) -> None:

@@ -182,11 +182,24 @@ def test_a_run_that_needs_its_vocabulary_goes_on_and_is_evaluated(tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"env_kwargs": {}}, "needs env_kwargs={'rewards': 'tokens'}"),
+        ({"env_kwargs": {}}, "rewards='end' is not allowed; allowed: 'tokens' with advantage='tries'"),
+        ({"env_kwargs": {"rewards": "shaped"}}, "rewards='shaped' is not allowed; allowed: 'tokens'"),
         ({"random_tries": 7}, "random_tries=7 is not allowed; allowed: 0..6"),
-        ({"kl": "fixed"}, "kl='fixed' must be 'off'"),
-        ({"target_kl": 0.1}, "target_kl=0.1 None"),
-        ({"advantage": "rloo"}, "tries=6 and random_tries=2 are for advantage='tries' alone"),
+        ({"kl": "fixed"}, "kl='fixed' is not allowed; allowed: 'off' with advantage='tries'"),
+        ({"target_kl": 0.1}, "target_kl=0.1 is not allowed; allowed: None"),
+        ({"kl_cov": 0.1}, "kl_cov=0.1 is not allowed; allowed: 0.0"),
+        ({"kl_cov_coef": 2.0}, "kl_cov_coef=2.0 is not allowed; allowed: 1.0"),
+        ({"clip_range": 0.1}, "clip_range=0.1 is not allowed; allowed: 0.2"),
+        ({"clip_range_high": 0.3}, "clip_range_high=0.3 is not allowed; allowed: None"),
+        ({"dual_clip": 3.0}, "dual_clip=3.0 is not allowed; allowed: None"),
+        ({"critic": "separate"}, "critic='separate' is not allowed; allowed: 'shared'"),
+        ({"vf_coef": 0.5}, "vf_coef=0.5 is not allowed; allowed: 0.1"),
+        ({"value_clip": 0.1}, "value_clip=0.1 is not allowed; allowed: 0.2"),
+        ({"gamma": 0.9}, "gamma=0.9 is not allowed; allowed: 1.0"),
+        ({"gae_lambda": 1.0}, "gae_lambda=1.0 is not allowed; allowed: 0.95"),
+        ({"whiten": False}, "whiten=False is not allowed; allowed: True"),
+        ({"ratio_threshold": 2.0}, "ratio_threshold=2.0 is not allowed; allowed: 10.0"),
+        ({"advantage": "rloo"}, "tries=6 and random_tries=2 .* with advantage='rloo' .*--tries 1 --random-tries 0"),
     ],
 )
 def test_what_is_refused(changes: dict[str, Any], words: str) -> None:

@@ -143,6 +143,32 @@ def test_a_step_goes_down_the_gradient_of_the_loss(
         torch.testing.assert_close(after[name] - weight, -10 * clipped / (clipped.abs() + 10), atol=2e-6, rtol=1e-3)
 
 
+@pytest.mark.parametrize("coef", [0.0, 0.5])
+@pytest.mark.parametrize("advantage", ["rloo", "gae", "tries"])
+def test_micro_batches_change_nothing(tmp_path: Path, advantage: str, coef: float) -> None:
+    """By number or by tokens: neither weights nor what is logged, batch entropy weighed in the loss or not."""
+    settings: dict[str, Any] = {
+        "env_kwargs": THREE_LETTERS,
+        "advantage": advantage,
+        "batch_entropy_coef": coef,
+        "minibatches": 2,
+        "total_samples": ONE_UPDATE,
+        "adam_eps": 1e-3,
+    }
+    if advantage == "tries":
+        settings |= {"env_kwargs": THREE_LETTERS | {"rewards": "tokens"}, "tries": 3, "random_tries": 1}
+    expected = learn(tmp_path / "whole", **settings)
+    for pieces in ({"accumulation": 4}, {"micro_batch_tokens": 40}):
+        run = tmp_path / next(iter(pieces))
+        found = learn(run, **settings, **pieces)
+        for name in expected:
+            if not name.startswith(("clock/", "eval/")):
+                assert found[name] == pytest.approx(expected[name], abs=2e-6, nan_ok=True), name
+        one, other = weights(tmp_path / "whole"), weights(run)
+        for name, weight in one.items():
+            torch.testing.assert_close(other[name], weight, atol=2e-6, rtol=0)
+
+
 def test_the_loss_is_the_sum_of_its_terms(tmp_path: Path) -> None:
     """With the weights that the same row reports, also where they are on a line to a final value."""
     metrics = learn(

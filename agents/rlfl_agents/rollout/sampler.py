@@ -59,7 +59,7 @@ class Sampler:
         self._curriculum = _curriculum(config, len(task.levels))
         self._missed: dict[str, None] = {}  # in the order in which they were missed
         self._played: _Played | None = None
-        self._successes: dict[str, float] = {}
+        self._solved: dict[str, list[NDArray[np.float32]]] = {}  # the shares of each level and kind
 
     @property
     def chooses(self) -> bool:
@@ -100,27 +100,29 @@ class Sampler:
         """The kind of each prompt, int64 [n]; 0 where the task tells none."""
         return self._task.kinds_of(prompts) if isinstance(self._task, KindTask) else np.zeros(len(prompts), np.int64)
 
-    def observe(self, solved: Tensor, kinds: Tensor) -> None:
+    def observe(self, solved: Tensor, kinds: Tensor, *, is_more: bool = False) -> None:
         """Learns how an update's prompts went.
 
         Args:
             solved: Float [n], the share of each prompt's completions that solved it.
             kinds: Int64 [n], the kind of each.
+            is_more: Whether they were sampled besides others of the same update, to refill it.
         """
+        if not is_more:
+            self._solved = {}
         shares, places = solved.cpu().numpy(), kinds.cpu().numpy()
         again = 0
-        self._successes = {}
         if self._played is not None:
             again = self._played.again
             self._remember(self._played.texts, shares)
             levels = self._played.levels[again:]
-            means = [_mean(shares[again:][levels == level]) for level in range(len(self._task.levels))]
+            of_levels = [shares[again:][levels == level] for level in range(len(self._task.levels))]
             if self._curriculum is not None:
-                self._curriculum.observe(means)
-            self._successes |= {f"level/{level}": mean for level, mean in enumerate(means) if mean is not None}
-        means = [_mean(shares[again:][places[again:] == kind]) for kind in range(len(self._kinds))]
-        named = zip(self._kinds, means, strict=True)
-        self._successes |= {f"kind/{name}": mean for name, mean in named if mean is not None}
+                self._curriculum.observe([_mean(found) for found in of_levels])
+            for level, found in enumerate(of_levels):
+                self._solved.setdefault(f"level/{level}", []).append(found)
+        for kind, name in enumerate(self._kinds):
+            self._solved.setdefault(f"kind/{name}", []).append(shares[again:][places[again:] == kind])
 
     def _remember(self, texts: Sequence[str], shares: NDArray[np.float32]) -> None:
         """Notes which prompts were missed, by half of their completions or more; the oldest are forgotten."""
@@ -147,7 +149,8 @@ class Sampler:
     @property
     def metrics(self) -> dict[str, float]:
         """The last update's success by level and by kind, of the prompts that were not drawn again."""
-        return dict(self._successes)
+        means = {name: _mean(np.concatenate(shares)) for name, shares in self._solved.items()}
+        return {name: mean for name, mean in means.items() if mean is not None}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -54,10 +54,13 @@ def plot_runs(runs: Sequence[Path], target: Path, labels: Sequence[str] | None =
                     _draw(axis, metrics, column, f"{names[i]}, {label}", f"C{i}", style)
         if len(runs) == 1:
             for axis, (_, beginnings) in zip(axes[len(_PANELS) :], _FAMILIES, strict=True):
-                columns = [column for column in metrics if column.startswith(beginnings)]
+                family = [column for column in metrics if column.startswith(beginnings)]
+                # Positions that no completion has reached would use up the colours.
+                columns = [column for column in family if not all(map(math.isnan, metrics[column]))]
                 for n, column in enumerate(columns):
                     colour = f"C{n}" if len(columns) <= 10 else (n / len(columns), 0.3, 1 - n / len(columns))
-                    _draw(axis, metrics, column, column.partition("/")[2], colour)
+                    kind, _, name = column.partition("/")
+                    _draw(axis, metrics, column, f"level {name}" if kind == "level" else name, colour)
     for axis, (title, _) in zip(axes, (*_PANELS, *_FAMILIES), strict=False):
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("completions sampled", fontsize=9)
