@@ -168,7 +168,7 @@ def evaluate_policy(
         parts={name: float(np.mean(values[:prompts])) for name, values in parts.items()},
         distinct_1=distinct(*written, 1),
         distinct_2=distinct(*written, 2),
-        ref_kl=torch.cat(ref_kl)[:prompts].double().cpu().numpy(),
+        ref_kl=torch.cat(ref_kl)[:prompts].cpu().double().numpy(),
         samples=samples,
     )
 

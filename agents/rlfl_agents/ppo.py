@@ -36,7 +36,7 @@ from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.kernels import fuse
 from rlfl_agents.model.names import resolve, seen_keys, with_own_vocabulary
 from rlfl_agents.model.policy import Policy
-from rlfl_agents.model.precision import matmul_precision
+from rlfl_agents.model.products import matmul_precision
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_agents.rollout.batch import compare
 from rlfl_agents.rollout.collect import collect, reference_log_probs

@@ -26,7 +26,7 @@ from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import masked_log_dist
 from rlfl_agents.model.names import pretrained_folder
 from rlfl_agents.model.policy import Policy
-from rlfl_agents.model.precision import matmul_precision
+from rlfl_agents.model.products import matmul_precision
 from rlfl_agents.rollout.processes import is_on_cpu
 from rlfl_agents.run.export import export
 from rlfl_agents.terminal import say

@@ -80,7 +80,7 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
                 loss = nothing if is_wild else terms["loss"]  # processes have to meet in backward all the same
                 # DistributedDataParallel averages what has to be summed.
                 accelerator.backward(loss * weight * processes)
-                if not steps:
+                if not steps and not i:
                     _draw_ahead(state)
             approx_kl += weight * numbers["approx_kl"]
         of_whole = {} if total is None or len(micros) == 1 else _of_whole(config, total, sum_across(accelerator))
@@ -239,11 +239,11 @@ def _terms(
 def _imitate(config: PPOConfig, state: TrainState) -> float:
     """Begins a step's gradient with that of imitating successes of one's own; returns -log p, nats per token.
 
-    0 where none are imitated: too few were found for each process to have one.
+    0 where none are imitated: too few were found, or are drawn, for each process to have one.
     """
     model, accelerator = state.model, state.accelerator
     rank, processes = accelerator.process_index, accelerator.num_processes
-    if len(state.successes) < processes:
+    if min(len(state.successes), config.imitation_batch) < processes:
         return 0.0
     drawn = state.successes.draw(config.imitation_batch, state.generator, accelerator.device)
     prompts, completions, active = (part[rank::processes] for part in drawn)

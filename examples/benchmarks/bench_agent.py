@@ -29,7 +29,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlfl_agents.environments import make_envs
 from rlfl_agents.model.policy import Policy
-from rlfl_agents.model.precision import matmul_precision
+from rlfl_agents.model.products import matmul_precision
 from rlfl_agents.ppo import PPOConfig, train
 from rlfl_agents.rollout.collect import collect
 from rlfl_agents.run.results import append_result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from rlfl_agents.config import PPOConfig
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.policy import Policy
 from rlfl_envs import TokenVectorEnv
+
+# Before anything imports Triton, which reads it once: without a GPU its kernels are interpreted.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -26,3 +26,15 @@ def test_the_same_tokens_by_the_same_noise(monkeypatch: pytest.MonkeyPatch, voca
     assert float(same.float().mean()) > 0.99
     torch.testing.assert_close(found[1][same], expected[1][same], atol=5e-6, rtol=1e-6)
     assert legal is None or bool(legal.expand(6, -1).gather(1, found[0]).all())
+
+
+def test_what_is_far_likelier_but_illegal_is_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its share of what is legal is more than float32 holds."""
+    torch.manual_seed(0)
+    logits, noise = torch.randn(256, 5000), torch.rand(256, 1, dtype=torch.float64)
+    legal = torch.arange(5000)[None] % 2 == 0
+    logits[:, 1::40] = 60.0
+    monkeypatch.setattr(choice, "kernels", lambda *_: Kernels)
+    found, log_probs = choice.choose(logits, noise, legal, temperature=0.5, greedy=False)
+    assert bool((found % 2 == 0).all())
+    assert bool((log_probs <= 0).all())

@@ -58,6 +58,14 @@ def test_what_is_kept(rollout: Rollout) -> None:
     assert again.state().equal(kept.state())
 
 
+def test_what_is_kept_is_alone_in_its_memory(rollout: Rollout) -> None:
+    """A row that is part of its rollout would keep all of it."""
+    kept = Successes(8, rollout.prompts.shape[1], 6)
+    kept.add(with_successes(rollout, [True, False] * 4))
+    rows = kept._kept.values()
+    assert all(row.untyped_storage().nbytes() == row.numel() * row.element_size() for row in rows)
+
+
 def test_without_groups_every_success_is_kept(rollout: Rollout) -> None:
     """A group of one is always solved as a whole or not at all."""
     single = dataclasses.replace(

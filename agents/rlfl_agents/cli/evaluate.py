@@ -57,7 +57,7 @@ def evaluate(
     from rlfl_agents import evaluate_policy
     from rlfl_agents.evaluate import count_solved, pass_at_k
     from rlfl_agents.model.names import load_policy
-    from rlfl_agents.model.precision import matmul_precision
+    from rlfl_agents.model.products import matmul_precision
 
     check_value("worst", worst, worst >= 0, "0 or more")
     check_value("samples", samples, 1 <= samples <= 1000, "1..1000")

@@ -78,7 +78,10 @@ def _drawn_by(
 
     def probs(tokens: Tensor) -> Tensor:
         found = log_probs(tokens).exp()
-        return found if masks is None else found * masks.expand(len(logits), -1).gather(1, tokens)
+        if masks is None:
+            return found
+        # Chosen, not multiplied: far above all legal tokens an illegal one has an infinite share.
+        return found.where(masks.expand(len(logits), -1).gather(1, tokens), 0.0)
 
     chosen = _in_blocks(sums, noise.double(), vocab_size, probs)
     return chosen, log_probs(chosen)

@@ -24,7 +24,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from rlfl_agents.model.packing import Packing, attend, causal
-from rlfl_agents.model.precision import products_of_views
+from rlfl_agents.model.products import products_of_views
 
 __all__ = ["GroupCache", "UngroupedError", "can_be_grouped"]
 

@@ -27,7 +27,7 @@ from rlfl_agents.model.groups import GroupCache, UngroupedError
 from rlfl_agents.model.masks import Masks, masked_log_dist
 from rlfl_agents.model.narrow import Narrowed
 from rlfl_agents.model.packing import Packing
-from rlfl_agents.model.precision import as_before, compiled_for
+from rlfl_agents.model.products import rounded_up, same_kernels_again
 from rlfl_agents.model.reading import Decoding, PositionKind, Reader, attended, unread
 from rlfl_agents.model.recorded import RecordedPasses, RecordedSteps
 from rlfl_agents.model.sharding import Shards
@@ -144,7 +144,9 @@ class Policy(nn.Module):
     @contextlib.contextmanager
     def sampling(self) -> Iterator[Policy]:
         """Inside, a policy samples: it has all weights, adapters are merged into them, and nothing has a gradient."""
-        with torch.no_grad(), self.whole() as policy, contextlib.ExitStack() as inside:
+        # Under a caller's `inference_mode` what is kept here could not be used again outside it.
+        no_gradient = torch.inference_mode(mode=False), torch.no_grad()
+        with no_gradient[0], no_gradient[1], self.whole() as policy, contextlib.ExitStack() as inside:
             if policy.has_adapters:
                 inside.enter_context(policy._merged.into(policy.model))
             if policy.recorded is not None:
@@ -319,7 +321,8 @@ class Policy(nn.Module):
             with self._checkpointing():
                 return found or self.read_whole(tokens, width)
         state = self.start(prompts, rows, keep_cache=length > 1, room=0)
-        first = self._read(state, state.pending, keep=1)
+        with self._checkpointing():
+            first = self._read(state, state.pending, keep=1)
         if length == 1:
             return first
         can_be_packed = isinstance(state.cache, GroupCache) and self.reader.plain_head(self.language_model)
@@ -409,7 +412,7 @@ class Policy(nn.Module):
         layers: list[Any] = [module for module in self.modules() if isinstance(module, GradientCheckpointingLayer)]
         for layer in layers if self.checkpoints_gradients and torch.is_grad_enabled() else []:
             layer.training = layer.gradient_checkpointing = True
-            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=as_before)
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=same_kernels_again)
         try:
             yield
         finally:
@@ -429,11 +432,11 @@ def _digits(vocabulary: Tokenizer) -> Tensor:
 def _packing(active: Tensor) -> tuple[Packing, int]:
     """Which of the tokens before the last, [B, T - 1], are followed by an active one, and how many.
 
-    On a CPU a few others are read behind them (`compiled_for`).
+    On a CPU a few others are read behind them (`rounded_up`).
     """
     rows, length = len(active), active.shape[1] - 1
     where = states_of(active[:, 1:])  # position by position, as the head reads them
     count = len(where)
     if active.device.type == "cpu":
-        where = torch.cat([where, states_of(~active[:, 1:])[: compiled_for(count) - count]])
+        where = torch.cat([where, states_of(~active[:, 1:])[: rounded_up(count) - count]])
     return Packing.of(where % rows * length + where // rows, rows, length), count

@@ -18,7 +18,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rlfl_agents.model.groups import GroupCache, can_be_grouped
 from rlfl_agents.model.packing import Packing
-from rlfl_agents.model.precision import short_attention
+from rlfl_agents.model.products import short_attention
 from rlfl_envs import ConfigError
 
 __all__ = ["FIELD", "Decoding", "PositionKind", "Reader", "attended", "places", "unread"]

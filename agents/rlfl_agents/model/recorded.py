@@ -94,7 +94,7 @@ class RecordedSteps:
         can = self._can_read_prompts and policy.reader.is_grouped and state.keep_cache and state.room > 0
         if not can or tokens.numel() > _FEW:
             return None
-        key = (state.rows, tokens.shape, state.room, state.needs_mask, _precision(tokens.device))
+        key = (state.rows, tokens.shape, state.room, state.needs_mask, state.cut, _precision(tokens.device))
         if key not in self._prompts:
             self._prompts = dict([*self._prompts.items(), (key, None)][-_KEPT:])
             return None
@@ -239,7 +239,9 @@ class _Prompts:
     def __init__(self, policy: Policy, state: Decoding) -> None:
         self._policy = policy
         self._tokens = state.pending.clone()
-        self._begin = partial(Decoding, state.rows, self._tokens, True, state.room, needs_mask=state.needs_mask)
+        self._begin = partial(
+            Decoding, state.rows, self._tokens, True, state.room, needs_mask=state.needs_mask, cut=state.cut
+        )
         self._state: Decoding
         self._found: tuple[Tensor, Tensor]
         self._replay = _recorded(self._run, lambda: None, self._tokens.device)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlfl_agents.model.policy import Decoding, Policy
-from rlfl_agents.model.precision import compiled_for
+from rlfl_agents.model.products import rounded_up
 from rlfl_envs import TokenVectorEnv
 
 __all__ = ["Link", "MaskTable", "Present", "alike"]
@@ -39,12 +39,16 @@ class Link:
         """
         self._there[0] = torch.from_numpy(numbers)
         self._there[1] = torch.from_numpy(running)
-        sent = self._there.clone() if self._device.type == "cpu" else self._there.to(self._device, non_blocking=True)
+        sent = (
+            self._there.clone()
+            if self._device.type == "cpu"
+            else self._there.to(self._device, non_blocking=self._pinned)
+        )
         return sent[0], sent[1].bool()
 
     def fetch(self, tokens: Tensor) -> Callable[[], np.ndarray]:
         """Begins to fetch int64 [B]; the result waits for it, and returns it until the next is fetched."""
-        self._back.copy_(tokens, non_blocking=True)
+        self._back.copy_(tokens, non_blocking=self._pinned)
         if not self._pinned:
             return self._back.numpy
         arrived = torch.cuda.Event()
@@ -106,7 +110,7 @@ def alike(rows: Tensor) -> Tensor:
 
 
 class Present:
-    """Which rows are still read: on a CPU, those that have ended leave the batch, but for a few (`compiled_for`)."""
+    """Which rows are still read: on a CPU, those that have ended leave the batch, but for a few (`rounded_up`)."""
 
     def __init__(self, rows: int, may_leave: bool) -> None:
         """Takes B, and whether rows may leave at all."""
@@ -117,7 +121,7 @@ class Present:
     def leave(self, policy: Policy, state: Decoding, running: np.ndarray) -> None:
         """Goes on without most of those that do not run, bool [B], if that spares enough."""
         present = self._rows if self._left is None else len(self._left)
-        count = compiled_for(int(running.sum()))
+        count = rounded_up(int(running.sum()))
         if not self._may_leave or count > _FEWER * present:
             return
         before = torch.arange(self._rows) if self._left is None else self._left

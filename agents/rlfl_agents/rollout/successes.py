@@ -59,7 +59,7 @@ class Successes:
         for row in rows:
             key = row[: self._prompt_length].numpy().tobytes()
             self._kept.pop(key, None)
-            self._kept[key] = row
+            self._kept[key] = row.clone()  # a view would keep its whole rollout
         for key in list(self._kept)[: -self._room]:
             del self._kept[key]
 
