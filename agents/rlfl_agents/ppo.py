@@ -335,7 +335,8 @@ def _sample(run: _Run) -> tuple[Rollout, Tensor, Rollout]:
     for _ in range(config.refill):
         if not bool(rollout.is_flat.any()):
             break
-        more, _, local = _play(run, is_more=True)
+        more, _, latest = _play(run, is_more=True)
+        local = latest.after(local)
         rollout = refilled(rollout, more)
         ref_log_probs = rollout.log_probs  # with a reference nothing is refilled
         state.refilled += config.rows

@@ -43,6 +43,8 @@ def test_flat_groups_make_room_for_others() -> None:
     found = refilled(first, second)
     prompts = [first.prompts[0], second.prompts[1], second.prompts[3], first.prompts[3]]
     assert found.prompts.equal(torch.stack(prompts))
+    assert second.after(first).seconds_model == pytest.approx(first.seconds_model + second.seconds_model)
+    assert second.after(first).seconds_env == pytest.approx(first.seconds_env + second.seconds_env)
     assert found.is_flat.tolist() == [False, False, False, True]
     assert found.episode_rewards.tolist() == [0, 1, 0, 1, 1, 0, 0.5, 0.5]
     assert found.parts["error"].tolist() == [

@@ -85,6 +85,11 @@ class Rollout:
         """The table and its row numbers."""
         return Masks(self.mask_table, self.mask_rows)
 
+    def after(self, before: Rollout) -> Rollout:
+        """The same, with the seconds of another that was sampled before it, for the same update."""
+        seconds = before.seconds_model + self.seconds_model, before.seconds_env + self.seconds_env
+        return replace(self, seconds_model=seconds[0], seconds_env=seconds[1])
+
     def take(self, groups: Tensor) -> Rollout:
         """The part that belongs to these prompts, int64 [m] of 0..B/k-1, without texts."""
         rows = rows_of(groups, self.group_size)

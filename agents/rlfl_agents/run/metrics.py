@@ -79,7 +79,7 @@ CLOCK_METRICS: dict[str, str] = {
     "clock/sample": "seconds of this update spent choosing tokens",
     "clock/env": "seconds spent in the environment",
     "clock/learn": "seconds spent in the update",
-    "clock/samples_per_second": "completions per second of this update",
+    "clock/samples_per_second": "completions that were learned from per second of this update",
 }
 
 
