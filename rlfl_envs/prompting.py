@@ -298,7 +298,7 @@ class PromptedTask(Task):
 
 
 class _OfPrompts:
-    """A task's arrays of successes for environments that hold prompts, since `PromptedTask` has no arrays of its own."""
+    """A task's arrays of successes where environments hold prompts, since a `PromptedTask` has no arrays."""
 
     def __init__(self, task: ArrayTask, arrays: ArrayAutomaton) -> None:
         self._task, self._arrays = task, arrays
