@@ -121,6 +121,11 @@ class PromptedTask(Task):
         return self._task.card
 
     @property
+    def on_verdicts(self) -> str:
+        """What the task's card says; nothing with `answer`, with which they are never there."""
+        return self._task.on_verdicts if self.answer is None else ""
+
+    @property
     def characters(self) -> str:
         """The task's."""
         return self._task.characters

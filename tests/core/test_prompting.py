@@ -266,7 +266,9 @@ def test_verdicts_and_stopping_rules_know_no_talk(chat_folder: Path) -> None:
     envs.reset(options={"prompt": "2+3+4="})
     five, equals = (envs.tokenizer.encode(text)[0] for text in "5=")
     assert envs.judge_tokens(np.array([five, equals])).tolist() == [True, False]
-    with pytest.raises(ConfigError, match=r"Arithmetic with answer='Answer: \{answer\}', which cannot judge"):
+    with pytest.raises(
+        ConfigError, match=r"Arithmetic with answer='Answer: \{answer\}', which cannot judge single tokens: 'end'\.$"
+    ):
         gymnasium.make(STEPS, rewards="tokens", answer=TALK, **CHAT(chat_folder))
 
 

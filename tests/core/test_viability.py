@@ -200,6 +200,8 @@ def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: li
         ("rlfl/Planning-v0", {"vocabulary": "characters", "domain": "gripper", "domain_shown": False}),
         ("rlfl/Planning-v0", {"domain": "logistics", "max_size": 1, "max_completion_tokens": 90}),
         ("rlfl/Regex-v0", {"longest": 5}),
+        ("rlfl/Mixture-v0", {}),
+        ("rlfl/Mixture-v0", {"tasks": ("rlfl/ArithmeticSteps-v0", {"id": "rlfl/Sat-v0", "max_variables": 4})}),
     ],
 )
 @settings(max_examples=10)
@@ -271,6 +273,16 @@ def test_which_tasks_can_judge() -> None:
         envs.judge_tokens(np.zeros((1, 1), dtype=np.int64))
 
 
+_LIMITS = {
+    "rlfl/Countdown-v0": "Up to four numbers",
+    "rlfl/Sat-v0": "Up to ten variables",
+    "rlfl/Proof-v0": "axioms",
+    "rlfl/Json-v0": "most=1",
+    "rlfl/Regex-v0": "Where C is at most 5",
+    "rlfl/Mixture-v0": "Where all parts have them",
+}
+
+
 @pytest.mark.parametrize(
     ("env_id", "small", "large"),
     [
@@ -279,12 +291,18 @@ def test_which_tasks_can_judge() -> None:
         ("rlfl/Proof-v0", {"axioms": ""}, {"axioms": "K"}),
         ("rlfl/Json-v0", {"most": 1}, {"most": 2}),
         ("rlfl/Regex-v0", {"longest": 5}, {"longest": 6}),
+        ("rlfl/Mixture-v0", {"tasks": ["rlfl/Copy-v0"]}, {"tasks": ["rlfl/Copy-v0", "rlfl/Sql-v0"]}),
     ],
 )
 def test_what_is_too_large_is_not_judged(env_id: str, small: dict[str, Any], large: dict[str, Any]) -> None:
-    """Where verdicts would take too long, a task does not claim to have them."""
+    """Where verdicts would take too long, a task does not claim to have them; what is refused says what to change."""
     assert isinstance(load_task(env_id, **small), ViableTask)
-    assert not isinstance(load_task(env_id, **large), ViableTask)
+    task = load_task(env_id, **large)
+    assert not isinstance(task, ViableTask)
+    for around in (task, load_task(env_id, **large, template="{prompt}")):
+        with pytest.raises(ConfigError, match=rf"'end'\. With other arguments it can\. .*{_LIMITS[env_id]}") as error:
+            TokenEnv(around, rewards="tokens")
+        assert "`judge_tokens`" in str(error.value)
 
 
 @pytest.mark.parametrize("candidates", [[[1.5]], [[1], [1]], [[99]], [[-1]], [3]])
