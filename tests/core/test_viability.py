@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from rlfl_envs import ActionError, ConfigError, TokenEnv, TokenVectorEnv, ViableTask, list_ids, load_task
+from tests.settings import QUICK_IDS
 
 STEPS = "rlfl/ArithmeticSteps-v0"
 WORKED = {"reward": "worked_out", "expression_length": 5}
@@ -264,7 +265,10 @@ def test_what_is_asked_late_is_what_was_asked_all_along() -> None:
 
 
 def test_which_tasks_can_judge() -> None:
-    """Those with an automaton of successes; the others say so by name."""
+    """Those with an automaton of successes, whose cards say so; the others say so by name."""
+    for env_id in QUICK_IDS:
+        task = load_task(env_id)
+        assert bool(task.on_verdicts) >= isinstance(task, ViableTask), f"{env_id}: its card has no word of judge_tokens"
     can = {env_id for env_id in list_ids() if env_id in {"rlfl/Sentiment-v0", "rlfl/Copy-v0", "rlfl/Brackets-v0"}}
     assert {env_id for env_id in can if isinstance(load_task(env_id), ViableTask)} == can - {"rlfl/Sentiment-v0"}
     envs = _envs("rlfl/Sentiment-v0", 1)
