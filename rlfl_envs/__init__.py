@@ -53,6 +53,7 @@ from rlfl_envs.protocols import (
 )
 from rlfl_envs.registration import arguments_that_load, find_id, list_ids, load_task, register_all, register_task
 from rlfl_envs.task import Task, TaskConfig, task_class
+from rlfl_envs.text_rewards import TextRewards
 from rlfl_envs.token_env import TokenEnv
 from rlfl_envs.tokenization import (
     CHAT_DATE,
@@ -97,6 +98,7 @@ __all__ = [
     "StoppingTask",
     "Task",
     "TaskConfig",
+    "TextRewards",
     "TokenEnv",
     "TokenVectorEnv",
     "TokenizationError",

@@ -76,8 +76,10 @@ def make_credit(rewards: Any, task: Task, num_envs: int) -> Credit | None:
     if rewards == "end":
         return None
     if not isinstance(task, ViableTask):
+        others = f" With other arguments it can. {task.on_verdicts}" if task.on_verdicts else ""
         raise ConfigError(
             f"rewards={rewards!r} is not allowed; allowed for {task.name}, which cannot judge single tokens: 'end'."
+            f"{others}"
         )
     high = task.reward_range[1]
     check_value("rewards", rewards, high > 0, f"'end' where the largest reward, {high}, leaves tokens nothing to earn")

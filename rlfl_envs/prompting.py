@@ -18,7 +18,7 @@ from rlfl_envs.arguments import check_type, check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError
 from rlfl_envs.keys import Keys, mix
-from rlfl_envs.protocols import Automaton, Grammar
+from rlfl_envs.protocols import ArrayAutomaton, ArrayTask, ArrayViableTask, Automaton, Grammar
 from rlfl_envs.task import Split, Task, make_task
 from rlfl_envs.tokenization import Tokenizer, around_message
 
@@ -103,6 +103,13 @@ class PromptedTask(Task):
         """The task's; asked for late, since some tasks have to read it from elsewhere."""
         return self._task.syntax
 
+    @cached_property
+    def array_successes(self) -> ArrayAutomaton | None:
+        """The task's, begun by prompts: they count a budget in tokens, as `successes` alone could not."""
+        task = self._task
+        arrays = task.array_successes if isinstance(task, ArrayViableTask) else None
+        return _OfPrompts(task, arrays) if arrays is not None and isinstance(task, ArrayTask) else None
+
     @property
     def name(self) -> str:
         """The task's; with `answer`, that too, since single tokens can then not be judged."""
@@ -112,6 +119,11 @@ class PromptedTask(Task):
     def card(self) -> str:
         """The task's."""
         return self._task.card
+
+    @property
+    def on_verdicts(self) -> str:
+        """What the task's card says; nothing with `answer`, with which they are never there."""
+        return self._task.on_verdicts if self.answer is None else ""
 
     @property
     def characters(self) -> str:
@@ -288,3 +300,22 @@ class PromptedTask(Task):
     def illegal_outcome(self) -> Outcome:
         """The task's."""
         return self._task.illegal_outcome()
+
+
+class _OfPrompts:
+    """A task's arrays of successes where environments hold prompts, since a `PromptedTask` has no arrays."""
+
+    def __init__(self, task: ArrayTask, arrays: ArrayAutomaton) -> None:
+        self._task, self._arrays = task, arrays
+
+    def start(self, data: NDArray[Any]) -> NDArray[Any]:
+        """The states of prompts, object [n]."""
+        return self._arrays.start(self._task.arrays_from_prompts(data.tolist())[1])
+
+    def judge(self, states: NDArray[Any], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """The arrays'."""
+        return self._arrays.judge(states, candidates)
+
+    def advance(self, states: NDArray[Any], tokens: NDArray[np.int64]) -> NDArray[Any]:
+        """The arrays'."""
+        return self._arrays.advance(states, tokens)

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import inspect
 import math
+import re
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -143,6 +144,12 @@ class Task(ABC):
     def card(self) -> str:
         """What there is to know of the task: its docstring."""
         return inspect.cleandoc(type(self).__doc__ or "")
+
+    @property
+    def on_verdicts(self) -> str:
+        """What the card says of `judge_tokens`, and so with which arguments they are there; "" where it does not."""
+        found = re.search(r"[^.]*`judge_tokens`[^.]*\.", " ".join(self.card.split()))
+        return found[0].strip() if found else ""
 
     @property
     def name(self) -> str:

@@ -281,7 +281,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
         if self._verdicts is None:
             self._verdicts = Verdicts(self.task, 1)
         prompt = self.prompt
-        data = self.task.arrays_from_prompts([prompt])[1] if isinstance(self.task, ArrayTask) else np.empty(1, object)
+        data = self.task.arrays_from_prompts([prompt])[1] if isinstance(self.task, ArrayTask) else _alone(prompt)
         written, length = self._columns[None, self.prompt_length :], np.array([len(self._completion)])
         right = self._verdicts.judge(tokens, data, lambda _: prompt, written, length)[0]
         legal = self._mask.row(self._state)[tokens[0]] != 0
@@ -302,6 +302,13 @@ class TokenEnv(gymnasium.Env[NDArray[np.int64], int]):
     def _print_if_human(self) -> None:
         if self.render_mode == "human":
             print(printable(self._description()))
+
+
+def _alone(prompt: Prompt) -> NDArray[Any]:
+    """The prompt as the vector environment has it where a task has no arrays: object [1]."""
+    data = np.empty(1, dtype=object)
+    data[0] = prompt
+    return data
 
 
 def new_stream(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint64]]:

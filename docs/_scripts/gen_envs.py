@@ -83,8 +83,17 @@ def facts(id: str, task: rlfl_envs.Task) -> str:
         ["Completion columns C", str(task.max_completion_tokens)],
         ["Reward range", f"[{low:.4g}, {high:.4g}]"],
         ["Reward parts", ", ".join(map(code, task.part_names))],
+        ["`judge_tokens`, `rewards`", verdicts(task)],
     ]
     return table(["", f"With {written(SHOWN_WITH[id])}" if id in SHOWN_WITH else "By default"], rows)
+
+
+def verdicts(task: rlfl_envs.Task) -> str:
+    """Says whether single tokens can be judged: by default, or with which arguments by the card."""
+    if not task.on_verdicts:
+        return "no"
+    default = "yes" if isinstance(task, rlfl_envs.ViableTask) else "with other arguments"
+    return f"{default}: {task.on_verdicts}"
 
 
 def argument_table(id: str, cls: type[rlfl_envs.Task]) -> str:
@@ -143,13 +152,16 @@ def index(tasks: dict[str, rlfl_envs.Task | None]) -> str:
     for id, task in tasks.items():
         summary, _ = split_card(rlfl_envs.task_class(gymnasium.spec(id).kwargs["task"]))
         sizes = (task.tokenizer.vocab_size, task.max_prompt_tokens, task.max_completion_tokens) if task else ("",) * 3
-        rows.append([f"[{id}]({stem(id)}.md)", summary, *map(str, sizes)])
+        judged = verdicts(task).partition(":")[0] if task else "no"
+        rows.append([f"[{id}]({stem(id)}.md)", summary, *map(str, sizes), judged])
     intro = (
         "Every id is played one token per step: V token ids are the actions, P columns hold the prompt and C the\n"
-        "completion. `rlfl show ID` prints the same card in a terminal."
+        "completion. `rlfl show ID` prints the same card in a terminal. Where single tokens can be judged, there are\n"
+        '`judge_tokens`, `rewards="tokens"` and `rewards="shaped"`; the pages say with which arguments.'
     )
     toctree = "\n".join(["```{toctree}", ":hidden:", "", *map(stem, tasks), "```"])
-    return "\n\n".join(["# Environments", NOTE, intro, table(["Id", "", "V", "P", "C"], rows), toctree]) + "\n"
+    ids = table(["Id", "", "V", "P", "C", "Tokens judged"], rows)
+    return "\n\n".join(["# Environments", NOTE, intro, ids, toctree]) + "\n"
 
 
 def stem(id: str) -> str:

@@ -4,7 +4,8 @@ For a warm start, `reference_dataset` has what `SFTTrainer` takes.
 
 The trainer samples the completions by itself, so what belongs to stepping is the trainer's: it has no action masks, and
 its `max_completion_length` should be the task's `max_completion_tokens`. The reward is the environment's on the same
-text. `examples/trl_grpo.py` is a whole training run.
+text, with `rewards="tokens"` the sum of what it pays for the text's tokens. `examples/trl_grpo.py` is a whole training
+run.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlfl_envs.arguments import check_value, is_integer
+from rlfl_envs.credit import make_credit
 from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError, MissingDependencyError, PromptError, how_to_install
 from rlfl_envs.prompting import PromptedTask
 from rlfl_envs.registration import load_task
 from rlfl_envs.task import Task
+from rlfl_envs.text_rewards import TextRewards
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,6 +40,11 @@ def reward_function(id: str, **kwargs: Any) -> Callable[..., list[float]]:
     `log_metric`, the share of `success` and the mean of each reward part, `part/...`, are logged too. Whatever a
     completion is, it is judged and nothing is raised; a prompt that is none of the task's raises PromptError.
 
+    TRL gives a completion one reward, so that with `rewards="tokens"` it is what the environment would have paid for
+    all of the completion's tokens: those that the task's `vocabulary` writes it in, which should be the model's, and
+    EOS (see `TextRewards`). A success earns the largest reward, anything else a share for each token before the first
+    wrong one. What "shaped" pays adds up to the reward at the end.
+
     Args:
         id: Such as "rlfl/Arithmetic-v0".
         **kwargs: What `gymnasium.make(id, **kwargs)` takes.
@@ -51,19 +59,28 @@ def reward_function(id: str, **kwargs: Any) -> Callable[..., list[float]]:
         >>> rewards = reward(prompts=["2+3+4=5+4="] * 2, completions=["9", "8"])
         >>> [round(reward, 3) for reward in rewards]
         [1.0, 0.95]
+        >>> stepwise = {"reward": "worked_out", "rewards": "tokens", "max_completion_tokens": 10}
+        >>> reward = reward_function("rlfl/ArithmeticSteps-v0", **stepwise)
+        >>> rewards = reward(prompts=["2+3+4="] * 3, completions=["5+4=9", "5+4=8", "4+4=8"])
+        >>> [round(reward, 3) for reward in rewards]
+        [1.0, 0.4, 0.0]
     """
     task = _load(id, kwargs)
+    of_tokens = TextRewards(task, "tokens") if kwargs.get("rewards") == "tokens" else None
 
     def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         asked = columns.get("task_prompt")
         texts = [_asked(prompt) for prompt in (prompts if asked is None else asked)]
+        written = [_text(completion) for completion in completions]
         parsed = {text: task.parse_prompt(text) for text in set(texts)}  # a group's completions share their prompt
-        outcomes = task.evaluate([parsed[text] for text in texts], [_text(completion) for completion in completions])
+        outcomes = task.evaluate([parsed[text] for text in texts], written)
         log_metric = columns.get("log_metric")
         if log_metric is not None and outcomes:
             log_metric("success", float(np.mean([outcome.is_success for outcome in outcomes])))
             for name in task.part_names:
                 log_metric(f"part/{name}", float(np.mean([outcome.parts[name] for outcome in outcomes])))
+        if of_tokens is not None:
+            return [float(paid.sum()) for paid in of_tokens(texts, written)]
         return [float(outcome.reward) for outcome in outcomes]
 
     reward.__name__ = reward.__qualname__ = id.rpartition("/")[2]
@@ -153,9 +170,10 @@ def task_tokenizer(id: str, **kwargs: Any) -> PreTrainedTokenizerFast:
 
 def _load(id: str, kwargs: dict[str, Any]) -> Task:
     """Loads a task, and refuses what would be promised and not kept."""
-    if kwargs.get("rewards", "end") != "end":
-        raise ConfigError(f"rewards={kwargs['rewards']!r} is not allowed; allowed: 'end': TRL rewards whole texts.")
-    task = load_task(id, **{"min_completion_tokens": 0, **kwargs})
+    arguments = {"min_completion_tokens": 0, **kwargs}
+    rewards = arguments.pop("rewards", "end")
+    task = load_task(id, **arguments)
+    make_credit(rewards, task, 1)  # raises where they cannot be had
     for name, default in (("mask", "none"), ("min_completion_tokens", 0)):
         value = getattr(task.config, name)
         if value != default:

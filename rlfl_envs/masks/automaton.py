@@ -45,7 +45,8 @@ class SyntaxMask(TokenMask):
             budget: The most tokens.
             min_tokens: The fewest tokens before EOS.
             never_empty: Whether something is legal in every state, if only EOS. Without it, nothing is where nothing
-                well-formed can follow.
+                well-formed can follow; and in vocabularies of pieces what is needed is counted closely, in the tokens
+                of a shortest text, where the count in characters would exceed the budget.
         """
         self._automaton = automaton
         self._reader = TokenReader(automaton, tokenizer)
@@ -53,6 +54,7 @@ class SyntaxMask(TokenMask):
         self._bits = budget.bit_length()
         self._min_tokens = min_tokens
         self._never_empty = never_empty
+        self._counts_closely = not never_empty and not tokenizer.closed
         self._eos_ids = list(tokenizer.eos_ids)
         self._columns = np.zeros(tokenizer.vocab_size, dtype=np.int64)
         self._columns[self._reader.tokens] = np.arange(len(self._reader.tokens))
@@ -66,6 +68,8 @@ class SyntaxMask(TokenMask):
         self.row_of = np.full(1 << self._bits, -1, dtype=np.int32)
         self._needed = np.zeros((1, len(self._reader.tokens)), dtype=np.int32)  # tokens, after each of the reader's
         self._moves = np.zeros(self._needed.shape, dtype=np.int64)  # what each adds to a state; 0 where not yet known
+        self._close: dict[int, NDArray[np.int32]] = {}  # of some places, what is needed, counted closely
+        self._reader.forget()
 
     def start(self, prompt: Prompt) -> int:
         """Starts the automaton."""
@@ -125,8 +129,10 @@ class SyntaxMask(TokenMask):
         if self.row_of[state] >= 0:  # states may be alike
             return int(self.row_of[state])
         number, used = state >> self._bits, state & ((1 << self._bits) - 1)
-        needed = self._needed[number]
-        legal = needed <= self._budget - used - 1
+        needed, room = self._needed[number], self._budget - used - 1
+        if self._counts_closely and ((needed > room) & (needed < NEVER)).any():
+            needed = self._needed_closely(number)
+        legal = needed <= room
         may_end = self._reader.is_final(self._places[number]) and used >= self._min_tokens
         if self._never_empty:
             if not may_end and not legal.any():  # an end comes before tokens that lead nowhere
@@ -135,6 +141,13 @@ class SyntaxMask(TokenMask):
         key = np.packbits(legal).tobytes() + bytes([may_end])
         self.row_of[state] = row_number = self.table.number(key, lambda: self._row(legal, may_end))
         return row_number
+
+    def _needed_closely(self, number: int) -> NDArray[np.int32]:
+        found = self._close.get(number)
+        if found is None:
+            found = self._close[number] = self._reader.needed(self._places[number], closely=True)
+            self._held += found.nbytes
+        return found
 
     def _row(self, legal: NDArray[np.bool_], may_end: bool) -> NDArray[np.int8]:
         row = np.zeros(len(self._columns), dtype=np.int8)

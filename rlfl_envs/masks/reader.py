@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlfl_envs.masks.base import ordinary_row
+from rlfl_envs.masks.shortest import ShortestTexts
 from rlfl_envs.protocols import Automaton
 from rlfl_envs.tokenization import Tokenizer
 
@@ -68,6 +69,9 @@ class TokenReader:
             node.columns.append(column)
         self._costs = {whole: _fewest(whole, readable) for whole in self._characters}
         self._per_character = max([costs[0] for costs in self._costs.values() if costs[0] < NEVER], default=1)
+        texts = {text for token in readable if (text := _text(token)) is not None}
+        costs_alone = {character: self._costs[each][0] for each, character in self._characters.items()}
+        self._shortest = ShortestTexts(automaton, frozenset(texts), costs_alone, self._bound)
 
     def _readable(self, tokens: set[bytes]) -> set[bytes]:
         """Those that can stand in a text of the alphabet: within a character, or from one into others."""
@@ -121,32 +125,54 @@ class TokenReader:
         state, begun = place
         return not begun and self._automaton.is_final(state)
 
-    def _tokens_left(self, place: Place) -> int:
+    def _bound(self, state: Hashable) -> int:
         """How many tokens make the text well-formed, at most: as many as the costliest characters would take."""
+        return self._per_character * self._automaton.characters_left(state)
+
+    def _tokens_left(self, place: Place, bound: Callable[[Hashable], int]) -> int:
+        """The same of a place, by some bound of states."""
         state, begun = place
         if not begun:
-            return self._per_character * self._automaton.characters_left(state)
+            return bound(state)
         costs = [
-            self._costs[whole][len(begun)] + self._per_character * self._automaton.characters_left(target)
+            self._costs[whole][len(begun)] + bound(target)
             for whole, target in self._goals(state, begun)
             if self._costs[whole][len(begun)] < NEVER
         ]
         return min(costs, default=NEVER)
 
-    def needed(self, place: Place) -> NDArray[np.int32]:
-        """How many tokens are still needed after each of `tokens`, int32 [L]; NEVER for those that cannot be read."""
+    def needed(self, place: Place, *, closely: bool = False) -> NDArray[np.int32]:
+        """How many tokens are still needed after each of `tokens`, int32 [L]; NEVER for those that cannot be read.
+
+        Args:
+            place: Where in the text.
+            closely: Whether to find a shortest text after each and count its tokens, instead of its characters.
+        """
+        bound = self._shortest.fewest if closely else self._bound
         found = np.full(len(self.tokens), NEVER, dtype=np.int32)
         waiting = [(0, place)]
         while waiting:
             number, reached = waiting.pop()
             node = self._nodes[number]
             if node.columns:
-                found[node.columns] = self._tokens_left(reached)
+                found[node.columns] = self._tokens_left(reached, bound)
             for byte, following in node.following.items():
                 after = self._after(reached, byte)
                 if after is not None:
                     waiting.append((following, after))
         return found
+
+    def forget(self) -> None:
+        """Gives the memory of shortest texts back."""
+        self._shortest.forget()
+
+
+def _text(token: bytes) -> str | None:
+    """The characters of a token; None where one of them is not whole."""
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _fewest(whole: bytes, tokens: set[bytes]) -> list[int]:

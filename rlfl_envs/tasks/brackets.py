@@ -94,7 +94,8 @@ class Brackets(Task):
         `kinds`, `depth`, `length`, `reward`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
         `min_completion_tokens`, `level`. Level k is up to k + 1 brackets deep. With `mask="syntax"` only the brackets
         that fit are legal, which leaves little to learn but not to open new ones for longer than the budget allows; it
-        asks for a depth of 8 or less with three kinds, 6 with four.
+        asks for a depth of 8 or less with three kinds, 6 with four. With any arguments there are `judge_tokens` and
+        `rewards="tokens"`.
 
     Example:
         >>> import rlfl_envs

@@ -71,7 +71,8 @@ class Copy(Task):
 
     Arguments:
         `alphabet`, `length`, `reward`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
-        `min_completion_tokens`, `level`. Level k has prompts of k + 1 characters.
+        `min_completion_tokens`, `level`. Level k has prompts of k + 1 characters. With any
+        arguments there are `judge_tokens` and `rewards="tokens"`.
 
     Example:
         >>> import rlfl_envs

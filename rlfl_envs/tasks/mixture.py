@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rlfl_envs.arguments import check_value
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import ConfigError, PromptError, TokenizationError
-from rlfl_envs.protocols import Accepted, AuditedTask, Automaton, Grammar, StoppingTask
+from rlfl_envs.protocols import Accepted, AuditedTask, Automaton, Grammar, StoppingTask, ViableTask
 from rlfl_envs.task import Split, Task, TaskConfig, make_task, task_class
 
 __all__ = ["Mixture", "MixtureConfig"]
@@ -68,7 +68,7 @@ class Mixture(Task):
 
     Action:
         The vocabulary "characters" has every character that a part's own has; otherwise it is a Hugging Face
-        tokenizer's.
+        tokenizer's. Where all parts have them, there are `judge_tokens` and `rewards="tokens"`.
 
     Reward:
         The part's, in the widest of their ranges. Parts: all parts' reward parts, 0 where a part has no such; and
@@ -98,6 +98,9 @@ class Mixture(Task):
         automata = [part.syntax for part in self.parts if part.syntax and not isinstance(part.syntax, Grammar)]
         if len(automata) == len(self.parts):
             self.syntax = MixtureAutomaton(automata)
+        successes = [part.successes for part in self.parts if isinstance(part, ViableTask)]
+        if len(successes) == len(self.parts):
+            self.successes = MixtureAutomaton(successes)
 
     @classmethod
     def arguments_that_load(cls, arguments: Mapping[str, Any]) -> list[str]:

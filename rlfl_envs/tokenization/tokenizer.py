@@ -19,6 +19,7 @@ from rlfl_envs.tokenization.lossless import bytes_of_tokens, vocabulary_size
 __all__ = ["BOS", "EOS", "PAD", "Tokenizer"]
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Tokenizer:
@@ -159,6 +160,22 @@ class Tokenizer:
                 f"text={text[start : start + 60]!r} cannot be written in {self._called}: "
                 f"its tokens say {found[start : start + 60]!r}."
             )
+        return ids
+
+    def encode_beginning(self, text: str) -> list[int]:
+        """Returns the tokens of a text before the first word or character that a closed vocabulary does not have.
+
+        Of a text that an open vocabulary cannot write there are none.
+        """
+        if not self.closed:
+            return []
+        ids: list[int] = []
+        writable = _SURROGATES.sub("\ufffd", text)  # which no vocabulary has
+        for piece, _ in self.backend.pre_tokenizer.pre_tokenize_str(writable):
+            token_id = self.backend.token_to_id(piece)
+            if token_id is None or token_id in self._marked_special:
+                break
+            ids.append(token_id)
         return ids
 
     def encode_around(self, before: str, text: str, after: str) -> list[int]:

@@ -211,6 +211,20 @@ def test_what_a_task_does_not_have_is_refused(task: str, changes: dict[str, Any]
         sampler(load_task(task), **changes)
 
 
+@pytest.mark.parametrize(
+    ("id", "changes", "words"),
+    [
+        ("rlfl/Copy-v0", {"sampler": "target"}, "allowed: 'uniform': level=1 plays one level alone"),
+        ("rlfl/Copy-v0", {"level_weights": (1.0, 1.0)}, r"allowed: \(\): level=1 plays one level alone"),
+        ("rlfl/Arithmetic-v0", {"sampler": "progress"}, "allowed: 'uniform' or 'kinds': level=1 plays one level alone"),
+    ],
+)
+def test_within_a_level_there_are_no_others(id: str, changes: dict[str, Any], words: str) -> None:
+    """The argument that leaves one level is named, and of other samplers only those that the task has."""
+    with pytest.raises(ConfigError, match=words):
+        sampler(load_task(id, level=1), **changes)
+
+
 def test_two_rules_for_levels_are_refused() -> None:
     """A rule that finds weights takes none."""
     with pytest.raises(ConfigError, match=r"sampler='target' finds weights itself: level_weights must be \(\)"):

@@ -215,13 +215,60 @@ def test_a_prompted_task_keeps_the_contract(id: str, more: dict[str, Any], chat_
     check_task(load_task(id, **CHAT(chat_folder), **more), num_prompts=8)
 
 
+# In vocabularies where a token is a number or a literal, and in those where it is a character.
+JUDGED: list[tuple[str, dict[str, Any]]] = [
+    (STEPS, {"reward": "worked_out"}),
+    (STEPS, {"reward": "worked_out", "level": 1}),
+    (STEPS, {"reward": "worked_out", "vocabulary": "characters"}),
+    (ANSWER, {"operators": "+-"}),
+    (COUNTDOWN, {"max_numbers": 3}),
+    ("rlfl/Sat-v0", {}),
+    ("rlfl/Sat-v0", {"vocabulary": "characters"}),
+    (COPY, {}),
+]
+
+
+@pytest.mark.parametrize(("id", "arguments"), JUDGED)
+def test_verdicts_with_a_template_are_those_without(id: str, arguments: dict[str, Any]) -> None:
+    """Of all tokens, at every step of 16 episodes of right tokens, in many environments and in one; all succeed."""
+    tasks = [load_task(id, **arguments, **more) for more in ({}, {"template": "{prompt}"})]
+    plain, around = (rlfl_envs.TokenVectorEnv(task, 16, autoreset_mode="Disabled") for task in tasks)
+    alone = rlfl_envs.TokenEnv(tasks[1])
+    for envs in (plain, around, alone):
+        envs.reset(seed=0)
+    rng, every = np.random.default_rng(0), np.arange(plain.tokenizer.vocab_size)
+    playing, success = np.ones(16, dtype=np.bool_), np.zeros(16, dtype=np.bool_)
+    while playing.any():
+        verdicts = plain.judge_tokens(np.tile(every, (16, 1)))
+        np.testing.assert_equal(around.judge_tokens(np.tile(every, (16, 1))), verdicts)
+        assert verdicts.any(axis=1).tolist() == playing.tolist()
+        actions = np.array([rng.choice(every[row]) if row.any() else 0 for row in verdicts])
+        if playing[0]:
+            assert alone.judge_tokens(every).tolist() == verdicts[0].tolist()
+            alone.step(int(actions[0]))
+        for envs in (plain, around):
+            *_, terminated, _, infos = envs.step(actions)
+        success |= infos.get("is_success", False)
+        playing &= ~terminated
+    assert success.all()
+
+
 def test_verdicts_and_stopping_rules_know_no_talk(chat_folder: Path) -> None:
     """In a chat single tokens are judged as without one; where the model may talk first they cannot be."""
     envs = gymnasium.make(STEPS, rewards="tokens", **CHAT(chat_folder)).unwrapped
+    plain = gymnasium.make(STEPS, rewards="tokens", vocabulary=str(chat_folder)).unwrapped
+    every = np.arange(envs.tokenizer.vocab_size)
+    for prompt in ("2+3+4=", "9+9+9+9=", "10+0=", "3+2="):
+        for env in (envs, plain):
+            env.reset(options={"prompt": prompt})
+        assert envs.judge_tokens(every).any()
+        assert envs.judge_tokens(every).tolist() == plain.judge_tokens(every).tolist()
     envs.reset(options={"prompt": "2+3+4="})
     five, equals = (envs.tokenizer.encode(text)[0] for text in "5=")
     assert envs.judge_tokens(np.array([five, equals])).tolist() == [True, False]
-    with pytest.raises(ConfigError, match=r"Arithmetic with answer='Answer: \{answer\}', which cannot judge"):
+    with pytest.raises(
+        ConfigError, match=r"Arithmetic with answer='Answer: \{answer\}', which cannot judge single tokens: 'end'\.$"
+    ):
         gymnasium.make(STEPS, rewards="tokens", answer=TALK, **CHAT(chat_folder))
 
 

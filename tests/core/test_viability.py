@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from rlfl_envs import ActionError, ConfigError, TokenEnv, TokenVectorEnv, ViableTask, list_ids, load_task
+from tests.settings import QUICK_IDS
 
 STEPS = "rlfl/ArithmeticSteps-v0"
 WORKED = {"reward": "worked_out", "expression_length": 5}
@@ -76,7 +80,41 @@ _CASES: list[tuple[str, dict[str, Any], str, str]] = [
 @pytest.mark.parametrize("case", _CASES, ids=lambda case: f"{case[0][5:-3]} {case[1]} {case[2]}")
 def test_verdicts_are_what_a_search_finds(case: tuple[str, dict[str, Any], str, str]) -> None:
     """After every completion of these tokens: a token is right if and only if some success begins so."""
-    env_id, arguments, prompt, words = case
+    _compare_with_a_search(*case)
+
+
+def _trained(texts: list[str], pieces: int, folder: Path) -> str:
+    """A byte-level BPE with so many pieces of these texts; the name of its vocabulary."""
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(alphabet) + 1 + pieces,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    backend.save(str(folder / "tokenizer.json"))
+    return str(folder)
+
+
+_ONE_VALUE = (
+    '{"type":"object","properties":{"a":{"type":"integer","minimum":0,"maximum":9}},"required":["a"],'
+    '"additionalProperties":false}\na is 0.\n'
+)
+
+
+@pytest.mark.parametrize("budget", [5, 6])
+def test_verdicts_on_pieces_are_what_a_search_finds(tmp_path: Path, budget: int) -> None:
+    """Where tokens are longer than a character, and the budget is one of tokens: -0 takes the sixth."""
+    vocabulary = _trained(['{"a":0}'] * 3, 3, tmp_path)
+    arguments = {"most": 1, "vocabulary": vocabulary, "max_completion_tokens": budget}
+    _compare_with_a_search("rlfl/Json-v0", arguments, _ONE_VALUE, '{";a;":;0;}; ;-')
+
+
+def _compare_with_a_search(env_id: str, arguments: dict[str, Any], prompt: str, words: str) -> None:
     task = load_task(env_id, **arguments)
     chosen_words = words.split(";" if ";" in words else " ")
     tokens = [*(task.tokenizer.encode(word)[0] for word in chosen_words), task.tokenizer.eos_id]
@@ -100,6 +138,33 @@ def test_verdicts_are_what_a_search_finds(case: tuple[str, dict[str, Any], str, 
         for each, row, open_ in zip(chosen, verdicts.tolist(), ~envs._finished, strict=True):
             expected = [open_ and (*each, token) in viable for token in tokens]
             assert row == expected, task.tokenizer.decode([*each])
+
+
+@pytest.mark.parametrize(
+    ("env_id", "arguments"),
+    [
+        ("rlfl/Json-v0", {"most": 1}),
+        (STEPS, {"reward": "worked_out"}),
+        ("rlfl/Countdown-v0", {"max_numbers": 3}),
+        ("rlfl/Sat-v0", {"max_variables": 4}),
+    ],
+)
+def test_right_pieces_end_in_success(env_id: str, arguments: dict[str, Any], tmp_path: Path) -> None:
+    """The default budget, counted in tokens, leaves every prompt its right tokens, though its characters are more."""
+    task, rng = load_task(env_id, **arguments), np.random.default_rng(0)
+    references = [task.reference_completion(prompt, rng) or "" for prompt in task.sample_prompts(rng, 200)]
+    envs = _envs(env_id, 32, vocabulary=_trained(references, 200, tmp_path), **arguments)
+    envs.reset(seed=0)
+    every = np.arange(envs.tokenizer.vocab_size)
+    playing, success = np.ones(32, dtype=np.bool_), np.zeros(32, dtype=np.bool_)
+    while playing.any():
+        verdicts = envs.judge_tokens(np.tile(every, (32, 1)))
+        assert verdicts.any(axis=1).tolist() == playing.tolist()
+        actions = [int(rng.choice(every[row])) if row.any() else 0 for row in verdicts]
+        *_, terminated, _, infos = envs.step(np.array(actions))
+        success |= infos.get("is_success", False)
+        playing &= ~terminated
+    assert success.all()
 
 
 def _envs(env_id: str, num_envs: int, autoreset_mode: str = "Disabled", **arguments: Any) -> TokenVectorEnv:
@@ -136,6 +201,8 @@ def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: li
         ("rlfl/Planning-v0", {"vocabulary": "characters", "domain": "gripper", "domain_shown": False}),
         ("rlfl/Planning-v0", {"domain": "logistics", "max_size": 1, "max_completion_tokens": 90}),
         ("rlfl/Regex-v0", {"longest": 5}),
+        ("rlfl/Mixture-v0", {}),
+        ("rlfl/Mixture-v0", {"tasks": ("rlfl/ArithmeticSteps-v0", {"id": "rlfl/Sat-v0", "max_variables": 4})}),
     ],
 )
 @settings(max_examples=10)
@@ -198,13 +265,26 @@ def test_what_is_asked_late_is_what_was_asked_all_along() -> None:
 
 
 def test_which_tasks_can_judge() -> None:
-    """Those with an automaton of successes; the others say so by name."""
+    """Those with an automaton of successes, whose cards say so; the others say so by name."""
+    for env_id in QUICK_IDS:
+        task = load_task(env_id)
+        assert bool(task.on_verdicts) >= isinstance(task, ViableTask), f"{env_id}: its card has no word of judge_tokens"
     can = {env_id for env_id in list_ids() if env_id in {"rlfl/Sentiment-v0", "rlfl/Copy-v0", "rlfl/Brackets-v0"}}
     assert {env_id for env_id in can if isinstance(load_task(env_id), ViableTask)} == can - {"rlfl/Sentiment-v0"}
     envs = _envs("rlfl/Sentiment-v0", 1)
     envs.reset(seed=0)
     with pytest.raises(ConfigError, match="cannot judge single tokens"):
         envs.judge_tokens(np.zeros((1, 1), dtype=np.int64))
+
+
+_LIMITS = {
+    "rlfl/Countdown-v0": "Up to four numbers",
+    "rlfl/Sat-v0": "Up to ten variables",
+    "rlfl/Proof-v0": "axioms",
+    "rlfl/Json-v0": "most=1",
+    "rlfl/Regex-v0": "Where C is at most 5",
+    "rlfl/Mixture-v0": "Where all parts have them",
+}
 
 
 @pytest.mark.parametrize(
@@ -215,12 +295,18 @@ def test_which_tasks_can_judge() -> None:
         ("rlfl/Proof-v0", {"axioms": ""}, {"axioms": "K"}),
         ("rlfl/Json-v0", {"most": 1}, {"most": 2}),
         ("rlfl/Regex-v0", {"longest": 5}, {"longest": 6}),
+        ("rlfl/Mixture-v0", {"tasks": ["rlfl/Copy-v0"]}, {"tasks": ["rlfl/Copy-v0", "rlfl/Sql-v0"]}),
     ],
 )
 def test_what_is_too_large_is_not_judged(env_id: str, small: dict[str, Any], large: dict[str, Any]) -> None:
-    """Where verdicts would take too long, a task does not claim to have them."""
+    """Where verdicts would take too long, a task does not claim to have them; what is refused says what to change."""
     assert isinstance(load_task(env_id, **small), ViableTask)
-    assert not isinstance(load_task(env_id, **large), ViableTask)
+    task = load_task(env_id, **large)
+    assert not isinstance(task, ViableTask)
+    for around in (task, load_task(env_id, **large, template="{prompt}")):
+        with pytest.raises(ConfigError, match=rf"'end'\. With other arguments it can\. .*{_LIMITS[env_id]}") as error:
+            TokenEnv(around, rewards="tokens")
+        assert "`judge_tokens`" in str(error.value)
 
 
 @pytest.mark.parametrize("candidates", [[[1.5]], [[1], [1]], [[99]], [[-1]], [3]])

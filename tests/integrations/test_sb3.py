@@ -361,6 +361,26 @@ def test_settings(rewards: str, monkeypatch: pytest.MonkeyPatch) -> None:
     del sys.modules["sb3_settings"]
 
 
+def test_shaped_rewards_arrive() -> None:
+    """They come at every step, an episode's sum is the reward at the end, and PPO learns from them."""
+    envs = make_sb3(COPY, 4, rewards="shaped")
+    envs.seed(0)
+    envs.reset()
+    (task,), total, early = envs.get_attr("task", [0]), np.zeros(4), 0
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        _, rewards, ended, infos = envs.step(rng.integers(3, 11, 4))
+        total += rewards
+        early += int((rewards[~ended] > 0).sum())
+        for row in np.flatnonzero(ended).tolist():
+            due = infos[row]["reward_parts"]["right_characters"] / task.config.length
+            assert total[row] == pytest.approx(due, abs=1e-6)
+            total[row] = 0
+    assert early > 0
+    model = PPO("MlpPolicy", envs, n_steps=8, batch_size=32, gamma=1.0, device="cpu")
+    assert model.learn(64).num_timesteps == 64
+
+
 @pytest.mark.parametrize("share", [1.0, 0.75, 0.0])
 def test_success_is_counted(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the benchmark's numbers come from: one that copies, but for some prompts, has just that share."""

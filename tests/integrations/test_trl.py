@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from rlfl_envs import ConfigError, MissingDependencyError, PromptError, UnknownIdError, load_task
+from rlfl_envs import ConfigError, MissingDependencyError, PromptError, TokenEnv, UnknownIdError, load_task
 from rlfl_envs.integrations.trl import prompt_dataset, reference_dataset, reward_function, task_tokenizer
 from tests.settings import IDS as INSTALLED
 
@@ -121,6 +121,27 @@ def test_reward_has_a_name_and_logs() -> None:
     assert reward(prompts=[], completions=[], log_metric=logged.__setitem__) == []
 
 
+@pytest.mark.parametrize("id", ["rlfl/ArithmeticSteps-v0", "rlfl/Copy-v0", "rlfl/Brackets-v0"])
+@pytest.mark.parametrize("rewards", ["tokens", "shaped"])
+def test_rewards_for_tokens(id: str, rewards: str) -> None:
+    """A completion earns what an environment's tokens would add up to; what is logged stays success and parts."""
+    task, rng, logged = load_task(id), np.random.default_rng(0), dict[str, float]()
+    prompts = task.sample_prompts(rng, 8)
+    references = [task.reference_completion(prompt, rng) or "" for prompt in prompts]
+    texts = [text if row % 2 else text[: len(text) // 2] for row, text in enumerate(references)]
+    reward = reward_function(id, rewards=rewards)
+    earned = reward([prompt.text for prompt in prompts], texts, log_metric=logged.__setitem__)
+    for prompt, text, each in zip(prompts, texts, earned, strict=True):
+        env = TokenEnv(task, rewards=rewards)
+        env.reset(options={"prompt": prompt.text})
+        total, ended, tokens = 0.0, False, [*task.tokenizer.encode(text), task.tokenizer.eos_id]
+        while not ended:
+            _, paid, ended, _, _ = env.step(tokens.pop(0))
+            total += paid
+        assert each == pytest.approx(total)
+    assert 0 < logged["success"] < 1
+
+
 @pytest.mark.parametrize("make", [reward_function, prompt_dataset, task_tokenizer])
 def test_wrong_arguments(make: Any) -> None:
     """What the task would refuse is refused; so is what TRL could not keep to."""
@@ -133,8 +154,10 @@ def test_wrong_arguments(make: Any) -> None:
         make("rlfl/Copy-v0", mask="syntax", **more)
     with pytest.raises(ConfigError, match="min_completion_tokens=2 is not allowed; allowed: 0"):
         make("rlfl/Copy-v0", min_completion_tokens=2, **more)
-    with pytest.raises(ConfigError, match="rewards='tokens' is not allowed; allowed: 'end'"):
-        make("rlfl/Copy-v0", rewards="tokens", **more)
+    with pytest.raises(ConfigError, match="rewards='token' is not allowed"):
+        make("rlfl/Copy-v0", rewards="token", **more)
+    with pytest.raises(ConfigError, match="rewards='tokens' is not allowed; allowed for Sql, which cannot judge"):
+        make("rlfl/Sql-v0", rewards="tokens", **more)
 
 
 def test_a_task_that_asks_for_a_least_length_elsewhere() -> None:

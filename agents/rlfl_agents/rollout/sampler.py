@@ -56,7 +56,7 @@ class Sampler:
         self._kinds = list(task.kinds) if isinstance(task, KindTask) else []
         if self._by_kind and not self._kinds:
             raise ConfigError(f"sampler='kinds' needs kinds of prompts, which {type(task).__name__} does not tell.")
-        self._curriculum = _curriculum(config, len(task.levels))
+        self._curriculum = _curriculum(config, task)
         self._missed: dict[str, None] = {}  # in the order in which they were missed
         self._played: _Played | None = None
         self._solved: dict[str, list[NDArray[np.float32]]] = {}  # the shares of each level and kind
@@ -166,14 +166,18 @@ class Sampler:
             self._curriculum.restore(state["curriculum"])
 
 
-def _curriculum(config: PPOConfig, levels: int) -> Curriculum | None:
+def _curriculum(config: PPOConfig, task: Task) -> Curriculum | None:
     """The rule that the settings name; None where the whole task is played."""
+    levels, level = len(task.levels), task.config.level
     if config.sampler in ("target", "progress"):
-        check_value("sampler", config.sampler, levels >= 2, "'uniform' or 'kinds': this task has fewer than two levels")
+        others = "'uniform' or 'kinds'" if isinstance(task, KindTask) else "'uniform'"
+        reason = "this task has fewer than two levels" if level is None else f"level={level} plays one level alone"
+        check_value("sampler", config.sampler, levels >= 2, f"{others}: {reason}")
         return ProgressCurriculum(levels) if config.sampler == "progress" else TargetCurriculum(levels, config.target)
     if not config.level_weights:
         return None
-    allowed = f"{levels} numbers of 0 or more, not all 0" if levels else "(): this task has no levels"
+    reason = "this task has no levels" if level is None else f"level={level} plays one level alone"
+    allowed = f"{levels} numbers of 0 or more, not all 0" if levels else f"(): {reason}"
     is_allowed = len(config.level_weights) == levels and min(config.level_weights) >= 0 < sum(config.level_weights)
     check_value("level_weights", config.level_weights, is_allowed, allowed)
     return FixedLevels(config.level_weights)

@@ -91,6 +91,7 @@ class Arithmetic(Task):
         `split_by`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`,
         `level`. Level k has expressions of up to k + 1 operators; kinds of prompts go by the number of operands. The
         split goes by the expression, whatever the id; with `split_by="final_statement"` by the prompt's last statement.
+        With any arguments there are `judge_tokens` and `rewards="tokens"`: after which tokens a success can follow.
 
     Example:
         >>> import rlfl_envs
