@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from rlfl_envs import ActionError, ConfigError, TokenEnv, TokenVectorEnv, ViableTask, list_ids, load_task
+from rlfl_envs.protocols import ArrayAutomaton, ArrayViableTask
+from tests.settings import missing
 
 STEPS = "rlfl/ArithmeticSteps-v0"
 WORKED = {"reward": "worked_out", "expression_length": 5}
@@ -77,6 +80,7 @@ _CASES: list[tuple[str, dict[str, Any], str, str]] = [
 def test_verdicts_are_what_a_search_finds(case: tuple[str, dict[str, Any], str, str]) -> None:
     """After every completion of these tokens: a token is right if and only if some success begins so."""
     env_id, arguments, prompt, words = case
+    _skip_without_packages(env_id)
     task = load_task(env_id, **arguments)
     chosen_words = words.split(";" if ";" in words else " ")
     tokens = [*(task.tokenizer.encode(word)[0] for word in chosen_words), task.tokenizer.eos_id]
@@ -103,7 +107,13 @@ def test_verdicts_are_what_a_search_finds(case: tuple[str, dict[str, Any], str, 
 
 
 def _envs(env_id: str, num_envs: int, autoreset_mode: str = "Disabled", **arguments: Any) -> TokenVectorEnv:
+    _skip_without_packages(env_id)
     return TokenVectorEnv(load_task(env_id, **arguments), num_envs, autoreset_mode=autoreset_mode)
+
+
+def _skip_without_packages(env_id: str) -> None:
+    if missing(env_id):
+        pytest.skip(f"{env_id} needs {', '.join(missing(env_id))}")
 
 
 def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: list[tuple[int, ...]]) -> TokenVectorEnv:
@@ -197,6 +207,46 @@ def test_what_is_asked_late_is_what_was_asked_all_along() -> None:
             np.testing.assert_equal(early.judge_tokens(candidates), late.judge_tokens(candidates))
 
 
+class _NeverWithNothing:
+    """Arrays of successes that must not be asked of no episode at all, as a task of others may not like it."""
+
+    def __init__(self, arrays: ArrayAutomaton) -> None:
+        self._arrays = arrays
+
+    def start(self, data: NDArray[np.void]) -> NDArray[Any]:
+        assert len(data)
+        return self._arrays.start(data)
+
+    def judge(self, states: NDArray[Any], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        assert len(states)
+        return self._arrays.judge(states, candidates)
+
+    def advance(self, states: NDArray[Any], tokens: NDArray[np.int64]) -> NDArray[Any]:
+        assert len(states)
+        return self._arrays.advance(states, tokens)
+
+
+@pytest.mark.parametrize("env_id", ["rlfl/Arithmetic-v0", "rlfl/Countdown-v0", "rlfl/Sat-v0"])
+def test_arrays_are_asked_of_episodes_alone(env_id: str) -> None:
+    """Where all episodes go wrong in one step, and go on, nothing is left to follow; arrays that can do so do it."""
+    task = load_task(env_id)
+    assert isinstance(task, ArrayViableTask)
+    arrays = task.array_successes
+    assert arrays is not None
+    task.__dict__["array_successes"] = _NeverWithNothing(arrays)
+    envs = TokenVectorEnv(task, 2, rewards="shaped", autoreset_mode="Disabled")
+    envs.reset(seed=0)
+    ordinary = np.flatnonzero(task.tokenizer.ordinary)
+    right = envs.judge_tokens(np.tile(ordinary, (2, 1)))
+    wrong = np.full(2, ordinary[~right.any(axis=0)][-1])
+    for _ in range(2):
+        envs.step(wrong)
+        assert not envs.judge_tokens(np.tile(ordinary, (2, 1))).any()
+    states = arrays.start(envs._data[:0])
+    none = np.zeros(0, dtype=np.int64)
+    assert len(arrays.advance(states, none)) == len(arrays.judge(states, none[:, None])) == 0
+
+
 def test_which_tasks_can_judge() -> None:
     """Those with an automaton of successes; the others say so by name."""
     can = {env_id for env_id in list_ids() if env_id in {"rlfl/Sentiment-v0", "rlfl/Copy-v0", "rlfl/Brackets-v0"}}
@@ -219,6 +269,7 @@ def test_which_tasks_can_judge() -> None:
 )
 def test_what_is_too_large_is_not_judged(env_id: str, small: dict[str, Any], large: dict[str, Any]) -> None:
     """Where verdicts would take too long, a task does not claim to have them."""
+    _skip_without_packages(env_id)
     assert isinstance(load_task(env_id, **small), ViableTask)
     assert not isinstance(load_task(env_id, **large), ViableTask)
 

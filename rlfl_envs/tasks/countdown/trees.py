@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import permutations, product
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -188,5 +189,5 @@ def _value(shape: Shape, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], 
     a, b, c, d = a[..., None], b[..., None], c[:, :, None], d[:, :, None]
     above = np.stack([a * d + c * b, a * d - c * b, a * c, a * d], axis=3)
     below = np.stack([b * d, b * d, b * d, b * c * (d != 0)], axis=3)
-    shape_out = (*above.shape[:2], -1)
+    shape_out = (*above.shape[:2], prod(above.shape[2:]))  # -1 would be any number where there is no problem
     return above.reshape(shape_out), below.reshape(shape_out)

@@ -94,11 +94,15 @@ class Solutions:
 
     def moves(self, row: int) -> list[int]:
         """The row of a prefix after each of the operators, the two parentheses, and a number; 0 where none goes on."""
-        if self._moves[row, 0] < 0:
+        moves: list[int] = self.moves_of(np.array([row]))[0].tolist()
+        return moves
+
+    def moves_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same for many rows, [n]: int64 [n, 7]."""
+        for row in set(rows[self._moves[rows, 0] < 0].tolist()):
             following = [self._prefixes[row - 1].followed_by(symbol) for symbol in _SYMBOLS]
             self._moves[row] = [_DEAD if each is None else self._row(each) for each in following]
-        moves: list[int] = self._moves[row].tolist()
-        return moves
+        return self._moves[rows]
 
 
 class State(NamedTuple):
@@ -250,7 +254,7 @@ class NumberTokens:
     def judge(self, states: NDArray[Any], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether a solution that fits the budget can follow each of k tokens: bool [n, k]."""
         solutions, rows, order = self._solutions, states["row"], states["order"]
-        moves = np.array([solutions.moves(row) for row in rows.tolist()])
+        moves = solutions.moves_of(rows)
         room = self._budget - states["used"] - 1
         is_end = self._left(states, rows, order) == 0
         right: NDArray[np.bool_] = np.isin(candidates, self._eos_ids) & is_end[:, None]
@@ -277,7 +281,7 @@ class NumberTokens:
         """Reads one token that was judged right in each state."""
         after = states.copy()
         after["used"] += 1
-        moves = np.array([self._solutions.moves(row) for row in states["row"].tolist()])
+        moves = self._solutions.moves_of(states["row"])
         symbol = np.full(len(states), len(_SYMBOLS) - 1)
         for place, token in enumerate(self._symbols):
             symbol[tokens == token] = place

@@ -42,11 +42,11 @@ def missing_of(literals: NDArray[np.int64], clauses: NDArray[np.int64], costs: N
         by = np.zeros((n, 3), dtype=np.int64)  # the clauses that each value satisfies
         for digit, literal in ((1, variable), (2, -variable)):
             by[:, digit] = ((literals == literal).any(axis=2) * bits).sum(axis=1)
-        satisfied = (satisfied[:, :, None] | by[:, None]).reshape(n, -1)
+        satisfied = (satisfied[:, :, None] | by[:, None]).reshape(n, 3**variable)
     every = (np.int64(1) << clauses) - 1
     missing = np.where(satisfied == every[:, None], 0, _NEVER).astype(np.int16)
     for place in range(variables):
-        view = missing.reshape(n, 3**place, 3, -1)
+        view = missing.reshape(n, 3**place, 3, 3 ** (variables - 1 - place))
         true, false = (view[:, :, digit] + costs[place, digit - 1].astype(np.int16) for digit in (1, 2))
         view[:, :, 0] = np.minimum(view[:, :, 0], np.minimum(true, false))
     return missing
