@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rlfl_envs import ActionError, ConfigError, TokenEnv, TokenVectorEnv, ViableTask, list_ids, load_task
+from rlfl_envs import ActionError, ConfigError, Task, TokenEnv, TokenVectorEnv, ViableTask, list_ids, load_task
+from rlfl_envs.masks import make_mask
 from rlfl_envs.protocols import ArrayAutomaton, ArrayViableTask
 from tests.settings import missing
 
@@ -24,6 +25,7 @@ _LAMPS = (
     "(:goal (and (lit a) (lit b) (dark c))))\n"
 )
 _LAMPS_WORDS = " (;light; a; b;)"
+MASKED = {"mask": "syntax"}
 _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("rlfl/Copy-v0", {"alphabet": "ab", "length": 3, "max_completion_tokens": 5}, "aba", "a b"),
     ("rlfl/Copy-v0", {"alphabet": "ab", "length": 4, "max_completion_tokens": 3}, "abba", "a b"),
@@ -73,12 +75,21 @@ _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("rlfl/Regex-v0", {"longest": 4}, "+ab +aab +aaaab - -a -ba -bb -abb -bab = ", "a b . ( ) | * + ?"),
     ("rlfl/Regex-v0", {"longest": 4, "max_completion_tokens": 5}, "+aa +aab +aabb - -a -ba -ab -bab = ", "a b * + ?"),
+    ("rlfl/Countdown-v0", MASKED | {"min_numbers": 2, "max_completion_tokens": 7}, "6 2=12:", "6 2 * ( )"),
+    ("rlfl/Countdown-v0", MASKED | {"max_completion_tokens": 6, "use_all": False}, "2 3 6=18:", "2 3 6 * ( )"),
+    (
+        "rlfl/Countdown-v0",
+        MASKED | {"min_numbers": 2, "vocabulary": "characters", "max_completion_tokens": 7},
+        "12 2=10:",
+        "1;2;-;(;); ",
+    ),
+    ("rlfl/Sat-v0", MASKED | {"max_completion_tokens": 5}, _CNF, " 1; -1; 2; -2; 3; -3; 4; -4"),
 ]
 
 
 @pytest.mark.parametrize("case", _CASES, ids=lambda case: f"{case[0][5:-3]} {case[1]} {case[2]}")
 def test_verdicts_are_what_a_search_finds(case: tuple[str, dict[str, Any], str, str]) -> None:
-    """After every completion of these tokens: a token is right if and only if some success begins so."""
+    """After every completion of these tokens: a token is right if some success begins so that the mask allows."""
     env_id, arguments, prompt, words = case
     _skip_without_packages(env_id)
     task = load_task(env_id, **arguments)
@@ -92,6 +103,8 @@ def test_verdicts_are_what_a_search_finds(case: tuple[str, dict[str, Any], str, 
     successes = [
         (*each, *end) for each, end, outcome in zip(written, ends, outcomes, strict=True) if outcome.is_success
     ]
+    if task.config.mask == "syntax":
+        successes = [success for success in successes if _is_legal(task, prompt, success)]
     assert successes or budget < task.default_budget
     viable = {success[:length] for success in successes for length in range(len(success) + 1)}
     rng = np.random.default_rng(0)
@@ -104,6 +117,17 @@ def test_verdicts_are_what_a_search_finds(case: tuple[str, dict[str, Any], str, 
         for each, row, open_ in zip(chosen, verdicts.tolist(), ~envs._finished, strict=True):
             expected = [open_ and (*each, token) in viable for token in tokens]
             assert row == expected, task.tokenizer.decode([*each])
+
+
+def _is_legal(task: Task, prompt: str, tokens: tuple[int, ...]) -> bool:
+    """Whether the mask allows these tokens, EOS at the end perhaps."""
+    mask = make_mask(task)
+    state = mask.start(task.parse_prompt(prompt))
+    for token in tokens:
+        if not mask.row(state)[token]:
+            return False
+        state = state if token == task.tokenizer.eos_id else mask.next_state(state, token)
+    return True
 
 
 def _envs(env_id: str, num_envs: int, autoreset_mode: str = "Disabled", **arguments: Any) -> TokenVectorEnv:
@@ -146,6 +170,25 @@ def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: li
         ("rlfl/Planning-v0", {"vocabulary": "characters", "domain": "gripper", "domain_shown": False}),
         ("rlfl/Planning-v0", {"domain": "logistics", "max_size": 1, "max_completion_tokens": 90}),
         ("rlfl/Regex-v0", {"longest": 5}),
+        ("rlfl/Brackets-v0", MASKED),
+        ("rlfl/Arithmetic-v0", MASKED | {"operators": "+-"}),
+        ("rlfl/ArithmeticAnswer-v0", MASKED | {"operators": "+-", "vocabulary": "characters"}),
+        (STEPS, MASKED | {"reward": "worked_out"}),
+        (STEPS, MASKED | {"reward": "worked_out", "vocabulary": "characters"}),
+        (STEPS, MASKED | {"reward": "strict", "operators": "+-*", "vocabulary": "characters"}),
+        ("rlfl/Countdown-v0", MASKED),
+        ("rlfl/Countdown-v0", MASKED | {"max_numbers": 3}),
+        ("rlfl/Countdown-v0", MASKED | {"use_all": False}),
+        ("rlfl/Countdown-v0", MASKED | {"vocabulary": "characters"}),
+        ("rlfl/Sat-v0", MASKED),
+        ("rlfl/Sat-v0", MASKED | {"vocabulary": "characters"}),
+        ("rlfl/Sat-v0", MASKED | {"vocabulary": "characters", "min_variables": 10, "max_variables": 10}),
+        ("rlfl/Proof-v0", MASKED | {"axioms": ""}),
+        ("rlfl/Json-v0", MASKED | {"most": 1}),
+        ("rlfl/Planning-v0", MASKED | {"max_size": 4}),
+        ("rlfl/Planning-v0", MASKED | {"vocabulary": "characters"}),
+        ("rlfl/Planning-v0", MASKED | {"vocabulary": "characters", "domain": "lights", "domain_shown": False}),
+        ("rlfl/Regex-v0", MASKED | {"longest": 4}),
     ],
 )
 @settings(max_examples=10)

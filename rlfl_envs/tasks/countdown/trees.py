@@ -69,9 +69,16 @@ class Trees:
         structures: How many there are, s.
     """
 
-    def __init__(self, size: int, numbers: int) -> None:
-        """Takes how many leaves a tree has, and of how many numbers they are different ones."""
+    def __init__(self, size: int, numbers: int, around_one: bool = True) -> None:
+        """Makes the trees.
+
+        Args:
+            size: How many leaves a tree has.
+            numbers: Of how many numbers they are different ones.
+            around_one: Whether there may be parentheses around a single number.
+        """
         self.size = size
+        self._around_one = around_one
         self.orders = np.array(list(permutations(range(numbers), size)), dtype=np.int64)
         self._shapes = _shapes(0, size - 1)
         self._operators = np.array(list(product(range(4), repeat=size - 1)), dtype=np.int64)  # [4^(size - 1), size - 1]
@@ -109,8 +116,15 @@ class Trees:
 
     @cached_property
     def _needed(self) -> list[tuple[list[Span], NDArray[np.bool_]]]:
-        """Of each shape its nodes, and which of them need parentheses: bool [4^(size - 1), nodes]."""
-        return [_nodes(shape, self._operators) for shape in self._shapes]
+        """Of each shape the nodes that may have parentheses, and which need them: bool [4^(size - 1), nodes]."""
+        found = [_nodes(shape, self._operators) for shape in self._shapes]
+        if self._around_one:
+            return found
+        inner = [np.array([first < last for first, last in spans], dtype=np.bool_) for spans, _ in found]
+        return [
+            ([span for span in spans if span[0] < span[1]], needed[:, kept])
+            for (spans, needed), kept in zip(found, inner, strict=True)
+        ]
 
 
 def _parentheses(prefix: Prefix, spans: list[Span], needed: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -121,26 +135,27 @@ def _parentheses(prefix: Prefix, spans: list[Span], needed: NDArray[np.bool_]) -
 
     Args:
         prefix: What is written.
-        spans: The leaves of each node.
+        spans: The leaves of each node that may have parentheses.
         needed: bool [m, nodes].
     """
     never = np.full(len(needed), NEVER)
     if not prefix.pairs <= {*spans}:
         return never
     place = len(prefix.operators)  # of the number that is due, or was the last
-    has = np.array([span in prefix.pairs for span in spans])
+    has = np.array([span in prefix.pairs for span in spans], dtype=np.bool_)  # of a single number there may be none
     lacks = needed & ~has
-    is_over = np.array([last < place for _, last in spans])
+    is_over = np.array([last < place for _, last in spans], dtype=np.bool_)
     is_wrong = lacks[:, is_over].any(axis=1)
     total = np.zeros(len(needed), dtype=np.int64)
     for first in range(place + 1):
-        at = np.array([span[0] == first for span in spans]) & ~is_over
+        at = np.array([span[0] == first for span in spans], dtype=np.bool_) & ~is_over
         wanted, opened = lacks[:, at].sum(axis=1), prefix.opened[first]
+        is_wrong |= opened > 0 and not at.any()
         if first == place and not prefix.is_after:
             total += 2 * np.maximum(wanted - opened, 0)
         else:
-            is_wrong |= (wanted > opened) | (opened > 0 and not at.any())
-    later = np.array([first > place for first, _ in spans])
+            is_wrong |= wanted > opened
+    later = np.array([first > place for first, _ in spans], dtype=np.bool_)
     total += 2 * lacks[:, later].sum(axis=1)
     return np.where(is_wrong, never, total)
 

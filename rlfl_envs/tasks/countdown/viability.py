@@ -32,11 +32,18 @@ class Solutions:
         ranges: int64 [L, S, 2], which of its orders each structure can still have: from, and up to but without.
     """
 
-    def __init__(self, least: int, slots: int, use_all: bool) -> None:
-        """Takes how many numbers prompts have, at least and at most, and whether all have to be used."""
+    def __init__(self, least: int, slots: int, use_all: bool, around_one: bool) -> None:
+        """Works out the trees.
+
+        Args:
+            least: How many numbers prompts have at least.
+            slots: How many they have at most.
+            use_all: Whether all of them have to be used.
+            around_one: Whether there may be parentheses around a single number.
+        """
         self.slots = slots
         self._use_all = use_all
-        self._trees = [Trees(size, slots) for size in range(least if use_all else 1, slots + 1)]
+        self._trees = [Trees(size, slots, around_one) for size in range(least if use_all else 1, slots + 1)]
         self.sizes = np.repeat([each.size for each in self._trees], [each.structures for each in self._trees])
         self.orders = {each.size: each.orders for each in self._trees}
         self._most_orders = max(map(len, self.orders.values()))

@@ -52,6 +52,25 @@ def missing_of(literals: NDArray[np.int64], clauses: NDArray[np.int64], costs: N
     return missing
 
 
+def _with_every_variable(
+    literals: NDArray[np.int64], clauses: NDArray[np.int64], variables: NDArray[np.int64], most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same formulas, with "it is true or false" of each variable before them, so that none may be left out.
+
+    Args:
+        literals: int64 [n, M, 3].
+        clauses: int64 [n], how many there are.
+        variables: int64 [n], how many each formula has.
+        most: The most that one has.
+
+    Returns:
+        int64 [n, most + M, 3] and [n]. Formulas of fewer variables say so of their last one several times.
+    """
+    each = np.minimum(np.arange(1, most + 1), variables[:, None])
+    either = np.stack([each, -each, each], axis=2)
+    return np.concatenate([either, literals], axis=1), clauses + most
+
+
 class State(NamedTuple):
     """Where in an assignment.
 
@@ -69,11 +88,15 @@ class State(NamedTuple):
 class _Formula:
     """A formula, with what is missing of each partial assignment in characters."""
 
-    def __init__(self, variables: int, clauses: tuple[tuple[int, int, int], ...]) -> None:
+    def __init__(self, variables: int, clauses: tuple[tuple[int, int, int], ...], in_order: bool) -> None:
+        self._in_order = in_order
         literals = [sign * variable for variable in range(1, variables + 1) for sign in (1, -1)]
         self._texts = {literal: f" {literal}" for literal in literals}
         costs = np.array([*map(len, self._texts.values())], dtype=np.int64).reshape(-1, 2)
-        self._missing = missing_of(np.array([clauses]), np.array([len(clauses)]), costs)[0]
+        formula = np.array([clauses]), np.array([len(clauses)])
+        if in_order:
+            formula = _with_every_variable(*formula, np.array([variables]), variables)
+        self._missing = missing_of(*formula, costs)[0]
         self._weights = {literal: (1 + (literal < 0)) * 3 ** (variables - abs(literal)) for literal in literals}
 
     def missing(self, place: int) -> int:
@@ -86,15 +109,18 @@ class _Formula:
         for literal, text in self._texts.items():
             if text.startswith(begun):
                 weight = self._weights[literal]
-                is_free = place // (weight // (1 + (literal < 0))) % 3 == 0
+                unit = weight // (1 + (literal < 0))
+                # In order nothing is written of a variable and those after it, and something of the one before.
+                is_next = place % (3 * unit) == 0 and (abs(literal) == 1 or place // (3 * unit) % 3 > 0)
+                is_free = is_next if self._in_order else place // unit % 3 == 0
                 if is_free and self._missing[place + weight] < _NEVER:
                     found.append((text, place + weight))
         return found
 
 
 @lru_cache(maxsize=4096)
-def _formula(variables: int, clauses: tuple[tuple[int, int, int], ...]) -> _Formula:
-    return _Formula(variables, clauses)
+def _formula(variables: int, clauses: tuple[tuple[int, int, int], ...], in_order: bool) -> _Formula:
+    return _Formula(variables, clauses, in_order)
 
 
 class AssignmentAutomaton:
@@ -102,9 +128,13 @@ class AssignmentAutomaton:
 
     alphabet = "0123456789- "
 
+    def __init__(self, in_order: bool) -> None:
+        """Takes whether a literal of every variable has to be written, in order, as the mask wants it."""
+        self._in_order = in_order
+
     def start(self, prompt: Prompt) -> Hashable:
         """Nothing is written."""
-        return State(_formula(*prompt.data))
+        return State(_formula(*prompt.data, self._in_order))
 
     def advance(self, state: Any, character: str) -> State | None:
         """Reads one character; None where no satisfying assignment goes on so."""
@@ -131,7 +161,9 @@ class AssignmentAutomaton:
 class LiteralTokens:
     """The same where a literal is a token, for many episodes at once."""
 
-    def __init__(self, tokenizer: Tokenizer, literals: NDArray[np.int64], variables: int, budget: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, literals: NDArray[np.int64], variables: int, budget: int, in_order: bool
+    ) -> None:
         """Takes the vocabulary and the task's arguments.
 
         Args:
@@ -139,7 +171,9 @@ class LiteralTokens:
             literals: int64 [V], the literal of each token, 0 where it is none.
             variables: The most that a formula has.
             budget: C.
+            in_order: Whether a literal of every variable has to be written, in order, as the mask wants it.
         """
+        self._in_order = in_order
         self._eos_ids = list(tokenizer.eos_ids)
         self._literals = literals
         self._budget = budget
@@ -151,7 +185,10 @@ class LiteralTokens:
         """Nothing is written."""
         states = np.zeros(len(data), dtype=self._type)
         costs = np.ones((len(self._powers), 2), dtype=np.int64)
-        states["missing"] = missing_of(data["literals"], data["clauses"], costs)
+        formulas = data["literals"], data["clauses"]
+        if self._in_order:
+            formulas = _with_every_variable(*formulas, data["variables"], len(self._powers))
+        states["missing"] = missing_of(*formulas, costs)
         states["variables"] = data["variables"]
         return states
 
@@ -160,6 +197,8 @@ class LiteralTokens:
         place, variable = states["place"][:, None], np.abs(self._literals[candidates])
         is_literal = (variable > 0) & (variable <= states["variables"][:, None])
         is_new = is_literal & (place // self._power(variable) % 3 == 0)
+        if self._in_order:
+            is_new &= variable == states["used"][:, None] + 1
         after = np.where(is_new, self._after(states, candidates), 0)
         missing = np.take_along_axis(states["missing"], after, axis=1)
         fits = is_new & (missing <= self._budget - states["used"][:, None] - 1)
