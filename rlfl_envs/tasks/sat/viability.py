@@ -20,6 +20,7 @@ from rlfl_envs.tokenization import Tokenizer
 __all__ = ["MOST_VARIABLES", "AssignmentAutomaton", "LiteralTokens", "missing_of"]
 
 MOST_VARIABLES = 10  # 59,049 partial assignments
+_AT_ONCE = 8  # formulas that are worked out together, so that they stay in the processor's cache
 _NEVER = 2**12  # what is missing where no assignment satisfies all
 
 
@@ -38,17 +39,22 @@ def missing_of(literals: NDArray[np.int64], clauses: NDArray[np.int64], costs: N
     n, variables = len(literals), len(costs)
     bits = np.int64(1) << np.arange(literals.shape[1])
     satisfied = np.zeros((n, 1), dtype=np.int64)
-    for variable in range(1, variables + 1):
+    for variable in range(variables, 0, -1):
         by = np.zeros((n, 3), dtype=np.int64)  # the clauses that each value satisfies
         for digit, literal in ((1, variable), (2, -variable)):
             by[:, digit] = ((literals == literal).any(axis=2) * bits).sum(axis=1)
-        satisfied = (satisfied[:, :, None] | by[:, None]).reshape(n, 3**variable)
+        satisfied = (by[:, :, None] | satisfied[:, None]).reshape(n, 3 * satisfied.shape[1])
     every = (np.int64(1) << clauses) - 1
-    missing = np.where(satisfied == every[:, None], 0, _NEVER).astype(np.int16)
-    for place in range(variables):
-        view = missing.reshape(n, 3**place, 3, 3 ** (variables - 1 - place))
-        true, false = (view[:, :, digit] + costs[place, digit - 1].astype(np.int16) for digit in (1, 2))
-        view[:, :, 0] = np.minimum(view[:, :, 0], np.minimum(true, false))
+    missing = np.where(satisfied == every[:, None], np.int16(0), np.int16(_NEVER))
+    half = variables // 2
+    for some in (costs[:half].astype(np.int16), costs[half:].astype(np.int16)):
+        rest = 3 ** (variables - len(some))
+        for place, (true, false) in enumerate(some):
+            view = missing.reshape(n, 3**place, 3, 3 ** (len(some) - 1 - place) * rest)
+            added = np.minimum(view[:, :, 1] + true, view[:, :, 2] + false)
+            view[:, :, 0] = np.minimum(view[:, :, 0], added)
+        # The other half's digits to the front, since the last ones would be gone through three by three.
+        missing = missing.reshape(n, 3 ** len(some), rest).transpose(0, 2, 1).reshape(n, 3**variables)
     return missing
 
 
@@ -178,17 +184,27 @@ class LiteralTokens:
         self._literals = literals
         self._budget = budget
         self._powers = 3 ** np.arange(variables - 1, -1, -1)  # of each variable's digit
-        missing = ("missing", np.int16, (3**variables,))
+        # By reference: with ten variables, copies at every step would take longer than all else.
+        missing = ("missing", np.object_)
         self._type = np.dtype([missing, ("variables", np.int64), ("place", np.int64), ("used", np.int64)])
 
     def start(self, data: NDArray[np.void]) -> NDArray[Any]:
         """Nothing is written."""
         states = np.zeros(len(data), dtype=self._type)
         costs = np.ones((len(self._powers), 2), dtype=np.int64)
-        formulas = data["literals"], data["clauses"]
+        literals, clauses = data["literals"], data["clauses"]
         if self._in_order:
-            formulas = _with_every_variable(*formulas, data["variables"], len(self._powers))
-        states["missing"] = missing_of(*formulas, costs)
+            literals, clauses = _with_every_variable(literals, clauses, data["variables"], len(self._powers))
+        given = np.column_stack([literals.reshape(len(data), 3 * literals.shape[1]), clauses])
+        _, formulas, which = np.unique(
+            given, axis=0, return_index=True, return_inverse=True
+        )  # a group has the same one
+        tables: list[NDArray[np.int16]] = []
+        for first in range(0, len(formulas), _AT_ONCE):
+            some = formulas[first : first + _AT_ONCE]
+            tables += [*missing_of(literals[some], clauses[some], costs)]
+        for row, formula in enumerate(which.ravel().tolist()):
+            states["missing"][row] = tables[formula]
         states["variables"] = data["variables"]
         return states
 
@@ -200,11 +216,19 @@ class LiteralTokens:
         if self._in_order:
             is_new &= variable == states["used"][:, None] + 1
         after = np.where(is_new, self._after(states, candidates), 0)
-        missing = np.take_along_axis(states["missing"], after, axis=1)
-        fits = is_new & (missing <= self._budget - states["used"][:, None] - 1)
-        is_end = np.take_along_axis(states["missing"], place, axis=1) == 0
+        missing = self._missing(states, np.concatenate([after, place], axis=1))
+        fits = is_new & (missing[:, :-1] <= self._budget - states["used"][:, None] - 1)
+        is_end = missing[:, -1:] == 0
         right: NDArray[np.bool_] = fits | (np.isin(candidates, self._eos_ids) & is_end)
         return right
+
+    @staticmethod
+    def _missing(states: NDArray[Any], places: NDArray[np.int64]) -> NDArray[np.int16]:
+        """What has to be added at some places, int16 [n, k]."""
+        missing = np.zeros(places.shape, dtype=np.int16)
+        for row, table in enumerate(states["missing"]):
+            table.take(places[row], out=missing[row], mode="clip")
+        return missing
 
     def _after(self, states: NDArray[Any], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """The places after some tokens, [n, k]; of no matter where they are no literals."""
