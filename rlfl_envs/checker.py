@@ -24,6 +24,7 @@ _PROTOCOLS = {  # some of a protocol's members alone would be ignored
     ArrayTask: ("arrays_from_keys", "arrays_from_prompts", "evaluate_arrays"),
     StoppingTask: ("stops", "stop_characters"),
 }
+_WALKS = 8  # of right tokens drawn at random
 _GARBAGE = [
     "",
     " ",
@@ -51,8 +52,8 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0, vocabularies
     the task says that they need not, succeed and earn the upper end of `reward_range`. Prompts and references, and the
     one after the other, can be read back from their tokens. Any completion, garbage included, gets an outcome: reward
     in range, the declared parts, the same twice. An array path gives what the text path gives. No token of a reference
-    is wrong where the task can tell. Kinds of prompts, where the task tells them apart, are those that it names. An
-    optional protocol is there as a whole or not at all. The task can be pickled.
+    is wrong where the task can tell, and right tokens lead to a success. Kinds of prompts, where the task tells them
+    apart, are those that it names. An optional protocol is there as a whole or not at all. The task can be pickled.
 
     Args:
         task: The task to check.
@@ -271,7 +272,7 @@ def _check_arrays(task: Task, seed: int, num_prompts: int) -> None:
 
 
 def _check_successes(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
-    """References are right token by token, so far as they fit the budget."""
+    """References are right token by token, so far as they fit the budget; random right tokens lead to a success."""
     rng, env = np.random.default_rng(seed), TokenEnv(task)
     for prompt in prompts:
         reference = task.reference_completion(prompt, rng)
@@ -284,6 +285,22 @@ def _check_successes(task: Task, prompts: Sequence[Prompt], seed: int) -> None:
                 f"the reference {reference!r} of prompt {prompt.text!r} goes wrong at token {place}, say its successes."
             )
             env.step(token)
+    if task.config.min_completion_tokens == 0:  # a least length is not looked ahead to
+        for prompt in prompts[:_WALKS]:
+            _check_right_tokens(env, prompt, rng)
+
+
+def _check_right_tokens(env: TokenEnv, prompt: Prompt, rng: np.random.Generator) -> None:
+    """Where tokens are right and allowed by the mask, others follow, up to a success."""
+    every = np.arange(env.tokenizer.vocab_size)
+    _, info = env.reset(options={"prompt": prompt.text})
+    right = env.judge_tokens(every)
+    while right.any():
+        where = f"after {env.completion!r} of prompt {prompt.text!r}"
+        *_, is_over, _, info = env.step(int(rng.choice(every[right])))
+        right = env.judge_tokens(every)
+        assert is_over or right.any(), f"{where} a token was right, say its successes, but no right one follows."
+        assert info.get("is_success", True), f"{where} a token was right, say its successes, and the last; it failed."
 
 
 @contextlib.contextmanager

@@ -69,7 +69,12 @@ class ViableTask(Protocol):
     """
 
     successes: Automaton
-    """Recognises the prefixes of a prompt's successes, and nothing else."""
+    """Recognises the prefixes of a prompt's successes, and nothing else.
+
+    With `mask="syntax"` it must not count on a success that the mask forbids: where a token is right by this automaton
+    and allowed by the mask, another such token follows, up to a success. What the mask forbids and no success needs,
+    such as blanks, may stay.
+    """
 
 
 class ArrayAutomaton(Protocol):

@@ -1,4 +1,4 @@
-"""What verdicts on tokens cost: their share of an update's time, where every token is judged at sixteen tries.
+"""What verdicts on tokens cost: their share of an update's time, where every token is judged at 32 tries.
 
 Trains the preset of `rlfl/ArithmeticSteps-v0` for a few updates on one thread, from a policy that writes whole
 derivations (a run's `policy/`), since early episodes are short. Prints the share of `judge_tokens` in the processor's

@@ -73,7 +73,8 @@ class Verdicts:
             self._read[behind] += 1
             self.is_viable[behind] &= self._reader.judge(behind, tokens[:, None])[:, 0]
             goes_on = self.is_viable[behind]
-            self._reader.follow(behind[goes_on], tokens[goes_on])
+            if goes_on.any():  # arrays of a task need not know how to follow no episode at all
+                self._reader.follow(behind[goes_on], tokens[goes_on])
         verdicts = self._reader.judge(np.arange(len(candidates)), candidates)
         right: NDArray[np.bool_] = verdicts & self.is_viable[:, None]
         return right

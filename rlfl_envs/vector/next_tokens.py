@@ -70,7 +70,9 @@ class NextTokens(EachEnv):
     def judge_tokens(self, candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether a success can still follow each of k tokens that each episode may write next. Nothing moves.
 
-        In vocabularies whose tokens differ in length, a budget that is nearly used up may be thought too short.
+        In vocabularies whose tokens differ in length, a budget that is nearly used up may be thought too short. A
+        success that is shorter than `min_completion_tokens` is thought possible as long as its EOS is not due: what
+        makes it longer is not looked for.
 
         Args:
             candidates: integers [N, k], token ids.

@@ -294,6 +294,21 @@ class ReferencesAreWrong(Copy):
         self.successes.start = lambda prompt: prompt.text[::-1]  # type: ignore[method-assign]
 
 
+class RightTokensLeadNowhere(Copy):
+    """Takes a wrong letter for right, after which none is."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Lets the automaton of successes go on with what no letter is."""
+        super().__init__(**kwargs)
+        advance = self.successes.advance
+
+        def lenient(state: Any, character: str) -> Any:
+            after = advance(state, character)
+            return "\0" if after is None else after
+
+        self.successes.advance = lenient  # type: ignore[method-assign]
+
+
 class NamelessKinds(Copy):
     """It tells more kinds of prompts apart than it names."""
 
@@ -308,6 +323,7 @@ BROKEN = {
     StopsUnheard: "the task has no stop_characters, so that it is no StoppingTask",
     StartsElsewhere: "start_states gives other states than syntax.start",
     ReferencesAreWrong: "goes wrong at token 0, say its successes",
+    RightTokensLeadNowhere: "a token was right, say its successes, but no right one follows",
     NoRange: "is no range",
     EndlessRange: "is no range",
     OtherPromptsEachTime: "gives other prompts for the same seed",

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from rlfl_envs import ActionError, ConfigError, TokenEnv, TokenVectorEnv, ViableTask, list_ids, load_task
-from tests.settings import QUICK_IDS
+from rlfl_envs import ActionError, ConfigError, Task, TokenEnv, TokenVectorEnv, ViableTask, list_ids, load_task
+from rlfl_envs.masks import make_mask
+from rlfl_envs.protocols import ArrayAutomaton, ArrayViableTask
+from tests.settings import QUICK_IDS, missing
 
 STEPS = "rlfl/ArithmeticSteps-v0"
 WORKED = {"reward": "worked_out", "expression_length": 5}
@@ -25,6 +28,7 @@ _LAMPS = (
     "(:goal (and (lit a) (lit b) (dark c))))\n"
 )
 _LAMPS_WORDS = " (;light; a; b;)"
+MASKED = {"mask": "syntax"}
 _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("rlfl/Copy-v0", {"alphabet": "ab", "length": 3, "max_completion_tokens": 5}, "aba", "a b"),
     ("rlfl/Copy-v0", {"alphabet": "ab", "length": 4, "max_completion_tokens": 3}, "abba", "a b"),
@@ -74,12 +78,21 @@ _CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("rlfl/Regex-v0", {"longest": 4}, "+ab +aab +aaaab - -a -ba -bb -abb -bab = ", "a b . ( ) | * + ?"),
     ("rlfl/Regex-v0", {"longest": 4, "max_completion_tokens": 5}, "+aa +aab +aabb - -a -ba -ab -bab = ", "a b * + ?"),
+    ("rlfl/Countdown-v0", MASKED | {"min_numbers": 2, "max_completion_tokens": 7}, "6 2=12:", "6 2 * ( )"),
+    ("rlfl/Countdown-v0", MASKED | {"max_completion_tokens": 6, "use_all": False}, "2 3 6=18:", "2 3 6 * ( )"),
+    (
+        "rlfl/Countdown-v0",
+        MASKED | {"min_numbers": 2, "vocabulary": "characters", "max_completion_tokens": 7},
+        "12 2=10:",
+        "1;2;-;(;); ",
+    ),
+    ("rlfl/Sat-v0", MASKED | {"max_completion_tokens": 5}, _CNF, " 1; -1; 2; -2; 3; -3; 4; -4"),
 ]
 
 
 @pytest.mark.parametrize("case", _CASES, ids=lambda case: f"{case[0][5:-3]} {case[1]} {case[2]}")
 def test_verdicts_are_what_a_search_finds(case: tuple[str, dict[str, Any], str, str]) -> None:
-    """After every completion of these tokens: a token is right if and only if some success begins so."""
+    """After every completion of these tokens: a token is right if some success begins so that the mask allows."""
     _compare_with_a_search(*case)
 
 
@@ -115,6 +128,7 @@ def test_verdicts_on_pieces_are_what_a_search_finds(tmp_path: Path, budget: int)
 
 
 def _compare_with_a_search(env_id: str, arguments: dict[str, Any], prompt: str, words: str) -> None:
+    _skip_without_packages(env_id)
     task = load_task(env_id, **arguments)
     chosen_words = words.split(";" if ";" in words else " ")
     tokens = [*(task.tokenizer.encode(word)[0] for word in chosen_words), task.tokenizer.eos_id]
@@ -126,6 +140,8 @@ def _compare_with_a_search(env_id: str, arguments: dict[str, Any], prompt: str, 
     successes = [
         (*each, *end) for each, end, outcome in zip(written, ends, outcomes, strict=True) if outcome.is_success
     ]
+    if task.config.mask == "syntax":
+        successes = [success for success in successes if _is_legal(task, prompt, success)]
     assert successes or budget < task.default_budget
     viable = {success[:length] for success in successes for length in range(len(success) + 1)}
     rng = np.random.default_rng(0)
@@ -138,6 +154,17 @@ def _compare_with_a_search(env_id: str, arguments: dict[str, Any], prompt: str, 
         for each, row, open_ in zip(chosen, verdicts.tolist(), ~envs._finished, strict=True):
             expected = [open_ and (*each, token) in viable for token in tokens]
             assert row == expected, task.tokenizer.decode([*each])
+
+
+def _is_legal(task: Task, prompt: str, tokens: tuple[int, ...]) -> bool:
+    """Whether the mask allows these tokens, EOS at the end perhaps."""
+    mask = make_mask(task)
+    state = mask.start(task.parse_prompt(prompt))
+    for token in tokens:
+        if not mask.row(state)[token]:
+            return False
+        state = state if token == task.tokenizer.eos_id else mask.next_state(state, token)
+    return True
 
 
 @pytest.mark.parametrize(
@@ -168,7 +195,13 @@ def test_right_pieces_end_in_success(env_id: str, arguments: dict[str, Any], tmp
 
 
 def _envs(env_id: str, num_envs: int, autoreset_mode: str = "Disabled", **arguments: Any) -> TokenVectorEnv:
+    _skip_without_packages(env_id)
     return TokenVectorEnv(load_task(env_id, **arguments), num_envs, autoreset_mode=autoreset_mode)
+
+
+def _skip_without_packages(env_id: str) -> None:
+    if missing(env_id):
+        pytest.skip(f"{env_id} needs {', '.join(missing(env_id))}")
 
 
 def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: list[tuple[int, ...]]) -> TokenVectorEnv:
@@ -203,6 +236,25 @@ def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: li
         ("rlfl/Regex-v0", {"longest": 5}),
         ("rlfl/Mixture-v0", {}),
         ("rlfl/Mixture-v0", {"tasks": ("rlfl/ArithmeticSteps-v0", {"id": "rlfl/Sat-v0", "max_variables": 4})}),
+        ("rlfl/Brackets-v0", MASKED),
+        ("rlfl/Arithmetic-v0", MASKED | {"operators": "+-"}),
+        ("rlfl/ArithmeticAnswer-v0", MASKED | {"operators": "+-", "vocabulary": "characters"}),
+        (STEPS, MASKED | {"reward": "worked_out"}),
+        (STEPS, MASKED | {"reward": "worked_out", "vocabulary": "characters"}),
+        (STEPS, MASKED | {"reward": "strict", "operators": "+-*", "vocabulary": "characters"}),
+        ("rlfl/Countdown-v0", MASKED),
+        ("rlfl/Countdown-v0", MASKED | {"max_numbers": 3}),
+        ("rlfl/Countdown-v0", MASKED | {"use_all": False}),
+        ("rlfl/Countdown-v0", MASKED | {"vocabulary": "characters"}),
+        ("rlfl/Sat-v0", MASKED),
+        ("rlfl/Sat-v0", MASKED | {"vocabulary": "characters"}),
+        ("rlfl/Sat-v0", MASKED | {"vocabulary": "characters", "min_variables": 10, "max_variables": 10}),
+        ("rlfl/Proof-v0", MASKED | {"axioms": ""}),
+        ("rlfl/Json-v0", MASKED | {"most": 1}),
+        ("rlfl/Planning-v0", MASKED | {"max_size": 4}),
+        ("rlfl/Planning-v0", MASKED | {"vocabulary": "characters"}),
+        ("rlfl/Planning-v0", MASKED | {"vocabulary": "characters", "domain": "lights", "domain_shown": False}),
+        ("rlfl/Regex-v0", MASKED | {"longest": 4}),
     ],
 )
 @settings(max_examples=10)
@@ -264,6 +316,46 @@ def test_what_is_asked_late_is_what_was_asked_all_along() -> None:
             np.testing.assert_equal(early.judge_tokens(candidates), late.judge_tokens(candidates))
 
 
+class _NeverWithNothing:
+    """Arrays of successes that must not be asked of no episode at all, as a task of others may not like it."""
+
+    def __init__(self, arrays: ArrayAutomaton) -> None:
+        self._arrays = arrays
+
+    def start(self, data: NDArray[np.void]) -> NDArray[Any]:
+        assert len(data)
+        return self._arrays.start(data)
+
+    def judge(self, states: NDArray[Any], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        assert len(states)
+        return self._arrays.judge(states, candidates)
+
+    def advance(self, states: NDArray[Any], tokens: NDArray[np.int64]) -> NDArray[Any]:
+        assert len(states)
+        return self._arrays.advance(states, tokens)
+
+
+@pytest.mark.parametrize("env_id", ["rlfl/Arithmetic-v0", "rlfl/Countdown-v0", "rlfl/Sat-v0"])
+def test_arrays_are_asked_of_episodes_alone(env_id: str) -> None:
+    """Where all episodes go wrong in one step, and go on, nothing is left to follow; arrays that can do so do it."""
+    task = load_task(env_id)
+    assert isinstance(task, ArrayViableTask)
+    arrays = task.array_successes
+    assert arrays is not None
+    task.__dict__["array_successes"] = _NeverWithNothing(arrays)
+    envs = TokenVectorEnv(task, 2, rewards="shaped", autoreset_mode="Disabled")
+    envs.reset(seed=0)
+    ordinary = np.flatnonzero(task.tokenizer.ordinary)
+    right = envs.judge_tokens(np.tile(ordinary, (2, 1)))
+    wrong = np.full(2, ordinary[~right.any(axis=0)][-1])
+    for _ in range(2):
+        envs.step(wrong)
+        assert not envs.judge_tokens(np.tile(ordinary, (2, 1))).any()
+    states = arrays.start(envs._data[:0])
+    none = np.zeros(0, dtype=np.int64)
+    assert len(arrays.advance(states, none)) == len(arrays.judge(states, none[:, None])) == 0
+
+
 def test_which_tasks_can_judge() -> None:
     """Those with an automaton of successes, whose cards say so; the others say so by name."""
     for env_id in QUICK_IDS:
@@ -300,6 +392,7 @@ _LIMITS = {
 )
 def test_what_is_too_large_is_not_judged(env_id: str, small: dict[str, Any], large: dict[str, Any]) -> None:
     """Where verdicts would take too long, a task does not claim to have them; what is refused says what to change."""
+    _skip_without_packages(env_id)
     assert isinstance(load_task(env_id, **small), ViableTask)
     task = load_task(env_id, **large)
     assert not isinstance(task, ViableTask)

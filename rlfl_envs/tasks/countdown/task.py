@@ -144,7 +144,9 @@ class Countdown(Task):
         self._data_type = np.dtype([numbers, ("count", np.int64), ("target", np.int64)])
         draw_problems(np.zeros(1, dtype=np.uint64), config)  # raises where the arguments leave no problem
         if config.max_numbers <= MOST_NUMBERS:  # of more numbers there are too many trees
-            solutions = Solutions(config.min_numbers, config.max_numbers, config.use_all)
+            # The mask leaves no parentheses around a single number, and a success must not need what it forbids.
+            around_one = config.mask == "none"
+            solutions = Solutions(config.min_numbers, config.max_numbers, config.use_all, around_one)
             self.successes = SolutionAutomaton(solutions)
             self.array_successes = (
                 NumberTokens(solutions, self.tokenizer, self.max_completion_tokens) if self._by_number else None

@@ -16,6 +16,7 @@ from rlfl_envs.tokenization import Tokenizer
 __all__ = ["NumberTokens", "SolutionAutomaton", "Solutions"]
 
 _SYMBOLS = (*OPERATORS, "(", ")", NUMBER)
+_STRUCTURES_AT_ONCE = 2**12  # structures that are tried together, so that their values stay in the processor's cache
 _DEAD = 0  # the row of a prefix that no expression begins with
 
 
@@ -29,14 +30,21 @@ class Solutions:
         slots_of: Of each order of numbers that may be written so far, L of them, which numbers.
         lengths: int64 [L], how many these are.
         next_order: int64 [L, N], from the numbers written so far to those with one more; -1 where it is used already.
-        ranges: int64 [L, S, 2], which of its orders each structure can still have: from, and up to but without.
+        fitting: uint32 [L, S], which of its orders each structure can still have, a bit each.
     """
 
-    def __init__(self, least: int, slots: int, use_all: bool) -> None:
-        """Takes how many numbers prompts have, at least and at most, and whether all have to be used."""
+    def __init__(self, least: int, slots: int, use_all: bool, around_one: bool) -> None:
+        """Works out the trees.
+
+        Args:
+            least: How many numbers prompts have at least.
+            slots: How many they have at most.
+            use_all: Whether all of them have to be used.
+            around_one: Whether there may be parentheses around a single number.
+        """
         self.slots = slots
         self._use_all = use_all
-        self._trees = [Trees(size, slots) for size in range(least if use_all else 1, slots + 1)]
+        self._trees = [Trees(size, slots, around_one) for size in range(least if use_all else 1, slots + 1)]
         self.sizes = np.repeat([each.size for each in self._trees], [each.structures for each in self._trees])
         self.orders = {each.size: each.orders for each in self._trees}
         self._most_orders = max(map(len, self.orders.values()))
@@ -44,6 +52,7 @@ class Solutions:
         self._rows: dict[Prefix, int] = {}
         self._prefixes: list[Prefix] = []
         self.missing = np.full((1, len(self.sizes)), NEVER, dtype=np.int16)  # of each prefix and structure
+        self.whole = self.missing.copy()  # the same with all numbers of a structure, written or not
         self._moves = np.full((1, len(_SYMBOLS)), _DEAD, dtype=np.int64)
         self.start = self._row(Prefix())
 
@@ -58,12 +67,12 @@ class Solutions:
             begun += others
             self.next_order = np.concatenate([self.next_order, places])
         self.slots_of, self.lengths = begun, np.array([*map(len, begun)])
-        self.ranges = np.zeros((len(begun), len(self.sizes), 2), dtype=np.int64)
+        self.fitting = np.zeros((len(begun), len(self.sizes)), dtype=np.uint32)
         for number, order in enumerate(begun):
             for size, orders in self.orders.items():
                 if len(order) <= size:
-                    fits = np.flatnonzero((orders[:, : len(order)] == np.array(order, dtype=np.int64)).all(axis=1))
-                    self.ranges[number, self.sizes == size] = fits[0], fits[-1] + 1
+                    fits = (orders[:, : len(order)] == np.array(order, dtype=np.int64)).all(axis=1)
+                    self.fitting[number, self.sizes == size] = _bits(fits)
 
     def solved(self, numbers: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which trees solve some problems: bool [n, S, P].
@@ -87,18 +96,32 @@ class Solutions:
             self._prefixes.append(prefix)
             if row == len(self.missing):
                 self.missing = np.concatenate([self.missing, np.zeros_like(self.missing)])
+                self.whole = np.concatenate([self.whole, np.zeros_like(self.whole)])
                 self._moves = np.concatenate([self._moves, np.zeros_like(self._moves)])
             self.missing[row] = np.concatenate([trees.missing(prefix) for trees in self._trees])
+            self.whole[row] = self.missing[row] + self.sizes
             self._moves[row] = -1
         return row
 
     def moves(self, row: int) -> list[int]:
         """The row of a prefix after each of the operators, the two parentheses, and a number; 0 where none goes on."""
-        if self._moves[row, 0] < 0:
+        moves: list[int] = self.moves_of(np.array([row]))[0].tolist()
+        return moves
+
+    def moves_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same for many rows, [n]: int64 [n, 7]."""
+        for row in set(rows[self._moves[rows, 0] < 0].tolist()):
             following = [self._prefixes[row - 1].followed_by(symbol) for symbol in _SYMBOLS]
             self._moves[row] = [_DEAD if each is None else self._row(each) for each in following]
-        moves: list[int] = self._moves[row].tolist()
-        return moves
+        return self._moves[rows]
+
+
+def _bits(flags: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """Flags as the bits of a number, the first as the lowest: from bool [..., P] to uint32 [...]. P is at most 32."""
+    padded = np.pad(flags, [(0, 0)] * (flags.ndim - 1) + [(0, 32 - flags.shape[-1])])
+    packed = np.ascontiguousarray(np.packbits(padded, axis=-1, bitorder="little"))
+    bits: NDArray[np.uint32] = packed.view("<u4")[..., 0]
+    return bits
 
 
 class State(NamedTuple):
@@ -141,9 +164,8 @@ class _Problem:
         """The fewest characters from a prefix to a solution, those of the numbers written included; or NEVER."""
         found = self._left.get((row, order))
         if found is None:
-            missing, ranges = self._solutions.missing[row], self._solutions.ranges[order]
-            place = np.arange(self._solved.shape[1])
-            fits = self._solved & (ranges[:, :1] <= place) & (place < ranges[:, 1:])
+            missing, fitting = self._solutions.missing[row], self._solutions.fitting[order]
+            fits = self._solved & (fitting[:, None] >> np.arange(self._solved.shape[1], dtype=np.uint32) & 1 != 0)
             found = int(np.where(fits, missing[:, None] + self._digits, NEVER).min())
             self._left[row, order] = found = min(found, NEVER)
         return found
@@ -227,11 +249,10 @@ class NumberTokens:
         self._eos_ids = list(tokenizer.eos_ids)
         (self._zero,) = tokenizer.encode("0")
         self._symbols = [tokenizer.encode(symbol)[0] for symbol in _SYMBOLS[:-1]]
-        slots, orders = solutions.slots, max(map(len, solutions.orders.values()))
         self._type = np.dtype(
             [
-                ("numbers", np.int64, (slots,)),  # of those left, 0 for the others
-                ("solved", np.uint8, (len(solutions.sizes), orders + 1)),  # how many orders before each solve it
+                ("numbers", np.int64, (solutions.slots,)),  # of those left, 0 for the others
+                ("solved", np.uint32, (len(solutions.sizes),)),  # a bit for each order in which a structure solves it
                 ("row", np.int64),
                 ("order", np.int64),
                 ("used", np.int64),
@@ -242,42 +263,52 @@ class NumberTokens:
         """Nothing is written."""
         states = np.zeros(len(data), dtype=self._type)
         states["numbers"] = data["numbers"]
-        solved = self._solutions.solved(data["numbers"], data["target"])
-        states["solved"][:, :, 1:] = np.cumsum(solved, axis=2)
+        given = np.column_stack([data["numbers"], data["target"]])
+        problems, which = np.unique(given, axis=0, return_inverse=True)  # a group's prompts are one
+        at_once = max(1, _STRUCTURES_AT_ONCE // len(self._solutions.sizes))
+        solved = np.zeros((len(problems), len(self._solutions.sizes)), dtype=np.uint32)
+        for first in range(0, len(problems), at_once):
+            some = problems[first : first + at_once]
+            solved[first : first + at_once] = _bits(self._solutions.solved(some[:, :-1], some[:, -1]))
+        states["solved"] = solved[which.ravel()]
         states["row"] = self._solutions.start
         return states
 
     def judge(self, states: NDArray[Any], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether a solution that fits the budget can follow each of k tokens: bool [n, k]."""
         solutions, rows, order = self._solutions, states["row"], states["order"]
-        moves = np.array([solutions.moves(row) for row in rows.tolist()])
-        room = self._budget - states["used"] - 1
-        is_end = self._left(states, rows, order) == 0
+        moves = solutions.moves_of(rows)
+        room = (self._budget - states["used"] - 1)[:, None]
+        here, following = order[:, None], solutions.next_order[order]
+        is_end = self._left(states, rows[:, None], here)[:, 0] == 0
         right: NDArray[np.bool_] = np.isin(candidates, self._eos_ids) & is_end[:, None]
-        for token, row in zip(self._symbols, moves[:, :-1].T, strict=True):
-            fits = (row != _DEAD) & (self._left(states, row, order) <= room)
+        fits_symbol = (moves[:, :-1] != _DEAD) & (self._left(states, moves[:, :-1], here) <= room)
+        for token, fits in zip(self._symbols, fits_symbol.T, strict=True):
             right |= (candidates == token) & fits[:, None]
-        for slot in range(solutions.slots):
-            following, number = solutions.next_order[order, slot], states["numbers"][:, slot]
-            fits = (moves[:, -1] != _DEAD) & (following >= 0) & (number > 0)
-            fits &= self._left(states, moves[:, -1], following) <= room
+        fits_number = (moves[:, -1:] != _DEAD) & (following >= 0) & (states["numbers"] > 0)
+        fits_number &= self._left(states, moves[:, -1:], following) <= room
+        for number, fits in zip(states["numbers"].T, fits_number.T, strict=True):
             right |= (candidates == (self._zero + number)[:, None]) & fits[:, None]
         return right
 
     def _left(self, states: NDArray[Any], rows: NDArray[np.int64], orders: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The fewest tokens from a prefix of each episode to a solution, or NEVER and more: int64 [n]."""
-        ranges = self._solutions.ranges[orders]  # [n, S, 2]
-        before = np.take_along_axis(states["solved"], ranges, axis=2)
-        numbers = self._solutions.sizes - self._solutions.lengths[orders][:, None]
-        missing = np.where(before[:, :, 1] > before[:, :, 0], self._solutions.missing[rows] + numbers, NEVER)
-        least: NDArray[np.int64] = missing.min(axis=1)
-        return least
+        """The fewest tokens from prefixes to a solution, or nearly NEVER and more: int64 [n, m].
+
+        Args:
+            states: [n].
+            rows: int64 [n, m] or [n, 1], of the prefixes.
+            orders: int64 [n, m] or [n, 1], of the numbers written.
+        """
+        is_possible = states["solved"][:, None] & self._solutions.fitting[orders] != 0  # [n, m, S]
+        least = np.where(is_possible, self._solutions.whole[rows], NEVER).min(axis=2)
+        left: NDArray[np.int64] = least - self._solutions.lengths[orders]
+        return left
 
     def advance(self, states: NDArray[Any], tokens: NDArray[np.int64]) -> NDArray[Any]:
         """Reads one token that was judged right in each state."""
         after = states.copy()
         after["used"] += 1
-        moves = np.array([self._solutions.moves(row) for row in states["row"].tolist()])
+        moves = self._solutions.moves_of(states["row"])
         symbol = np.full(len(states), len(_SYMBOLS) - 1)
         for place, token in enumerate(self._symbols):
             symbol[tokens == token] = place

@@ -140,7 +140,8 @@ class Planning(Task):
         self._heads = {name: self._head(name) for name in self._worlds}
         size = _count_words if config.vocabulary == "word" else len
         self.syntax = PlanAutomaton({name: self._worlds[name].texts for name in self._names}, size)
-        self.successes = GoalAutomaton(partial(worlds_of, config.domain, config.problems), config.vocabulary == "word")
+        worlds, is_strict = partial(worlds_of, config.domain, config.problems), config.mask == "syntax"
+        self.successes = GoalAutomaton(worlds, config.vocabulary == "word", is_strict)
 
     @property
     def _loaded(self) -> Loaded:

@@ -31,7 +31,8 @@ class State(NamedTuple):
     Attributes:
         way: The world, and what is left to the goal.
         place: The number of the state that the actions before lead to.
-        begun: What is written of an action, in lower case, with single spaces.
+        begun: What is written of an action, in lower case, with single spaces; the one before it where it has to be
+            there.
     """
 
     way: _Way
@@ -42,21 +43,33 @@ class State(NamedTuple):
 class GoalAutomaton:
     """The prefixes of all plans that can be done and after which the goal holds, detours included."""
 
-    def __init__(self, worlds: Callable[[], Mapping[str, World]], counts_words: bool) -> None:
-        """Takes where the worlds are, which do not travel, and whether words count, being tokens, or characters."""
+    def __init__(self, worlds: Callable[[], Mapping[str, World]], counts_words: bool, is_strict: bool) -> None:
+        """Takes what plans are made of.
+
+        Args:
+            worlds: Gives the worlds, which do not travel.
+            counts_words: Whether words count, being tokens, or characters.
+            is_strict: Whether an action has to be written as the mask wants it: in lower case, a space before it, and
+                no blanks but those it needs. The space counts, or else it would be missing at the end of the budget.
+        """
         self._worlds = worlds
+        self._before = " " if is_strict else ""
         self._missing = _words_missing if counts_words else _characters_missing
         written = {character for world in worlds().values() for text in world.texts for character in text}
-        self.alphabet = "".join(sorted({*written, *map(str.upper, written), *string.whitespace}))
+        free = {*map(str.upper, written), *string.whitespace}
+        self.alphabet = "".join(sorted({*written, " "} if is_strict else {*written, *free}))
 
     def start(self, prompt: Prompt) -> Hashable:
         """Nothing is written."""
-        return State(_way(self._worlds()[prompt.data.world], *prompt.data.goal, self._missing), prompt.data.start)
+        world, goal = self._worlds()[prompt.data.world], prompt.data.goal
+        return State(_way(world, *goal, self._missing, self._before), prompt.data.start)
 
     def advance(self, state: Any, character: str) -> State | None:
         """Reads one character; None where no plan goes on so."""
         way, place, begun = state
-        if character.isspace():
+        if self._before:
+            begun += character
+        elif character.isspace():
             is_free = begun in ("", "(") or begun[-1] == " "
             begun += "" if is_free else " "
         else:
@@ -86,11 +99,13 @@ class _Way:
         left: int32 [states], how much has to be written from each state on, `_NEVER` where no plan helps.
     """
 
-    def __init__(self, world: World, wanted: int, unwanted: int, missing: _Missing) -> None:
+    def __init__(self, world: World, wanted: int, unwanted: int, missing: _Missing, before: str) -> None:
         self._world = world
         self._missing = missing
+        self._texts = [before + text for text in world.texts]
+        self._is_strict = bool(before)
         self._options: dict[int, list[tuple[str, int]]] = {}
-        sizes = np.array([missing(text, 0) for text in world.texts], dtype=np.int32)
+        sizes = np.array([missing(text, 0) for text in self._texts], dtype=np.int32)
         self.left = np.where(world.distances(wanted, unwanted) == 0, 0, _NEVER).astype(np.int32)
         has_changed = True
         while has_changed:
@@ -103,9 +118,11 @@ class _Way:
         """The actions that begin so, can be done and do not leave the goal out of reach, each with where it leads."""
         options = self._options.get(place)
         if options is None:
-            every = zip(self._world.texts, self._world.after[place].tolist(), strict=True)
+            every = zip(self._texts, self._world.after[place].tolist(), strict=True)
             options = [(action, after) for action, after in every if after >= 0 and self.left[after] < _NEVER]
             self._options[place] = options
+        if self._is_strict:
+            return [(action, after) for action, after in options if action.startswith(begun)]
         written = begun.replace(" )", ")")
         whole = f"{written[:-1]})" if written[-1:] == " " else ""  # a blank may stand before the last bracket
         return [(action, after) for action, after in options if action.startswith(written) or action == whole]
@@ -129,5 +146,5 @@ def _words_missing(action: str, written: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _way(world: World, wanted: int, unwanted: int, missing: _Missing) -> _Way:
-    return _Way(world, wanted, unwanted, missing)
+def _way(world: World, wanted: int, unwanted: int, missing: _Missing, before: str) -> _Way:
+    return _Way(world, wanted, unwanted, missing, before)

@@ -145,9 +145,10 @@ class Sat(Task):
         self._token_of[self._literal_of[tokens]] = tokens
         most = self.config.max_variables
         if most <= MOST_JUDGED:  # of more variables there are too many partial assignments
-            self.successes = AssignmentAutomaton()
+            in_order = self.config.mask == "syntax"  # a success must not need what the mask forbids
+            self.successes = AssignmentAutomaton(in_order)
             self.array_successes = (
-                LiteralTokens(self.tokenizer, self._literal_of, most, self.max_completion_tokens)
+                LiteralTokens(self.tokenizer, self._literal_of, most, self.max_completion_tokens, in_order)
                 if self._by_literal
                 else None
             )
