@@ -34,9 +34,10 @@ class Verdicts:
             ConfigError: The task cannot tell whether a success can still follow.
         """
         if not isinstance(task, ViableTask):
+            others = f" With other arguments it can. {task.on_verdicts}" if task.on_verdicts else ""
             raise ConfigError(
                 f"{task.name} cannot judge single tokens: it has no automaton of its successes (see "
-                "rlfl_envs.ViableTask)."
+                f"rlfl_envs.ViableTask).{others}"
             )
         machine = task.array_successes if isinstance(task, ArrayViableTask) else None
         self._reader: _Reader = _ByAutomaton(task, num_envs) if machine is None else _ByArrays(machine, num_envs)

@@ -400,6 +400,10 @@ def test_what_is_too_large_is_not_judged(env_id: str, small: dict[str, Any], lar
         with pytest.raises(ConfigError, match=rf"'end'\. With other arguments it can\. .*{_LIMITS[env_id]}") as error:
             TokenEnv(around, rewards="tokens")
         assert "`judge_tokens`" in str(error.value)
+    env = TokenEnv(task)
+    env.reset(seed=0)
+    with pytest.raises(ConfigError, match=rf"With other arguments it can\. .*{_LIMITS[env_id]}"):
+        env.judge_tokens(np.array([0]))
 
 
 @pytest.mark.parametrize("candidates", [[[1.5]], [[1], [1]], [[99]], [[-1]], [3]])
