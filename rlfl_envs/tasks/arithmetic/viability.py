@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,7 @@ class WorkedOutAutomaton:
     def advance(self, state: Any, character: str) -> Hashable | None:
         """Reads one character, if a statement that is one addition away goes on so."""
         before, read, digits, is_closed = state
-        due = {str(goal[len(read)]) for goal in self._goals(before, read)}
+        due = _due(before, read)
         if character.isdigit():
             longer = digits + character
             fits = not is_closed and any(term.startswith(longer) for term in due)
@@ -111,14 +111,21 @@ class WorkedOutAutomaton:
         written = len("+".join(map(str, read))) + (len(read) > 0) + len(digits)
         return min(
             len("+".join(map(str, goal))) - written + _fewest_after(goal)
-            for goal in self._goals(before, read)
+            for goal in _goals(before, read)
             if (str(goal[len(read)]) == digits if is_closed else str(goal[len(read)]).startswith(digits))
         )
 
-    @staticmethod
-    def _goals(before: tuple[int, ...], read: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The statements that may follow and begin with what is read."""
-        return [goal for goal in additions(before) if goal[: len(read)] == read]
+
+@lru_cache(maxsize=2**15)  # asked once for each token of a vocabulary
+def _goals(before: tuple[int, ...], read: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The statements that may follow and begin with what is read."""
+    return tuple([goal for goal in additions(before) if goal[: len(read)] == read])
+
+
+@lru_cache(maxsize=2**15)
+def _due(before: tuple[int, ...], read: tuple[int, ...]) -> frozenset[str]:
+    """The terms that may follow what is read."""
+    return frozenset([str(goal[len(read)]) for goal in _goals(before, read)])
 
 
 @cache

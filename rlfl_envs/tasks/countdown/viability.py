@@ -256,6 +256,10 @@ class NumberTokens:
                 ("row", np.int64),
                 ("order", np.int64),
                 ("used", np.int64),
+                # What may come next, worked out once for all that will be asked of a state:
+                ("is_end", np.bool_),
+                ("fits_symbol", np.bool_, (len(self._symbols),)),
+                ("fits_number", np.bool_, (solutions.slots,)),
             ]
         )
 
@@ -272,22 +276,26 @@ class NumberTokens:
             solved[first : first + at_once] = _bits(self._solutions.solved(some[:, :-1], some[:, -1]))
         states["solved"] = solved[which.ravel()]
         states["row"] = self._solutions.start
+        self._look_ahead(states)
         return states
 
-    def judge(self, states: NDArray[Any], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether a solution that fits the budget can follow each of k tokens: bool [n, k]."""
+    def _look_ahead(self, states: NDArray[Any]) -> None:
+        """Notes in each state what a solution that fits the budget can go on with."""
         solutions, rows, order = self._solutions, states["row"], states["order"]
         moves = solutions.moves_of(rows)
         room = (self._budget - states["used"] - 1)[:, None]
         here, following = order[:, None], solutions.next_order[order]
-        is_end = self._left(states, rows[:, None], here)[:, 0] == 0
-        right: NDArray[np.bool_] = np.isin(candidates, self._eos_ids) & is_end[:, None]
-        fits_symbol = (moves[:, :-1] != _DEAD) & (self._left(states, moves[:, :-1], here) <= room)
-        for token, fits in zip(self._symbols, fits_symbol.T, strict=True):
-            right |= (candidates == token) & fits[:, None]
+        states["is_end"] = self._left(states, rows[:, None], here)[:, 0] == 0
+        states["fits_symbol"] = (moves[:, :-1] != _DEAD) & (self._left(states, moves[:, :-1], here) <= room)
         fits_number = (moves[:, -1:] != _DEAD) & (following >= 0) & (states["numbers"] > 0)
-        fits_number &= self._left(states, moves[:, -1:], following) <= room
-        for number, fits in zip(states["numbers"].T, fits_number.T, strict=True):
+        states["fits_number"] = fits_number & (self._left(states, moves[:, -1:], following) <= room)
+
+    def judge(self, states: NDArray[Any], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a solution that fits the budget can follow each of k tokens: bool [n, k]."""
+        right: NDArray[np.bool_] = np.isin(candidates, self._eos_ids) & states["is_end"][:, None]
+        for token, fits in zip(self._symbols, states["fits_symbol"].T, strict=True):
+            right |= (candidates == token) & fits[:, None]
+        for number, fits in zip(states["numbers"].T, states["fits_number"].T, strict=True):
             right |= (candidates == (self._zero + number)[:, None]) & fits[:, None]
         return right
 
@@ -317,4 +325,5 @@ class NumberTokens:
         slot = (states["numbers"][rows] == (tokens[rows] - self._zero)[:, None]).argmax(axis=1)
         after["order"][rows] = self._solutions.next_order[states["order"][rows], slot]
         after["numbers"][rows, slot] = 0
+        self._look_ahead(after)
         return after
