@@ -178,14 +178,16 @@ def test_a_callers_inference_mode_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize("id", ["rlfl/Arithmetic-v0", "rlfl/Copy-v0"])
 def test_every_layer_is_recomputed_when_asked(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a completion is one token, too, of which the prompt alone is read."""
-    envs, layers = make_envs(id, 24), []
+    envs = make_envs(id, 24)
+    layers: list[Any] = []
     policy = policies("shared", envs)
     rollout = collect(policy, envs, torch.Generator().manual_seed(3), seed=5)
-    monkeypatch.setattr(
-        module,
-        "checkpoint",
-        lambda run, *inputs, **_: layers.append(run) or checkpoint(run, *inputs, use_reentrant=False),
-    )
+
+    def noting(run: Any, *inputs: Any, **_: Any) -> Any:
+        layers.append(run)
+        return checkpoint(run, *inputs, use_reentrant=False)
+
+    monkeypatch.setattr(module, "checkpoint", noting)
     gradients(policy, rollout)
     assert not layers
     policy.checkpoints_gradients = True

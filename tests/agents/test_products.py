@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -20,7 +20,8 @@ from rlfl_agents.model.products import (
 )
 
 CPU = torch.device("cpu")
-ON_CPU, ON_CUDA = torch.backends.mkldnn.matmul, torch.backends.cuda.matmul  # torch's own settings of products
+ONEDNN: Any = torch.backends.mkldnn
+ON_CPU, ON_CUDA = ONEDNN.matmul, torch.backends.cuda.matmul  # torch's own settings of products
 
 
 def test_what_is_chosen_is_float32() -> None:

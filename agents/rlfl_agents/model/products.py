@@ -21,7 +21,8 @@ _STEPS = 16  # from a number of rows to twice as many
 # torch's settings of float32 products, by device, and what `matmul_precision` calls them. They are set where they are
 # used, because `torch.set_float32_matmul_precision` sets all devices at once, and reading it back raises as soon as
 # anybody has set one of them alone.
-_SETTINGS: Mapping[str, Any] = {"cpu": torch.backends.mkldnn.matmul, "cuda": torch.backends.cuda.matmul}
+_ONEDNN: Any = torch.backends.mkldnn  # whose `matmul` torch's own types do not know
+_SETTINGS: Mapping[str, Any] = {"cpu": _ONEDNN.matmul, "cuda": torch.backends.cuda.matmul}
 _NAMES = {
     "cpu": {"highest": "ieee", "high": "tf32", "medium": "bf16"},
     "cuda": {"highest": "ieee", "high": "tf32", "medium": "tf32"},
