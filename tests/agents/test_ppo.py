@@ -102,7 +102,7 @@ def test_the_policy_loads_as_a_hugging_face_model(tmp_path: Path) -> None:
     assert again["update"] == 1
 
 
-def test_accumulation_changes_nothing_but_batch_entropy(tmp_path: Path) -> None:
+def test_accumulation_changes_nothing(tmp_path: Path) -> None:
     """Four micro-batches with episodes of different lengths take the same steps as one."""
     settings = {
         "env_kwargs": {"alphabet": "ab", "length": 3, "split": "all"},

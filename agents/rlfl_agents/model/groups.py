@@ -78,7 +78,7 @@ class GroupCache(Cache):
         self.own_keys: list[Tensor] = []
         self.own_values: list[Tensor] = []
         self.step: int | Tensor = 0
-        self.packed: Packing | None = None
+        self.packing: Packing | None = None
         self._has_read_prompts = False
         self._left: Tensor | None = None  # which of the B rows are left; None where all are
         self._slots: Tensor | None = None  # where they stand among `_members` places for each group that is left
@@ -96,15 +96,15 @@ class GroupCache(Cache):
         raise UngroupedError("A group cache is for models that are told their positions.")
 
     @contextlib.contextmanager
-    def reading(self, model: nn.Module, packed: Packing | None = None) -> Iterator[None]:
+    def reading(self, model: nn.Module, packing: Packing | None = None) -> Iterator[None]:
         """Inside, the model reads with this cache, and its attention is this module's.
 
         Args:
             model: The language model or its backbone.
-            packed: Where the tokens stand if they are read as one row, without those that nobody needs.
+            packing: Where the tokens stand if they are read as one row, without those that nobody needs.
         """
         config: Any = model.config
-        before, self.packed = config._attn_implementation, packed
+        before, self.packing = config._attn_implementation, packing
         config._attn_implementation = _NAME
         token = _READING.set(self)
         try:
@@ -185,9 +185,9 @@ class GroupCache(Cache):
             self.keys.append(key.contiguous())
             self.values.append(value.contiguous())
             return self._over_prompts(module, query, key, value, scaling)
-        if self.packed is not None:
+        if self.packing is not None:
             prompts = self.keys[layer], self.values[layer]
-            return attend(query, key, value, prompts, self.attended, self.packed, scaling)
+            return attend(query, key, value, prompts, self.attended, self.packing, scaling)
         visible = None
         if self.room:
             key, value, visible = self._filed(layer, key, value)

@@ -24,28 +24,28 @@ class Packing(NamedTuple):
 
     Attributes:
         where: Int64 [N], in [B * L]. Those of a row are its first.
-        tokens: Int64 [B * L], which of the N stands where; any of them where none does.
+        at: Int64 [B * L], which of the N stands where; any of them where none does.
         is_there: Bool [B * L], where one stands.
         length: L.
     """
 
     where: Tensor
-    tokens: Tensor
+    at: Tensor
     is_there: Tensor
     length: int
 
     @classmethod
     def of(cls, where: Tensor, rows: int, length: int) -> Packing:
         """Finds the way back from `where`."""
-        tokens = where.new_zeros(rows * length)
-        tokens[where] = torch.arange(len(where), device=where.device)
-        return cls(where, tokens, torch.zeros_like(tokens, dtype=torch.bool).index_fill_(0, where, True), length)
+        at = where.new_zeros(rows * length)
+        at[where] = torch.arange(len(where), device=where.device)
+        return cls(where, at, torch.zeros_like(at, dtype=torch.bool).index_fill_(0, where, True), length)
 
     def spread(self, packed: Tensor) -> Tensor:
         """[s, N, ...] as [s, B * L, ...], with any numbers where no token stands."""
-        return packed.index_select(1, self.tokens)
+        return packed.index_select(1, self.at)
 
-    def packed(self, rows: Tensor) -> Tensor:
+    def gathered(self, rows: Tensor) -> Tensor:
         """The other way round."""
         return rows.index_select(1, self.where)
 
@@ -118,7 +118,7 @@ class _Attention(torch.autograd.Function):
         found += (of_own @ value).view(found.shape)
         ctx.save_for_backward(query, key, value, prompt_key, prompt_value, of_prompt, of_own, found)
         ctx.settings = shapes, packing, scaling
-        return packing.packed(found).transpose(0, 1).flatten(1, 2)[None]
+        return packing.gathered(found).transpose(0, 1).flatten(1, 2)[None]
 
     @staticmethod
     @once_differentiable
@@ -134,9 +134,9 @@ class _Attention(torch.autograd.Function):
         to_query = (to_prompt @ prompt_key).view(query.shape)
         to_query += (to_own @ key).view(query.shape)
         return (
-            packing.packed(to_query.mul_(scaling)).transpose(1, 2).flatten(0, 1)[None],
-            packing.packed((to_own.mT @ by_row(query)).view(shapes.heads, -1, query.shape[3]))[None],
-            packing.packed((of_own.mT @ by_row(gradient)).view(shapes.heads, -1, value.shape[2]))[None],
+            packing.gathered(to_query.mul_(scaling)).transpose(1, 2).flatten(0, 1)[None],
+            packing.gathered((to_own.mT @ by_row(query)).view(shapes.heads, -1, query.shape[3]))[None],
+            packing.gathered((of_own.mT @ by_row(gradient)).view(shapes.heads, -1, value.shape[2]))[None],
             (to_prompt.mT @ by_group(query)).unflatten(0, (shapes.heads, -1)).transpose(0, 1),
             (of_prompt.mT @ by_group(gradient)).unflatten(0, (shapes.heads, -1)).transpose(0, 1),
             *[None] * 3,
