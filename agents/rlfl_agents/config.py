@@ -435,9 +435,9 @@ class PPOConfig(PolicySettings):
         check_value("random_tries", self.random_tries, self.random_tries <= self.tries, f"0..{self.tries}, the tries")
         rewards = self.env_kwargs.get("rewards", "end")
         check_value("rewards", rewards, rewards == "tokens", "'tokens' with advantage='tries', among env_kwargs")
-        for each in dataclasses.fields(self):
-            value, words = getattr(self, each.name), f"{each.default!r} with advantage='tries', which has no use for it"
-            check_value(each.name, value, each.name not in _NOT_WITH_TRIES or value == each.default, words)
+        for name in _NOT_WITH_TRIES:
+            value, default = getattr(self, name), getattr(type(self), name)
+            check_value(name, value, value == default, f"{default!r} with advantage='tries', which has no use for it")
 
     @property
     def rows(self) -> int:

@@ -75,7 +75,8 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
                 if not is_wild and not abs(numbers["loss"]) < _LARGEST_LOSS:
                     raise DivergedError(f"The loss is {numbers['loss']}. {_WHAT_TO_TRY}")
                 read.append((numbers, weight, is_wild))
-                total = summary if total is None else total.plus(summary)
+                if whole is None and len(micros) > 1:  # otherwise the numbers are of the whole minibatch already
+                    total = summary if total is None else total.plus(summary)
                 learned += not is_wild
                 loss = nothing if is_wild else terms["loss"]  # processes have to meet in backward all the same
                 # DistributedDataParallel averages what has to be summed.
@@ -83,7 +84,7 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
                 if not steps and not i:
                     _draw_ahead(state)
             approx_kl += weight * numbers["approx_kl"]
-        of_whole = {} if total is None or len(micros) == 1 else _of_whole(config, total, sum_across(accelerator))
+        of_whole = {} if total is None else _of_whole(config, total, sum_across(accelerator))
         for numbers, weight, is_wild in read:
             means.add(numbers | of_whole, weight, is_wild)
         if config.target_kl is not None and steps > 0 and approx_kl > 1.5 * config.target_kl:

@@ -144,9 +144,12 @@ class Policy(nn.Module):
     @contextlib.contextmanager
     def sampling(self) -> Iterator[Policy]:
         """Inside, a policy samples: it has all weights, adapters are merged into them, and nothing has a gradient."""
-        # Under a caller's `inference_mode` what is kept here could not be used again outside it.
-        no_gradient = torch.inference_mode(mode=False), torch.no_grad()
-        with no_gradient[0], no_gradient[1], self.whole() as policy, contextlib.ExitStack() as inside:
+        with (
+            torch.inference_mode(mode=False),  # in a caller's, what is kept here could not be used again outside it
+            torch.no_grad(),
+            self.whole() as policy,
+            contextlib.ExitStack() as inside,
+        ):
             if policy.has_adapters:
                 inside.enter_context(policy._merged.into(policy.model))
             if policy.recorded is not None:
