@@ -1,172 +1,36 @@
-"""The settings of `rlfl pretrain`, `rlfl sft` and `rlfl train`, apart from torch, so that `--help` is quick.
+"""The settings of `rlfl pretrain`, `rlfl sft` and `rlfl train`.
 
-What all three share is in `Settings`; `SFTConfig` and `PPOConfig` share a model to begin from as well. A field's
-annotation says which values are allowed.
+`SFTConfig` and `PPOConfig` share a model to begin from.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-import tyro
+from rlfl_agents.settings import (
+    Allowed,
+    Count,
+    EnvId,
+    LearningRate,
+    NotNegative,
+    Positive,
+    Settings,
+    Share,
+    Weight,
+)
+from rlfl_envs import ConfigError, check_value
 
-from rlfl_envs import ConfigError, check_type, check_value, suggest
+__all__ = ["PPOConfig", "PolicySettings", "PretrainConfig", "SFTConfig"]
 
-__all__ = [
-    "SETTINGS_VERSION",
-    "EnvId",
-    "PPOConfig",
-    "PolicySettings",
-    "PretrainConfig",
-    "SFTConfig",
-    "Settings",
-    "check_env_kwargs",
-]
-
-SETTINGS_VERSION = 1
-"""The format of written settings. It rises when a field is renamed or changes its meaning. A new field needs no new
-version: its default is how runs behaved before. What rlfl-envs 0.1 wrote names no version and is of version 1."""
-
-
-EnvId = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]
-"""An environment, "namespace/Name-v0" or "package.module:namespace/Name-v0"; on the command line it comes first."""
-
+_NOT_WITH_SEVERAL_TRIES = ("kl", "kl_cov", "kl_cov_coef", "refill")
+"""What looks at the tokens taken alone, or compares whole completions."""
 _NOT_WITH_TRIES = (
-    *("critic", "gamma", "gae_lambda", "whiten", "clip_range", "clip_range_high", "dual_clip", "kl_cov", "kl_cov_coef"),
-    *("value_clip", "vf_coef", "ratio_threshold", "target_kl", "kl"),
+    *(*_NOT_WITH_SEVERAL_TRIES, "critic", "gamma", "gae_lambda", "whiten", "clip_range", "clip_range_high"),
+    *("dual_clip", "value_clip", "vf_coef", "ratio_threshold", "target_kl"),
 )
 """What has no part in the loss of "tries", which has neither values, nor advantages, nor ratios, nor penalties."""
-
-
-class _Allowed(NamedTuple):
-    """Which values a field may have, in words and as a test."""
-
-    words: str
-    test: Callable[[Any], bool]
-
-
-_Count = Annotated[int, _Allowed("1 or more", lambda value: value >= 1)]
-_NotNegative = Annotated[int, _Allowed("0 or more", lambda value: value >= 0)]
-_Seed = Annotated[int, _Allowed("0 or more, below 2**32", lambda value: 0 <= value < 2**32)]
-_Weight = Annotated[float, _Allowed("0 or more", lambda value: value >= 0)]
-_Positive = Annotated[float, _Allowed("above 0", lambda value: value > 0)]
-_LearningRate = Annotated[_Weight, tyro.conf.arg(aliases=["--lr"])]
-_Share = Annotated[float, _Allowed("0 to 1", lambda value: 0 <= value <= 1)]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What pretraining, imitating and reinforcement learning share."""
-
-    env_id: EnvId = "rlfl/Arithmetic-v0"
-    """Which environment to learn; `rlfl list` shows them."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment, such as `operators=+* mask=syntax`."""
-    seed: _Seed = 0
-    """Seeds everything random. The same seed gives the same run on the same machine."""
-    layers: _Count = 2
-    """Transformer blocks of a model from random weights, a GPT-2."""
-    width: _Count = 128
-    """Its hidden size, a multiple of `heads`."""
-    heads: _Count = 4
-    """Its attention heads."""
-    learning_rate: _LearningRate = 1e-3
-    """AdamW's step size, after the warm-up where there is one."""
-    device: Literal["auto", "cpu"] = "auto"
-    """"auto" takes an accelerator where there is one."""
-    threads: _NotNegative = 0
-    """CPU threads for torch; 0 leaves its default."""
-
-    def __post_init__(self) -> None:
-        """Checks every field by its annotation.
-
-        Raises:
-            ConfigError: With the field, its value and what is allowed.
-        """
-        for name, hint, allowed in _fields(type(self)):
-            value = getattr(self, name)
-            check_type(name, value, hint)
-            if value is not None and allowed is not None:
-                check_value(name, value, allowed.test(value), allowed.words)
-        check_env_kwargs(self.env_kwargs)
-
-    @property
-    def short_id(self) -> str:
-        """The id without module and namespace, such as "Copy-v0": the name of folders."""
-        return self.env_id.rpartition(":")[2].rpartition("/")[2]
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns all settings and the version of their format, JSON-able."""
-        entries = dataclasses.asdict(self).items()
-        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in entries}
-        return {"version": SETTINGS_VERSION, **listed}
-
-    def changes(self) -> dict[str, Any]:
-        """Returns the settings that are not defaults, and the version of their format, JSON-able."""
-        default = type(self)().to_json()
-        entries = self.to_json()
-        return {name: value for name, value in entries.items() if name == "version" or value != default[name]}
-
-    @classmethod
-    def from_json(cls, entries: Mapping[str, Any]) -> Self:
-        """Makes the settings again of what `to_json` or `changes` returned; what is not there has its default.
-
-        Args:
-            entries: As read from a JSON file.
-
-        Raises:
-            ConfigError: A newer version wrote them, a name is unknown, or a value is not allowed.
-        """
-        settings = dict(entries)
-        version = settings.pop("version", 1)
-        check_value("version", version, version in range(1, SETTINGS_VERSION + 1), f"1 to {SETTINGS_VERSION}")
-        known = {each.name for each in dataclasses.fields(cls)}
-        for name in settings.keys() - known:
-            raise ConfigError(f"{name!r} is no setting of {cls.__name__}.{suggest(name, known)}")
-        settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-        return cls(**settings)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Reads a file that `to_json` was written to.
-
-        Raises:
-            ConfigError: It does not hold settings of this class; the message names the file and what is wrong.
-        """
-        try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # a ConfigError is a ValueError
-            raise ConfigError(f"{str(path)!r} does not hold the settings of a run of this version ({error})") from error
-
-
-def check_env_kwargs(env_kwargs: Mapping[str, Any]) -> None:
-    """Refuses what is not an argument of a task: above all `task`, by which a file could choose which code runs.
-
-    Raises:
-        ConfigError: With the argument.
-    """
-    for name in {"num_envs", "autoreset_mode", "task"} & set(env_kwargs):
-        raise ConfigError(f"env_kwargs={{{name!r}: ...}} is not allowed; allowed: the task's arguments.")
-
-
-def _fields(cls: type[Settings]) -> list[tuple[str, Any, _Allowed | None]]:
-    """Each field's name, its plain annotation, and which values are allowed."""
-    plain, annotated = typing.get_type_hints(cls), typing.get_type_hints(cls, include_extras=True)
-    names = [each.name for each in dataclasses.fields(cls)]
-    return [(name, plain[name], _allowed(annotated[name])) for name in names]
-
-
-def _allowed(hint: Any) -> _Allowed | None:
-    """Finds `_Allowed` in an annotation, such as in `Annotated[int, _Allowed(...)] | None`."""
-    found = (_allowed(part) for part in typing.get_args(hint))
-    return next((part for part in typing.get_args(hint) if isinstance(part, _Allowed)), next(filter(None, found), None))
 
 
 @dataclass(frozen=True)
@@ -175,17 +39,17 @@ class PretrainConfig(Settings):
 
     env_id: EnvId = "rlfl/Sentiment-v0"
     """Which environment's texts to learn, and in which vocabulary."""
-    tokens: _Count = 3_000_000
+    tokens: Count = 3_000_000
     """How many tokens are read in all, padding included."""
-    context: Annotated[int, _Allowed("2 or more", lambda value: value >= 2)] = 32
+    context: Annotated[int, Allowed("2 or more", lambda value: value >= 2)] = 32
     """The longest text the model can read, prompt and completion together; longer texts are cut into pieces."""
-    batch_size: _Count = 64
+    batch_size: Count = 64
     """Pieces per optimiser step."""
-    learning_rate: _LearningRate = 3e-3
-    weight_decay: _Weight = 0.1
+    learning_rate: LearningRate = 3e-3
+    weight_decay: Weight = 0.1
     """AdamW's weight decay."""
-    width: _Count = 192
-    heads: _Count = 3
+    width: Count = 192
+    heads: Count = 3
     mixed_precision: Literal["no", "bf16"] = "no"
     """Precision of the matrix products."""
 
@@ -203,7 +67,7 @@ class PolicySettings(Settings):
     numbers take up as many positions as each other, so that units stand below units; "text" counts from the first
     real token, as everybody who loads the policy elsewhere will. "auto" takes columns from random weights, which
     learn faster, and for a given model what it was trained with."""
-    eval_prompts: _Count = 512
+    eval_prompts: Count = 512
     """How many held-out prompts an evaluation asks."""
 
 
@@ -211,11 +75,11 @@ class PolicySettings(Settings):
 class SFTConfig(PolicySettings):
     """Every setting of a warm start. The learning rate falls to 0 on a line."""
 
-    examples: _Count = 256
+    examples: Count = 256
     """How many prompts with their reference completions are drawn, once. The paper used 256."""
-    epochs: _Count = 20
+    epochs: Count = 20
     """Passes over the examples."""
-    batch_size: _Count = 32
+    batch_size: Count = 32
     """Examples per optimiser step."""
     prompt_loss: bool = True
     """Learn to write the prompts too, as a language model of whole texts does (the paper), or the completions alone."""
@@ -228,9 +92,9 @@ class PPOConfig(PolicySettings):
     critic: Literal["shared", "separate"] = "shared"
     """Where the value head sits (with advantage "gae"): on the policy's own trunk, or on a copy of it that is
     trained apart."""
-    lora_rank: _NotNegative = 0
+    lora_rank: NotNegative = 0
     """Trains LoRA adapters of this rank and leaves the model's own weights alone; 0 trains all weights."""
-    lora_alpha: _Count = 16
+    lora_alpha: Count = 16
     """The adapters' scale is lora_alpha / lora_rank."""
     frozen_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision in which LoRA leaves the model's own weights: bfloat16 takes half the memory, and is a model slightly
@@ -238,110 +102,110 @@ class PPOConfig(PolicySettings):
     gradient_checkpointing: bool = False
     """Keeps only the layers' inputs for the gradient and runs them again: less memory for a third more time."""
 
-    total_samples: _Count = 131_072
+    total_samples: Count = 131_072
     """Completions learned from over the whole run; schedules end with it."""
-    minutes: _Weight | None = None
+    minutes: Weight | None = None
     """Stops after so many minutes of wall-clock training, if that comes first. Schedules do not look at it."""
-    prompts: _Count = 128
+    prompts: Count = 128
     """Prompts per update. With `group_size` completions each, an update learns from prompts * group_size
     completions."""
-    group_size: _Count = 1
+    group_size: Count = 1
     """Completions per prompt. A group is read once, so that a group of one-token answers costs about as much as one
     answer."""
-    refill: _NotNegative = 0
+    refill: NotNegative = 0
     """How often an update may sample once more for groups in place of those whose completions all earn the same, which
     teach nothing (DAPO's dynamic sampling). For advantages within groups, without a KL penalty."""
-    epochs: _Count = 4
+    epochs: Count = 4
     """Passes over each rollout."""
     sampler: Literal["uniform", "target", "progress", "kinds"] = "uniform"
     """Which prompts are played: as the id draws them, or its levels by `level_weights`; the levels about as hard as
     `target` says (AdaRFT's rule); the levels whose success changes most; or all kinds of prompts as often, where the id
     tells them apart, up to 8 times as often as the id draws them."""
-    target: _Share = 0.5
+    target: Share = 0.5
     """For the sampler "target": the share of its prompts that should be solved."""
     level_weights: tuple[float, ...] = ()
     """How often prompts of each of the id's levels are played in training, by weight, from easy to hard; without any,
     those of the whole id. What is rare in the whole may be common in a level."""
-    redraw: _Share = 0.0
+    redraw: Share = 0.0
     """The share of an update's prompts that is drawn from those missed lately, as far as there are any."""
-    minibatches: _Count = 1
+    minibatches: Count = 1
     """Parts a rollout is cut into, one optimiser step each. Batch entropy is a statistic of the whole minibatch:
     small ones blur it."""
-    accumulation: _Count = 1
+    accumulation: Count = 1
     """Cuts a minibatch into so many micro-batches to save memory. All terms stay exact; for batch entropy, the
     distributions of the whole minibatch are read once before."""
-    micro_batch_tokens: _NotNegative = 0
+    micro_batch_tokens: NotNegative = 0
     """Cuts a minibatch into micro-batches of about so many tokens instead, prompts included, whatever the lengths; 0
     goes by `accumulation`."""
-    temperature: _Positive = 1.0
+    temperature: Positive = 1.0
     """Divides the logits, when sampling and when learning alike."""
 
     advantage: Literal["gae", "rloo", "group_norm", "tries"] = "gae"
     """What a completion is compared with: a learned value (the paper), the mean of its group's others, or the
     group's mean in units of the group's standard deviation. These two need group_size >= 2 and train no value
-    head. "tries" compares nothing: several tokens are drawn at each state, and judged whether a success can still
-    follow; the policy learns to give the first right one and not the first wrong one. It needs an environment that can
-    tell, with env_kwargs `rewards=tokens`."""
-    tries: _Count = 1
-    """How many tokens are drawn at each state, for "tries". The episode goes on with the first right one, and ends
-    where none is."""
-    random_tries: _NotNegative = 0
+    head; with several `tries` each token is compared with the others of its state instead. "tries" compares nothing:
+    the policy learns to give the first right token and not the first wrong one."""
+    tries: Count = 1
+    """How many tokens are drawn at each state and judged, whether a success can still follow. The episode goes on with
+    the first right one, and ends where none is. It needs an environment that can tell, with env_kwargs
+    `rewards=tokens`."""
+    random_tries: NotNegative = 0
     """How many of them are uniform over the legal tokens: without any, a right token that the policy never draws stays
     unknown."""
-    imitation_coef: _Weight = 0.0
+    imitation_coef: Weight = 0.0
     """Weight of imitating successes of one's own: of -log p of their tokens, mask or not; 0 keeps none."""
-    imitation_batch: _Count = 64
+    imitation_batch: Count = 64
     """How many of them each optimiser step imitates."""
-    imitation_kept: _Count = 4096
+    imitation_kept: Count = 4096
     """Of how many prompts the newest success is kept. What a whole group solves is not."""
-    gamma: _Share = 1.0
+    gamma: Share = 1.0
     """Discount per token, for "gae"."""
-    gae_lambda: _Share = 0.95
+    gae_lambda: Share = 0.95
     """Lambda of GAE: 1 trusts the rewards alone, 0 the next value alone."""
     whiten: bool = True
     """Scales a rollout's advantages to mean 0 and variance 1."""
 
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate goes to `lr_final` times itself over the run."""
-    lr_final: _Share = 0.0
+    lr_final: Share = 0.0
     """The share of the learning rate that is left at the end of a linear or cosine schedule."""
-    warmup: _Share = 0.0
+    warmup: Share = 0.0
     """The share of the run over which the learning rate first rises from 0."""
-    weight_decay: _Weight = 0.0
+    weight_decay: Weight = 0.0
     """AdamW's weight decay."""
-    adam_eps: _Positive = 1e-8
+    adam_eps: Positive = 1e-8
     """AdamW's epsilon. At 1e-5 rounding errors of gradients that should be 0 stay small instead of becoming steps."""
-    max_grad_norm: _Positive = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
-    clip_range: _Positive = 0.2
+    clip_range: Positive = 0.2
     """c of the clipped policy loss: beyond 1 ± c a ratio is not rewarded further."""
-    clip_range_high: _Positive | None = None
+    clip_range_high: Positive | None = None
     """c of the upper bound alone (clip-higher): above `clip_range`, unlikely tokens may rise further. Without one it is
     `clip_range`."""
-    dual_clip: Annotated[float, _Allowed("above 1", lambda value: value > 1)] | None = None
+    dual_clip: Annotated[float, Allowed("above 1", lambda value: value > 1)] | None = None
     """Bounds the loss of a token with a negative advantage A by this times -A, however large its ratio (dual-clip)."""
-    kl_cov: _Share = 0.0
+    kl_cov: Share = 0.0
     """KL-Cov: so large a share of a rollout's tokens, those that make the policy surer fastest, is held back. The paper
     has 0.002."""
-    kl_cov_coef: _Weight = 1.0
+    kl_cov_coef: Weight = 1.0
     """The weight of abs(log r) of those tokens."""
-    value_clip: _Positive = 0.2
+    value_clip: Positive = 0.2
     """How far a value may move from the old one before it is clipped."""
-    vf_coef: _Weight = 0.1
+    vf_coef: Weight = 0.1
     """Weight of the value loss."""
     ratio_threshold: float = 10.0
     """Micro-batches whose mean ratio of new to old probability exceeds this are skipped, as in TRL."""
-    target_kl: _Positive | None = None
+    target_kl: Positive | None = None
     """Ends an update's epochs once a minibatch's approx_kl exceeds 1.5 times this; that one takes no step."""
 
     kl: Literal["off", "fixed", "adaptive"] = "off"
     """Penalty in the reward for leaving the starting model: none (right for random weights), of a fixed weight, or
     adaptive as in TRL."""
-    kl_coef: _Weight = 0.2
+    kl_coef: Weight = 0.2
     """The penalty's weight at the start."""
-    kl_target: _Positive = 6.0
+    kl_target: Positive = 6.0
     """The ref_kl per completion (nats) that the adaptive controller steers to."""
-    kl_horizon: _Count = 10_000
+    kl_horizon: Count = 10_000
     """Over how many completions the controller acts."""
 
     entropy_coef: float = 0.0
@@ -357,19 +221,19 @@ class PPOConfig(PolicySettings):
     """Its weight at the end of the run, reached on a line; without one it stays."""
     batch_entropy_target: float | None = None
     """Steers the weight so that batch entropy meets this many nats; batch_entropy_coef is then only the start."""
-    entropy_rate: _Weight = 0.05
+    entropy_rate: Weight = 0.05
     """How fast a steered weight moves: its logarithm changes by this times the distance from the target, per update."""
     batch_entropy_positions: Literal["all", "last"] = "all"
     """Which completion positions batch entropy reads: all, weighted by their active rows, or the last alone, as in
     the paper: the last that any row of the minibatch reaches, where shorter completions do not count."""
 
-    eval_every: _NotNegative = 25
+    eval_every: NotNegative = 25
     """Updates between evaluations on held-out prompts; 0 evaluates before and after only."""
-    stop_at_success: _Share | None = None
+    stop_at_success: Share | None = None
     """Ends the run once the greedy held-out success reaches this share."""
-    save_every: _Count = 50
+    save_every: Count = 50
     """Updates between checkpoints; there is always one at the end."""
-    keep_last: _Count = 2
+    keep_last: Count = 2
     """How many checkpoints are kept. The best policy by held-out success is kept besides, in `best/`."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     """Precision of the matrix products; losses stay in float32."""
@@ -404,7 +268,7 @@ class PPOConfig(PolicySettings):
             raise ConfigError("shard=True has no scaler of gradients: mixed_precision='fp16' must be 'bf16' or 'no'.")
         if self.level_weights and self.sampler in ("target", "progress"):
             raise ConfigError(f"sampler={self.sampler!r} finds weights itself: level_weights must be ().")
-        if self.advantage in ("rloo", "group_norm") and self.group_size < 2:
+        if self.advantage in ("rloo", "group_norm") and self.group_size < 2 and not self.has_tries:
             raise ConfigError(
                 f"advantage={self.advantage!r} compares the completions of a group: group_size must be 2 or more."
             )
@@ -425,19 +289,24 @@ class PPOConfig(PolicySettings):
                 )
 
     def _check_tries(self) -> None:
-        if self.advantage != "tries":
-            if self.tries != 1 or self.random_tries:
-                raise ConfigError(
-                    f"tries={self.tries} and random_tries={self.random_tries} are for advantage='tries' alone: with "
-                    f"advantage={self.advantage!r} they must be 1 and 0 (--tries 1 --random-tries 0)."
-                )
+        most = self.tries - (self.advantage != "tries")  # a policy gradient needs draws of the policy
+        check_value("random_tries", self.random_tries, self.random_tries <= most, f"0..{most}, with tries={self.tries}")
+        if not self.has_tries:
             return
-        check_value("random_tries", self.random_tries, self.random_tries <= self.tries, f"0..{self.tries}, the tries")
         rewards = self.env_kwargs.get("rewards", "end")
-        check_value("rewards", rewards, rewards == "tokens", "'tokens' with advantage='tries', among env_kwargs")
-        for name in _NOT_WITH_TRIES:
+        check_value("rewards", rewards, rewards == "tokens", f"'tokens' with {self._tried}, among env_kwargs")
+        for name in _NOT_WITH_TRIES if self.advantage == "tries" else _NOT_WITH_SEVERAL_TRIES:
             value, default = getattr(self, name), getattr(type(self), name)
-            check_value(name, value, value == default, f"{default!r} with advantage='tries', which has no use for it")
+            check_value(name, value, value == default, f"{default!r} with {self._tried}, which has no use for it")
+
+    @property
+    def has_tries(self) -> bool:
+        """Whether tokens are drawn to be judged."""
+        return self.advantage == "tries" or self.tries > 1
+
+    @property
+    def _tried(self) -> str:
+        return "advantage='tries'" if self.advantage == "tries" else f"tries={self.tries}"
 
     @property
     def rows(self) -> int:

@@ -364,7 +364,7 @@ def _play(run: _Run, *, is_first: bool = False, is_more: bool = False) -> tuple[
             state.generator,
             group_size=config.group_size,
             temperature=config.temperature,
-            tries=config.tries if config.advantage == "tries" else None,
+            tries=config.tries if config.has_tries else None,
             random_tries=config.random_tries,
             seed=first_seed if is_first else None,
             process=(rank, processes),

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlfl_agents.config import PPOConfig, check_env_kwargs
+from rlfl_agents.config import PPOConfig
+from rlfl_agents.settings import check_env_kwargs
 from rlfl_envs import ConfigError, RLFLError, arguments_that_load
 
 __all__ = ["check_arguments", "check_files", "check_run_settings", "names_download"]

@@ -10,6 +10,7 @@ import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn import losses
 from rlfl_agents.learn.head import Summary, summary_of
-from rlfl_agents.learn.losses import Entropies, Share
+from rlfl_agents.learn.losses import Entropies, PolicyLoss, Share
 from rlfl_agents.model.sharding import without_shards
 from rlfl_agents.rollout.batch import Batch
 from rlfl_agents.rollout.processes import sum_across
@@ -186,27 +187,7 @@ def _terms(
         summary of the distributions, without a gradient.
     """
     rollout = part.rollout
-    inputs = (rollout.prompts, rollout.completions, rollout.masks, config.temperature)
-    if config.advantage == "tries":
-        log_dist, values = model(*inputs)
-        summary = summary_of(log_dist, rollout.completions, rollout.active)
-        judged = losses.tries_loss(
-            log_dist, rollout.completions, rollout.is_right, rollout.wrong, rollout.active, across
-        )
-        # What is judged is learned whoever drew it: there is no ratio to the policy that sampled.
-        policy = losses.PolicyLoss(judged, *judged.new_tensor([1.0, 0.0, 0.0]))
-    else:
-        summary, values = model(*inputs, rollout.active)
-        policy = losses.clipped_policy_loss(
-            summary.log_probs,
-            rollout.log_probs,
-            part.advantages,
-            rollout.active,
-            config.clip_range,
-            across,
-            clip_range_high=config.clip_range_high,
-            dual_clip=config.dual_clip,
-        )
+    policy, summary, values = _policy_terms(model, part, config, across)
     entropy = losses.entropies_of_summary(summary, config.batch_entropy_positions, across, share)
     values = values.repeat_interleave(len(rollout.completions) // len(values), dim=0)
     loss = policy.loss
@@ -235,6 +216,32 @@ def _terms(
     }
     known = Summary(*(each.detach() for each in summary))
     return terms, 0.0 * (summary.log_probs.sum() + values.sum()), known
+
+
+def _policy_terms(
+    model: torch.nn.Module, part: Batch, config: PPOConfig, across: Callable[[Tensor], Tensor]
+) -> tuple[PolicyLoss, Summary, Tensor]:
+    """The policy loss, the summary of the distributions, and the values, float [N, T]."""
+    rollout, tried = part.rollout, part.rollout.tried
+    inputs = (rollout.prompts, rollout.completions, rollout.masks, config.temperature)
+    clips: dict[str, Any] = {"clip_range_high": config.clip_range_high, "dual_clip": config.dual_clip}
+    if tried is None:
+        summary, values = model(*inputs, rollout.active)
+        drawn = (summary.log_probs, rollout.log_probs, part.advantages, rollout.active)
+        return losses.clipped_policy_loss(*drawn, config.clip_range, across, **clips), summary, values
+    log_dist, values = model(*inputs)
+    summary = summary_of(log_dist, rollout.completions, rollout.active)
+    if config.advantage == "tries":
+        judged = losses.tries_loss(
+            log_dist, rollout.completions, rollout.is_right, rollout.wrong, rollout.active, across
+        )
+        # What is judged is learned whoever drew it: there is no ratio to the policy that sampled.
+        return PolicyLoss(judged, *judged.new_tensor([1.0, 0.0, 0.0])), summary, values
+    log_probs = losses.tried_log_probs(log_dist, tried.tokens)
+    active = rollout.active[..., None].expand(log_probs.shape)
+    drawn = (log_probs, tried.log_probs, part.advantages, active)
+    policy = losses.clipped_policy_loss(*drawn, config.clip_range, across, **clips, weights=tried.weights)
+    return policy, summary, values
 
 
 def _imitate(config: PPOConfig, state: TrainState) -> float:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from rlfl_agents.config import SETTINGS_VERSION, PPOConfig, PretrainConfig, Settings, SFTConfig
+from rlfl_agents.config import PPOConfig, PretrainConfig, SFTConfig
 from rlfl_agents.presets import PRESETS, preset
+from rlfl_agents.settings import SETTINGS_VERSION, Settings
 from rlfl_envs import ConfigError
 
 CONFIGS = (PretrainConfig, SFTConfig, PPOConfig)

@@ -68,6 +68,17 @@ CASES = {
         "level_weights": (1.0, 1.0, 2.0),
         "redraw": 0.5,
     },
+    "tries, learned value": {
+        "advantage": "gae",
+        "tries": 4,
+        "random_tries": 1,
+        "group_size": 2,
+        "minibatches": 2,
+        "accumulation": 2,
+        "epochs": 2,
+        "critic": "separate",
+        "env_kwargs": {"alphabet": "abc", "length": 3, "split": "all", "rewards": "tokens"},
+    },
     "imitation": {"minibatches": 2, "imitation_coef": 0.5, "imitation_batch": 3},
     "adapters": {"lora_rank": 2, "kl": "fixed", "gradient_checkpointing": True, "layers": 2},
 }

@@ -143,9 +143,41 @@ def test_a_step_goes_down_the_gradient_of_the_loss(
         torch.testing.assert_close(after[name] - weight, -10 * clipped / (clipped.abs() + 10), atol=2e-6, rtol=1e-3)
 
 
+def test_all_that_was_tried_counts(tmp_path: Path, played: list[tuple[Policy, Batch]]) -> None:
+    """The losses of a first step, where every ratio is 1, of all tries by their weights; the value's, of the states."""
+    metrics = learn(
+        tmp_path / "run",
+        env_kwargs=THREE_LETTERS | {"rewards": "tokens"},
+        total_samples=ONE_UPDATE,
+        advantage="gae",
+        tries=5,
+        random_tries=2,
+        temperature=0.7,
+        vf_coef=0.3,
+        learning_rate=10.0,
+        adam_eps=10.0,
+    )
+    policy, batch = played[0]
+    rollout, tried = batch.rollout, batch.rollout.tried
+    assert tried is not None
+    assert tried.is_right.any()
+    log_dist, values = policy(rollout.prompts, rollout.completions, rollout.masks, 0.7)
+    log_probs = torch.stack([gather_log_probs(log_dist, tried.tokens[..., i]) for i in range(5)], dim=2)
+    torch.testing.assert_close(log_probs[rollout.active], tried.log_probs[rollout.active], atol=2e-5, rtol=1e-4)
+    terms = -((log_probs - log_probs.detach()).exp() * batch.advantages * tried.weights)[rollout.active]
+    values = values.repeat_interleave(len(rollout.completions) // len(values), dim=0)
+    value_loss = 0.5 * ((values - batch.returns)[rollout.active] ** 2).mean()
+    loss = terms.mean() + 0.3 * value_loss
+    assert metrics["loss"] == [pytest.approx(loss.item(), abs=1e-5)]
+    assert metrics["value_loss"] == [pytest.approx(value_loss.item(), abs=1e-5)]
+    gradients = torch.autograd.grad(loss, [weight for _, weight in policy.named_parameters()])
+    norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients))
+    assert metrics["grad_norm"] == [pytest.approx(norm, rel=1e-3)]
+
+
 @pytest.mark.parametrize("coef", [0.0, 0.5])
-@pytest.mark.parametrize("advantage", ["rloo", "gae", "tries"])
-def test_micro_batches_change_nothing(tmp_path: Path, advantage: str, coef: float) -> None:
+@pytest.mark.parametrize(("advantage", "tries"), [("rloo", 1), ("gae", 1), ("tries", 3), ("gae", 3)])
+def test_micro_batches_change_nothing(tmp_path: Path, advantage: str, tries: int, coef: float) -> None:
     """By number or by tokens: neither weights nor what is logged, batch entropy weighed in the loss or not."""
     settings: dict[str, Any] = {
         "env_kwargs": THREE_LETTERS,
@@ -155,8 +187,8 @@ def test_micro_batches_change_nothing(tmp_path: Path, advantage: str, coef: floa
         "total_samples": ONE_UPDATE,
         "adam_eps": 1e-3,
     }
-    if advantage == "tries":
-        settings |= {"env_kwargs": THREE_LETTERS | {"rewards": "tokens"}, "tries": 3, "random_tries": 1}
+    if tries > 1:
+        settings |= {"env_kwargs": THREE_LETTERS | {"rewards": "tokens"}, "tries": tries, "random_tries": 1}
     expected = learn(tmp_path / "whole", **settings)
     for pieces in ({"accumulation": 4}, {"micro_batch_tokens": 40}):
         run = tmp_path / next(iter(pieces))

@@ -25,8 +25,8 @@ from rlfl_agents.cli.show import show
 from rlfl_agents.cli.train import train, training_settings
 from rlfl_agents.cli.warm import from_gguf, imitation_settings, pretrain, pretraining_settings, sft
 from rlfl_agents.cli.words import ARGUMENT_RULES, argument_rules
-from rlfl_agents.config import Settings
 from rlfl_agents.run.signals import StoppedError
+from rlfl_agents.settings import Settings
 from rlfl_agents.terminal import any_encoding
 from rlfl_envs import ConfigError, RLFLError, printable, suggest
 

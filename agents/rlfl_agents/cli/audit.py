@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import rlfl_envs
 from rlfl_agents.cli.words import NONE, EnvKwargs, find, need_agent
-from rlfl_agents.config import EnvId
+from rlfl_agents.settings import EnvId
 
 if TYPE_CHECKING:
     from rlfl_agents.attack import Kind

@@ -8,7 +8,7 @@ import numpy as np
 
 import rlfl_envs
 from rlfl_agents.cli.words import AS_THEY_ARE, NONE, EnvKwargs, Prompting, find, need_agent
-from rlfl_agents.config import EnvId
+from rlfl_agents.settings import EnvId
 from rlfl_envs import Outcome, RLFLError, Task, printable
 
 __all__ = ["play"]

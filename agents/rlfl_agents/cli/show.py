@@ -9,7 +9,7 @@ import numpy as np
 
 import rlfl_envs
 from rlfl_agents.cli.words import AS_THEY_ARE, NONE, EnvKwargs, Prompting, find
-from rlfl_agents.config import EnvId
+from rlfl_agents.settings import EnvId
 from rlfl_envs import ConfigError, IllustratedTask, PromptedTask, Task
 
 __all__ = ["show"]

@@ -3,6 +3,11 @@
 Shapes: B rows (episodes), T completion positions. `active` is bool [B, T], True where the row's episode was still
 running when its token was chosen; every row's active positions are a prefix of the row. Rows of one group (same
 prompt) are adjacent: rows k*g .. k*g + k-1.
+
+Where several tokens were tried at each state, the functions named `tried_...` compare them: k tries, `is_right` bool
+[B, T, k], and `weights` float [B, T, k], what each try counts for as a draw of the policy. The episode went on with a
+right token. The policy's own would have ended at its first wrong one, so that of what followed it earns the right
+tokens' share of the weight.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["gae", "group_norm", "rloo", "whiten"]
+__all__ = ["gae", "group_norm", "rloo", "tried_gae", "tried_group_norm", "tried_rloo", "whiten"]
 
 
 def gae(rewards: Tensor, values: Tensor, active: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
@@ -76,18 +81,88 @@ def group_norm(returns: Tensor, group_size: int, eps: float = 1e-4) -> Tensor:
     return (centred / (groups.std(dim=1, keepdim=True) + eps)).flatten()
 
 
-def whiten(advantages: Tensor, active: Tensor, eps: float = 1e-8) -> Tensor:
-    """Scales the advantages of the active tokens to mean 0 and variance 1; the others become 0.
+def tried_gae(
+    rewards: Tensor, values: Tensor, is_right: Tensor, weights: Tensor, gamma: float, lam: float
+) -> tuple[Tensor, Tensor]:
+    """`gae` of all that was tried: a right token earns its reward and what followed, a wrong one ends the episode.
+
+    With one try at each state this is `gae`.
 
     Args:
-        advantages: Float [B, T].
-        active: Bool [B, T], at least one True.
+        rewards: Float [B, T], the reward after the token that was taken.
+        values: Float [B, T], the value of the state before it; 0 where not active.
+        is_right: Bool [B, T, k]; False where not active.
+        weights: Float [B, T, k]; likewise 0.
+        gamma: Discount per token, in [0, 1].
+        lam: The lambda of GAE, in [0, 1].
+
+    Returns:
+        Advantages, float [B, T, k], and returns, float [B, T], which the policy's own episodes would have had from each
+        state; 0 where not active.
+    """
+    share = _weighted_mean(is_right.to(weights.dtype), weights)
+    worth, returns = torch.zeros_like(rewards), torch.zeros_like(rewards)
+    next_worth = torch.zeros_like(rewards[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        worth[:, t] = rewards[:, t] + gamma * next_worth
+        returns[:, t] = share[:, t] * worth[:, t]
+        next_worth = (1 - lam) * values[:, t] + lam * returns[:, t]
+    return (is_right * worth[..., None] - values[..., None]) * (weights > 0), returns
+
+
+def tried_rloo(rewards: Tensor, is_right: Tensor, weights: Tensor) -> Tensor:
+    """Each try's return against the weighted mean of the state's others: float [B, T, k].
+
+    The others of a uniform try are not the same mixture as those of the policy's: a bias of a few percent, where there
+    are few.
+
+    Args:
+        rewards: Float [B, T], the reward after the token that was taken.
+        is_right: Bool [B, T, k], k >= 2; False where not active.
+        weights: Float [B, T, k]; likewise 0.
+    """
+    returns, _ = tried_gae(rewards, torch.zeros_like(rewards), is_right, weights, 1.0, 1.0)
+    weighed = returns * weights
+    others = weighed.sum(dim=2, keepdim=True) - weighed
+    return returns * (weights > 0) - others / _positive(weights.sum(dim=2, keepdim=True) - weights)
+
+
+def tried_group_norm(is_right: Tensor, weights: Tensor, eps: float = 1e-4) -> Tensor:
+    """Each try's verdict in units of the standard deviation of the state's: float [B, T, k].
+
+    What follows a right token is the same whichever it is, so that it has no part in this.
+
+    Args:
+        is_right: Bool [B, T, k]; False where not active.
+        weights: Float [B, T, k]; likewise 0.
+        eps: Added to the standard deviation.
+    """
+    share = _weighted_mean(is_right.to(weights.dtype), weights)[..., None]
+    return (is_right.to(share.dtype) - share) / ((share * (1 - share)).sqrt() + eps) * (weights > 0)
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Over the last axis; 0 where nothing has a weight."""
+    return (values * weights).sum(dim=-1) / _positive(weights.sum(dim=-1))
+
+
+def _positive(weight: Tensor) -> Tensor:
+    """A weight to divide by, well above the rounding errors of what is divided."""
+    return weight.clamp(min=1e-4)
+
+
+def whiten(advantages: Tensor, weights: Tensor, eps: float = 1e-8) -> Tensor:
+    """Scales the advantages that have a weight to mean 0 and variance 1; the others become 0.
+
+    Args:
+        advantages: Float [B, T] or [B, T, k].
+        weights: Bool or float of the same shape, at least one above 0: what each counts for in mean and variance.
         eps: Added to the (biased) variance.
 
     Returns:
-        Float [B, T].
+        Float, of the same shape.
     """
-    weight = active.to(advantages.dtype)
+    weight = weights.to(advantages.dtype)
     count = weight.sum()
-    centred = (advantages - (advantages * weight).sum() / count) * weight
-    return centred * torch.rsqrt((centred * centred).sum() / count + eps)
+    centred = (advantages - (advantages * weight).sum() / count) * (weights > 0)
+    return centred * torch.rsqrt((centred * centred * weight).sum() / count + eps)

@@ -40,6 +40,7 @@ __all__ = [
     "leading_tokens",
     "masked_mean",
     "sequence_kl",
+    "tried_log_probs",
     "tries_loss",
 ]
 
@@ -112,6 +113,7 @@ def clipped_policy_loss(
     *,
     clip_range_high: float | None = None,
     dual_clip: float | None = None,
+    weights: Tensor | None = None,
 ) -> PolicyLoss:
     """PPO's clipped surrogate: mean of max(-A r, -A clip(r, 1 - c, 1 + c)), r = exp(log_probs - old_log_probs).
 
@@ -123,28 +125,33 @@ def clipped_policy_loss(
     token with A < 0 by -A d: else a ratio far above 1 would weigh without limit.
 
     Args:
-        log_probs: Float [B, T], of the chosen tokens under the present policy.
-        old_log_probs: Float [B, T], under the policy that sampled them.
-        advantages: Float [B, T].
-        active: Bool [B, T].
+        log_probs: Float [B, T], of the chosen tokens under the present policy; [B, T, k] of all that were tried.
+        old_log_probs: Float, of the same shape, under the policy that sampled them.
+        advantages: Float, likewise.
+        active: Bool, likewise.
         clip_range: c > 0.
         sum_across: See the module's docstring.
         clip_range_high: The c of the upper bound, > 0; `clip_range` where None.
         dual_clip: d > 1; no bound where None.
+        weights: Float, of the same shape: what each token counts for in all these means, 1 on average; 1 where None.
     """
+
+    def mean(values: Tensor) -> Tensor:
+        return masked_mean(values if weights is None else values * weights, active, sum_across)
+
     low, high = 1 - clip_range, 1 + (clip_range if clip_range_high is None else clip_range_high)
     log_ratio = torch.where(active, log_probs - old_log_probs, 0.0)
     ratio = log_ratio.exp()
     terms = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(low, high))
     if dual_clip is not None:
         terms = torch.where(advantages < 0, torch.minimum(terms, -advantages * dual_clip), terms)
-    loss = masked_mean(terms, active, sum_across)
+    loss = mean(terms)
     with torch.no_grad():
         return PolicyLoss(
             loss,
-            masked_mean(ratio, active, sum_across),
-            masked_mean(((ratio < low) | (ratio > high)).to(ratio.dtype), active, sum_across),
-            masked_mean(torch.expm1(log_ratio) - log_ratio, active, sum_across),
+            mean(ratio),
+            mean(((ratio < low) | (ratio > high)).to(ratio.dtype)),
+            mean(torch.expm1(log_ratio) - log_ratio),
         )
 
 
@@ -195,6 +202,19 @@ def clipped_value_loss(
     """
     clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
     return 0.5 * masked_mean(torch.maximum((values - returns) ** 2, (clipped - returns) ** 2), active, sum_across)
+
+
+def tried_log_probs(log_dist: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probabilities of all that was tried, float [B, T, k].
+
+    Args:
+        log_dist: Float [N, T, V]; N divides B.
+        tokens: Int64 [B, T, k].
+    """
+    n, (rows, length, tries) = len(log_dist), tokens.shape
+    of_groups = tokens.view(n, -1, length, tries).transpose(1, 2)
+    found = log_dist.gather(2, of_groups.reshape(n, length, -1)).view(of_groups.shape)
+    return found.transpose(1, 2).reshape(rows, length, tries)
 
 
 def tries_loss(

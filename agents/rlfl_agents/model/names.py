@@ -19,13 +19,14 @@ import torch
 from accelerate import PartialState
 from transformers import AutoConfig, AutoTokenizer
 
-from rlfl_agents.config import PretrainConfig, check_env_kwargs
+from rlfl_agents.config import PretrainConfig
 from rlfl_agents.environments import held_out_split, make_envs
 from rlfl_agents.files import owned, write_folder
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.kernels import fuse
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.model.recorded import RecordedSteps
+from rlfl_agents.settings import check_env_kwargs
 from rlfl_agents.trust import check_arguments, check_files, names_download
 from rlfl_envs import (
     ConfigError,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.learn import advantages, losses
-from rlfl_agents.rollout.rollout import Rollout, rows_of
+from rlfl_agents.rollout.rollout import Rollout, Tried, rows_of
 
 __all__ = ["Batch", "compare"]
 
@@ -21,7 +21,7 @@ class Batch:
     Attributes:
         rollout: What was sampled; B episodes, T positions.
         ref_log_probs: Float32 [B, T], of the chosen tokens under the frozen reference; the rollout's own without one.
-        advantages: Float32 [B, T]; 0 where not active.
+        advantages: Float32 [B, T], or [B, T, k] where several tokens were tried; 0 where not active.
         returns: Float32 [B, T], what the values should have been; 0 without a value head.
         leading: Bool [B, T], the tokens that KL-Cov holds back.
     """
@@ -58,6 +58,8 @@ def compare(rollout: Rollout, ref_log_probs: Tensor, kl_coef: float, config: PPO
     returns = torch.zeros_like(rollout.values)
     if config.advantage == "tries":  # compares nothing: each token was judged
         return Batch(rollout, ref_log_probs, torch.zeros_like(rewards), returns, torch.zeros_like(active))
+    if rollout.tried is not None:
+        return _compare_tries(rollout, rollout.tried, ref_log_probs, config)
     if config.advantage == "gae":
         found, returns = advantages.gae(rewards, rollout.values, active, config.gamma, config.gae_lambda)
     else:
@@ -69,3 +71,20 @@ def compare(rollout: Rollout, ref_log_probs: Tensor, kl_coef: float, config: PPO
     if config.kl_cov:
         leading = losses.leading_tokens(rollout.log_probs, found, active, config.kl_cov)
     return Batch(rollout, ref_log_probs, found, returns, leading)
+
+
+def _compare_tries(rollout: Rollout, tried: Tried, ref_log_probs: Tensor, config: PPOConfig) -> Batch:
+    """Compares each token that was tried with a learned value or with the others of its state."""
+    verdicts = tried.is_right, tried.weights
+    returns = torch.zeros_like(rollout.values)
+    if config.advantage == "gae":
+        found, returns = advantages.tried_gae(
+            rollout.rewards, rollout.values, *verdicts, config.gamma, config.gae_lambda
+        )
+    elif config.advantage == "rloo":
+        found = advantages.tried_rloo(rollout.rewards, *verdicts)
+    else:
+        found = advantages.tried_group_norm(*verdicts)
+    if config.whiten:
+        found = advantages.whiten(found, tried.weights)
+    return Batch(rollout, ref_log_probs, found, returns, torch.zeros_like(rollout.active))

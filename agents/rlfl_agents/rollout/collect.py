@@ -13,8 +13,8 @@ from torch import Tensor
 
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.link import Link, MaskTable, Present
-from rlfl_agents.rollout.rollout import Rollout
-from rlfl_agents.rollout.tries import NONE_WRONG, Chosen, choose, draw_candidates
+from rlfl_agents.rollout.rollout import Rollout, Tried
+from rlfl_agents.rollout.tries import NONE_WRONG, Candidates, Chosen, choose, draw_candidates
 from rlfl_envs import TokenVectorEnv
 
 __all__ = ["collect", "reference_log_probs"]
@@ -80,7 +80,7 @@ def collect(
                 chosen = choose(candidates, envs)
                 tokens, log_prob, value = chosen.tokens, chosen.log_probs, candidates.values
                 state.pending = tokens[:, None]
-                written.judge(t, live, chosen)
+                written.judge(t, live, candidates, chosen)
             written.add(t, running, live, *(present.spread(each) for each in (tokens, log_prob, value)))
             fetched = link.fetch(written.completions[:, t])
             if device.type != "cpu" and t + 1 < length:
@@ -128,15 +128,22 @@ class _Written:
         self.is_right = torch.zeros(rows, length, dtype=torch.bool, device=device)
         self.wrong = torch.full((rows, length), NONE_WRONG, dtype=torch.int64, device=device)
         self.is_first_try = torch.ones(rows, dtype=torch.bool, device=device)  # whether so far
+        self._tried: Tried | None = None
 
     def add(self, t: int, running: np.ndarray, live: Tensor, tokens: Tensor, log_prob: Tensor, value: Tensor) -> None:
         self._active[:, t] = running
         self.completions[:, t] = torch.where(live, tokens, self._pad_id)
         self.log_probs[:, t], self.values[:, t] = log_prob * live, value * live
 
-    def judge(self, t: int, live: Tensor, chosen: Chosen) -> None:
-        self.is_right[:, t], self.wrong[:, t] = chosen.is_right & live, torch.where(live, chosen.wrong, NONE_WRONG)
-        self.is_first_try &= chosen.is_first | ~live
+    def judge(self, t: int, live: Tensor, candidates: Candidates, chosen: Chosen) -> None:
+        right = chosen.right & live[:, None]
+        self.is_right[:, t], self.wrong[:, t] = right.any(dim=1), torch.where(live, chosen.wrong, NONE_WRONG)
+        self.is_first_try &= right[:, 0] | ~live
+        drawn = Tried(candidates.tokens, right, candidates.log_probs, candidates.weights)
+        if self._tried is None:
+            self._tried = Tried(*(each.new_zeros(*self.completions.shape, each.shape[1]) for each in drawn))
+        for written, now in zip(self._tried, drawn, strict=True):
+            written[:, t] = now * live[:, None]
 
     def earn(self, reward: np.ndarray) -> None:
         # The last step judges all: what an episode earns that was over before belongs to its last token.
@@ -148,6 +155,7 @@ class _Written:
         is_success = torch.as_tensor(infos["is_success"]).to(device)
         names = ("completions", "log_probs", "values", "is_right", "wrong")
         return {name: getattr(self, name)[:, :played] for name in names} | {
+            "tried": None if self._tried is None else Tried(*(each[:, :played] for each in self._tried)),
             "active": torch.as_tensor(self._active[:, :played]).to(device),
             "rewards": torch.as_tensor(self._rewards[:, :played]).to(device),
             "is_success": is_success,

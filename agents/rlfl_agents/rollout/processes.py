@@ -17,7 +17,7 @@ from rlfl_agents.config import PPOConfig
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.model.sharding import Shards
 from rlfl_agents.rollout.link import alike
-from rlfl_agents.rollout.rollout import PER_ROW, PER_TOKEN, Rollout
+from rlfl_agents.rollout.rollout import PER_ROW, PER_TOKEN, Rollout, Tried
 from rlfl_envs import ConfigError
 
 __all__ = [
@@ -93,16 +93,19 @@ def gathered(rollout: Rollout, accelerator: Accelerator) -> Rollout:
     whole: dict[str, Any] = {name: accelerator.gather(getattr(rollout, name)) for name in ("prompts", *PER_ROW)}
     whole |= {name: gathered_columns(getattr(rollout, name), accelerator) for name in PER_TOKEN}
     whole["mask_table"], whole["mask_rows"] = _gathered_masks(rollout, accelerator)
+    if rollout.tried is not None:
+        whole["tried"] = Tried(*(gathered_columns(each, accelerator) for each in rollout.tried))
     whole["parts"] = {name: accelerator.gather(part) for name, part in rollout.parts.items()}
     return replace(rollout, **whole)
 
 
 def gathered_columns(columns: Tensor, accelerator: Accelerator) -> Tensor:
-    """[local B, local T] of every process as one [B, T], with zeros where a process stopped before the others."""
+    """[local B, local T, ...] of every process as one [B, T, ...], with zeros where one stopped before the others."""
     if accelerator.num_processes == 1:
         return columns
     length = largest(columns.shape[1], accelerator)
-    whole: Tensor = accelerator.gather(pad(columns, (0, length - columns.shape[1])))
+    missing = columns.new_zeros(len(columns), length - columns.shape[1], *columns.shape[2:])
+    whole: Tensor = accelerator.gather(torch.cat([columns, missing], dim=1))
     return whole
 
 

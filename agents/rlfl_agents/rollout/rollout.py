@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from rlfl_agents.model.masks import Masks
 
-__all__ = ["PER_ROW", "PER_TOKEN", "Rollout", "rows_of"]
+__all__ = ["PER_ROW", "PER_TOKEN", "Rollout", "Tried", "rows_of"]
 
 PER_ROW = ("is_success", "is_first_try")
 """The fields of a rollout that are [B]."""
 
 PER_TOKEN = ("completions", "active", "log_probs", "values", "rewards", "is_right", "wrong")
 """The fields of a rollout that are [B, T]."""
+
+
+class Tried(NamedTuple):
+    """All tokens that were drawn and judged, k at each state; 0 where not active.
+
+    Attributes:
+        tokens: Int64 [B, T, k].
+        is_right: Bool [B, T, k], whether a success can follow.
+        log_probs: Float32 [B, T, k], of these tokens.
+        weights: Float32 [B, T, k], what each counts for as a draw of the policy (see `Candidates`).
+    """
+
+    tokens: Tensor
+    is_right: Tensor
+    log_probs: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,7 @@ class Rollout:
         mask_table: Bool [R, V], True = legal: the different masks that were met.
         mask_rows: Int32 [B, T], each position's row of the table; [1, T] where all episodes have the same, [1, 1] where
             all positions have.
+        tried: What was drawn besides; None where a single token was drawn at each state.
         parts: Named reward parts, float32 [B] each.
         completion_texts: This process's own rows, [local B] strings.
         seconds_model: Wall-clock seconds spent choosing tokens.
@@ -54,6 +72,7 @@ class Rollout:
     is_first_try: Tensor
     mask_table: Tensor
     mask_rows: Tensor
+    tried: Tried | None = None
     parts: dict[str, Tensor] = field(default_factory=dict)
     completion_texts: list[str] = field(default_factory=list)
     seconds_model: float = 0.0
@@ -95,9 +114,14 @@ class Rollout:
         rows = rows_of(groups, self.group_size)
         per_row = {name: getattr(self, name)[rows] for name in (*PER_TOKEN, *PER_ROW)}
         mask_rows = self.mask_rows if len(self.mask_rows) == 1 else self.mask_rows[rows]
-        parts = {name: part[rows] for name, part in self.parts.items()}
         return replace(
-            self, prompts=self.prompts[groups], mask_rows=mask_rows, parts=parts, completion_texts=[], **per_row
+            self,
+            prompts=self.prompts[groups],
+            mask_rows=mask_rows,
+            tried=None if self.tried is None else Tried(*(each[rows] for each in self.tried)),
+            parts={name: part[rows] for name, part in self.parts.items()},
+            completion_texts=[],
+            **per_row,
         )
 
 

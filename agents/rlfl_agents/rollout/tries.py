@@ -21,12 +21,15 @@ class Candidates(NamedTuple):
 
     Attributes:
         tokens: Int64 [B, k], those of the policy first, then the uniform ones.
-        log_dist: Float32 [N, V], the policy's log-probabilities; N = B / group size until the rows of a group part.
+        log_probs: Float32 [B, k], the policy's, of these tokens.
+        weights: Float32 [B, k], their probability over the chance that a try draws them, which is the policy's or even:
+            a weighted mean over the tries is one over draws of the policy. 1 without uniform ones.
         values: Float32 [B], of the states; 0 without a value head.
     """
 
     tokens: Tensor
-    log_dist: Tensor
+    log_probs: Tensor
+    weights: Tensor
     values: Tensor
 
 
@@ -36,15 +39,13 @@ class Chosen(NamedTuple):
     Attributes:
         tokens: Int64 [B], the first right token; the first of all where none is right.
         log_probs: Float32 [B], the policy's, of these tokens.
-        is_right: Bool [B].
-        is_first: Bool [B], whether the first of all was right.
+        right: Bool [B, k], the verdicts.
         wrong: Int64 [B], the first wrong token, or `NONE_WRONG`.
     """
 
     tokens: Tensor
     log_probs: Tensor
-    is_right: Tensor
-    is_first: Tensor
+    right: Tensor
     wrong: Tensor
 
 
@@ -68,16 +69,20 @@ def draw_candidates(
         even = masks.to(torch.float32).log()  # up to a constant, which `draw` does not look at
         others = draw(even, noise[:, own:].reshape(len(even), -1)).view(rows, random_tries)
         tokens = torch.cat([tokens, others], dim=1)
-    return Candidates(tokens, log_dist, values.repeat_interleave(rows // len(values)))
+    log_probs = log_dist.gather(1, tokens.view(len(log_dist), -1)).view(tokens.shape)
+    probs, chance = log_probs.exp(), masks.sum(dim=1, keepdim=True).reciprocal()
+    # As if each try were of the policy or uniform by lot (the balance heuristic of Veach & Guibas 1995).
+    weights = (own + random_tries) * probs / (own * probs + random_tries * chance)
+    return Candidates(tokens, log_probs, weights, values.repeat_interleave(rows // len(values)))
 
 
 def choose(candidates: Candidates, envs: TokenVectorEnv) -> Chosen:
     """Has the tokens judged, and takes the first right one in each row."""
-    tokens, log_dist, _ = candidates
+    tokens = candidates.tokens
     right = torch.as_tensor(envs.judge_tokens(tokens.cpu().numpy())).to(tokens.device)
-    taken = tokens.gather(1, right.int().argmax(dim=1, keepdim=True))
+    taken = right.int().argmax(dim=1, keepdim=True)
     wrong = tokens.gather(1, (~right).int().argmax(dim=1, keepdim=True)).masked_fill(
         right.all(dim=1, keepdim=True), NONE_WRONG
     )
-    log_probs = log_dist.gather(1, taken.view(len(log_dist), -1))
-    return Chosen(taken[:, 0], log_probs.reshape(-1), right.any(dim=1), right[:, 0], wrong[:, 0])
+    log_probs = candidates.log_probs.gather(1, taken)
+    return Chosen(tokens.gather(1, taken)[:, 0], log_probs[:, 0], right, wrong[:, 0])

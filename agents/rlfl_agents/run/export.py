@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from rlfl_agents.config import Settings
 from rlfl_agents.files import write_folder
 from rlfl_agents.model.build import no_progress_bar
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.model.reading import FIELD
 from rlfl_agents.model.weights import seal
+from rlfl_agents.settings import Settings
 from rlfl_envs import CHAT_DATE, PromptedTask, StoppingTask, Task, Tokenizer, TokenVectorEnv
 
 __all__ = ["export"]
