@@ -36,6 +36,9 @@ nothing-without
 nothing-dense
         Clipped policy gradients from the same verdicts as rewards, and from the reward at the end.
         Budget: 3 variants x 3 seeds x about 7 min = 1 core-hour.
+nothing-tried
+        Clipped policy gradients from all that several tries have found.
+        Budget: 3 variants x 3 seeds x about 7 min = 1 core-hour.
 nothing-end
         The reward at the end alone: ten ideas. Budget: 10 variants x 1.5 min = 15 core-minutes.
 nothing-end-longer

@@ -285,6 +285,7 @@ HEAT_MAPS = {
     "nothing-sampled": (),
     "nothing-without": (),
     "nothing-dense": (),
+    "nothing-tried": (),
     "nothing-end": (),
     "nothing-end-longer": (),
     "nothing-end-whole": (),

@@ -191,6 +191,26 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         table=("exact", "sampled", "reward", "entropy", "batch entropy", "minutes"),
     ),
+    "nothing-tried": Experiment(
+        around(
+            dataclasses.replace(
+                NOTHING_SAMPLED,
+                advantage="group_norm",
+                epochs=2,
+                learning_rate=1e-3,
+                entropy_coef=0.05,
+                entropy_coef_final=0.0,
+                total_samples=800 * 256,
+                eval_every=100,
+            ),
+            {
+                "in units of the state's spread": {},
+                "against the state's others": {"advantage": "rloo"},
+                "a learned value": {"advantage": "gae", "gae_lambda": 0.9, "vf_coef": 0.5},
+            },
+        ),
+        table=("exact", "four operands", "sampled", "entropy", "batch entropy", "minutes"),
+    ),
     "nothing-end": Experiment(
         around(
             END,
