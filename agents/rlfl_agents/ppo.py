@@ -366,6 +366,7 @@ def _play(run: _Run, *, is_first: bool = False, is_more: bool = False) -> tuple[
             temperature=config.temperature,
             tries=config.tries if config.has_tries else None,
             random_tries=config.random_tries,
+            keep_tried=config.advantage != "tries",
             seed=first_seed if is_first else None,
             process=(rank, processes),
             prompts=prompts,

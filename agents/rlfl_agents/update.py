@@ -225,13 +225,13 @@ def _policy_terms(
     rollout, tried = part.rollout, part.rollout.tried
     inputs = (rollout.prompts, rollout.completions, rollout.masks, config.temperature)
     clips: dict[str, Any] = {"clip_range_high": config.clip_range_high, "dual_clip": config.dual_clip}
-    if tried is None:
+    if tried is None and config.advantage != "tries":
         summary, values = model(*inputs, rollout.active)
         drawn = (summary.log_probs, rollout.log_probs, part.advantages, rollout.active)
         return losses.clipped_policy_loss(*drawn, config.clip_range, across, **clips), summary, values
     log_dist, values = model(*inputs)
     summary = summary_of(log_dist, rollout.completions, rollout.active)
-    if config.advantage == "tries":
+    if tried is None:
         judged = losses.tries_loss(
             log_dist, rollout.completions, rollout.is_right, rollout.wrong, rollout.active, across
         )

@@ -31,6 +31,7 @@ def collect(
     greedy: bool = False,
     tries: int | None = None,
     random_tries: int = 0,
+    keep_tried: bool = False,
     seed: int | Sequence[int] | None = None,
     process: tuple[int, int] = (0, 1),
     prompts: list[str] | None = None,
@@ -50,6 +51,7 @@ def collect(
         tries: How many tokens are drawn at each state and judged; the episode goes on with the first right one. The
             environments must end it where none is. None draws one and judges nothing.
         random_tries: How many of them are uniform over the legal tokens.
+        keep_tried: Whether the rollout has all that was drawn.
         seed: Seeds the environments first, one number or one for each; None continues their streams.
         process: This process's index, and how many there are.
         prompts: B texts to play instead of drawn prompts; those of a group are the same.
@@ -80,7 +82,9 @@ def collect(
                 chosen = choose(candidates, envs)
                 tokens, log_prob, value = chosen.tokens, chosen.log_probs, candidates.values
                 state.pending = tokens[:, None]
-                written.judge(t, live, candidates, chosen)
+                written.judge(t, live, chosen)
+                if keep_tried:
+                    written.keep(t, live, candidates, chosen)
             written.add(t, running, live, *(present.spread(each) for each in (tokens, log_prob, value)))
             fetched = link.fetch(written.completions[:, t])
             if device.type != "cpu" and t + 1 < length:
@@ -135,11 +139,13 @@ class _Written:
         self.completions[:, t] = torch.where(live, tokens, self._pad_id)
         self.log_probs[:, t], self.values[:, t] = log_prob * live, value * live
 
-    def judge(self, t: int, live: Tensor, candidates: Candidates, chosen: Chosen) -> None:
-        right = chosen.right & live[:, None]
-        self.is_right[:, t], self.wrong[:, t] = right.any(dim=1), torch.where(live, chosen.wrong, NONE_WRONG)
-        self.is_first_try &= right[:, 0] | ~live
-        drawn = Tried(candidates.tokens, right, candidates.log_probs, candidates.weights)
+    def judge(self, t: int, live: Tensor, chosen: Chosen) -> None:
+        self.is_right[:, t] = chosen.right.any(dim=1) & live
+        self.wrong[:, t] = torch.where(live, chosen.wrong, NONE_WRONG)
+        self.is_first_try &= chosen.right[:, 0] | ~live
+
+    def keep(self, t: int, live: Tensor, candidates: Candidates, chosen: Chosen) -> None:
+        drawn = Tried(candidates.tokens, chosen.right, candidates.log_probs, candidates.weights)
         if self._tried is None:
             self._tried = Tried(*(each.new_zeros(*self.completions.shape, each.shape[1]) for each in drawn))
         for written, now in zip(self._tried, drawn, strict=True):

@@ -53,7 +53,7 @@ class Rollout:
         mask_table: Bool [R, V], True = legal: the different masks that were met.
         mask_rows: Int32 [B, T], each position's row of the table; [1, T] where all episodes have the same, [1, 1] where
             all positions have.
-        tried: What was drawn besides; None where a single token was drawn at each state.
+        tried: All that was drawn, where that was to be kept.
         parts: Named reward parts, float32 [B] each.
         completion_texts: This process's own rows, [local B] strings.
         seconds_model: Wall-clock seconds spent choosing tokens.
