@@ -45,7 +45,8 @@ nothing-end-longer
         The same for longer, by a value for each token: numbers or operands that grow, references revealed, own
         successes imitated. Budget: 9 variants, most of them one seed, x 8.5 min = 2 core-hours.
 nothing-end-whole
-        The best of those with its whole schedule. Budget: 3 seeds x at most 1 hour = 3 core-hours.
+        The best of those with its whole schedule.
+        Budget: 2 variants x 3 seeds x at most 1 hour = 6 core-hours.
 digits  Sums and products of up to three digits, a character each, by tries.
         Budget: 10 seeds of sums, 3 of the others, x about 8 min = 2.5 core-hours.
 digits-places

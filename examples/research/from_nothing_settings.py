@@ -254,7 +254,17 @@ EXPERIMENTS: dict[str, Experiment] = {
         table=("exact", "sampled", "by level", "reward", "entropy", "batch entropy", "minutes"),
     ),
     "nothing-end-whole": Experiment(
-        {"numbers grow, mixed": END_WHOLE},
+        around(
+            END_WHOLE,
+            {
+                "numbers grow, mixed": {},
+                "batch entropy kept, kinds as often": {
+                    "batch_entropy_coef": 0.3,
+                    "batch_entropy_coef_final": 0.1,
+                    "sampler": "kinds",
+                },
+            },
+        ),
         table=("exact", "sampled", "by level", "reward", "entropy", "batch entropy", "minutes"),
     ),
     "long": Experiment(
