@@ -25,7 +25,7 @@ from rlfl_envs import ConfigError, check_value
 __all__ = ["PPOConfig", "PolicySettings", "PretrainConfig", "SFTConfig"]
 
 _NOT_WITH_SEVERAL_TRIES = ("kl", "kl_cov", "kl_cov_coef", "refill")
-"""What looks at the tokens taken alone, or compares whole completions."""
+"""What is done with whole completions or the tokens taken, and not with all that was tried."""
 _NOT_WITH_TRIES = (
     *(*_NOT_WITH_SEVERAL_TRIES, "critic", "gamma", "gae_lambda", "whiten", "clip_range", "clip_range_high"),
     *("dual_clip", "value_clip", "vf_coef", "ratio_threshold", "target_kl"),
@@ -146,8 +146,8 @@ class PPOConfig(PolicySettings):
     head; with several `tries` each token is compared with the others of its state instead. "tries" compares nothing:
     the policy learns to give the first right token and not the first wrong one."""
     tries: Count = 1
-    """How many tokens are drawn at each state and judged, whether a success can still follow. The episode goes on with
-    the first right one, and ends where none is. It needs an environment that can tell, with env_kwargs
+    """How many tokens are drawn at each state. Several are judged, whether a success can still follow; the episode goes
+    on with the first right one, and ends where none is. That needs an environment that can tell, with env_kwargs
     `rewards=tokens`."""
     random_tries: NotNegative = 0
     """How many of them are uniform over the legal tokens: without any, a right token that the policy never draws stays
@@ -297,7 +297,7 @@ class PPOConfig(PolicySettings):
         check_value("rewards", rewards, rewards == "tokens", f"'tokens' with {self._tried}, among env_kwargs")
         for name in _NOT_WITH_TRIES if self.advantage == "tries" else _NOT_WITH_SEVERAL_TRIES:
             value, default = getattr(self, name), getattr(type(self), name)
-            check_value(name, value, value == default, f"{default!r} with {self._tried}, which has no use for it")
+            check_value(name, value, value == default, f"{default!r} with {self._tried}, where it has no part")
 
     @property
     def has_tries(self) -> bool:

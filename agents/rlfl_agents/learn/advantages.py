@@ -5,9 +5,9 @@ running when its token was chosen; every row's active positions are a prefix of 
 prompt) are adjacent: rows k*g .. k*g + k-1.
 
 Where several tokens were tried at each state, the functions named `tried_...` compare them: k tries, `is_right` bool
-[B, T, k], and `weights` float [B, T, k], what each try counts for as a draw of the policy. The episode went on with a
-right token. The policy's own would have ended at its first wrong one, so that of what followed it earns the right
-tokens' share of the weight.
+[B, T, k], and `weights` float [B, T, k], what each try counts for as a draw of the policy. The episode went on with one
+right token, and every right token of the state is credited with what followed that one. The policy alone would have gone
+on with a chance that the right tokens' share of the weight estimates.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def tried_gae(
 def tried_rloo(rewards: Tensor, is_right: Tensor, weights: Tensor) -> Tensor:
     """Each try's return against the weighted mean of the state's others: float [B, T, k].
 
-    The others of a uniform try are not the same mixture as those of the policy's: a bias of a few percent, where there
-    are few.
+    The others of a uniform try are not the same mixture as those of one of the policy's, which makes the gradient a
+    little too long: by 14% with one try of each, by less than 1% with eight.
 
     Args:
         rewards: Float [B, T], the reward after the token that was taken.
@@ -127,18 +127,19 @@ def tried_rloo(rewards: Tensor, is_right: Tensor, weights: Tensor) -> Tensor:
     return returns * (weights > 0) - others / _positive(weights.sum(dim=2, keepdim=True) - weights)
 
 
-def tried_group_norm(is_right: Tensor, weights: Tensor, eps: float = 1e-4) -> Tensor:
-    """Each try's verdict in units of the standard deviation of the state's: float [B, T, k].
+def tried_group_norm(is_right: Tensor, weights: Tensor) -> Tensor:
+    """Each try's verdict in units of the standard deviation of the state's: float [B, T, k], -k to k.
 
-    What follows a right token is the same whichever it is, so that it has no part in this.
+    All right tokens are credited alike, so that what followed has no part in this. 1/k is added to the deviation: a
+    uniform try may hardly weigh anything, and would be praised or blamed without limit where all others agree.
 
     Args:
         is_right: Bool [B, T, k]; False where not active.
         weights: Float [B, T, k]; likewise 0.
-        eps: Added to the standard deviation.
     """
     share = _weighted_mean(is_right.to(weights.dtype), weights)[..., None]
-    return (is_right.to(share.dtype) - share) / ((share * (1 - share)).sqrt() + eps) * (weights > 0)
+    deviation = (share * (1 - share)).sqrt() + 1 / weights.shape[2]
+    return (is_right.to(share.dtype) - share) / deviation * (weights > 0)
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -51,6 +51,11 @@ WRONG_WEIGHT = 0.3
 """What leaving the first wrong token counts for, beside taking the right one."""
 
 
+_LARGEST_LOG_RATIO = 40.0
+"""Beyond this a ratio would be infinite soon, and its gradient no number: a uniform try may have been next to impossible
+for the policy that sampled."""
+
+
 def _identity(tensor: Tensor) -> Tensor:
     return tensor
 
@@ -133,14 +138,15 @@ def clipped_policy_loss(
         sum_across: See the module's docstring.
         clip_range_high: The c of the upper bound, > 0; `clip_range` where None.
         dual_clip: d > 1; no bound where None.
-        weights: Float, of the same shape: what each token counts for in all these means, 1 on average; 1 where None.
+        weights: Float, of the same shape: what each token counts for in the sums of all these means; 1 where None. Over
+            draws it is 1 on average, and so is the mean ratio of a policy that has not moved.
     """
 
     def mean(values: Tensor) -> Tensor:
         return masked_mean(values if weights is None else values * weights, active, sum_across)
 
     low, high = 1 - clip_range, 1 + (clip_range if clip_range_high is None else clip_range_high)
-    log_ratio = torch.where(active, log_probs - old_log_probs, 0.0)
+    log_ratio = torch.where(active, log_probs - old_log_probs, 0.0).clamp(max=_LARGEST_LOG_RATIO)
     ratio = log_ratio.exp()
     terms = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(low, high))
     if dual_clip is not None:

@@ -149,7 +149,7 @@ class _Written:
         if self._tried is None:
             self._tried = Tried(*(each.new_zeros(*self.completions.shape, each.shape[1]) for each in drawn))
         for written, now in zip(self._tried, drawn, strict=True):
-            written[:, t] = now * live[:, None]
+            written[:, t] = torch.where(live[:, None], now, 0)
 
     def earn(self, reward: np.ndarray) -> None:
         # The last step judges all: what an episode earns that was over before belongs to its last token.

@@ -22,8 +22,8 @@ class Candidates(NamedTuple):
     Attributes:
         tokens: Int64 [B, k], those of the policy first, then the uniform ones.
         log_probs: Float32 [B, k], the policy's, of these tokens.
-        weights: Float32 [B, k], their probability over the chance that a try draws them, which is the policy's or even:
-            a weighted mean over the tries is one over draws of the policy. 1 without uniform ones.
+        weights: Float32 [B, k], their probability over the average chance of the k tries to draw them. A weighted mean
+            over the tries estimates one over draws of the policy. 1 without uniform ones.
         values: Float32 [B], of the states; 0 without a value head.
     """
 
