@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -110,8 +112,10 @@ def test_tries_by_hand() -> None:
     # Against the right ones' share of the others' weight: [[1/3, 1, 1/3], [1/2, 0, 1/3]].
     expected = [[right * (1 - 1 / 3), -right, right * (1 - 1 / 3)], [-0.6 / 2, 0.6, -0.6 / 3]]
     torch.testing.assert_close(tried_rloo(rewards, is_right, weights), torch.tensor([expected]))
-    expected = [[1.0, -1.0, 1.0], [-0.25 / 0.1875**0.5, 0.75 / 0.1875**0.5, -0.25 / 0.1875**0.5]]
-    torch.testing.assert_close(tried_group_norm(is_right, weights, eps=0.0), torch.tensor([expected]))
+    spread = [0.5 + 1 / 3, 0.1875**0.5 + 1 / 3]
+    expected = [[0.5 / spread[0], -0.5 / spread[0], 0.5 / spread[0]], [-0.25 / spread[1], 0.75 / spread[1]]]
+    expected[1].append(expected[1][0])
+    torch.testing.assert_close(tried_group_norm(is_right, weights), torch.tensor([expected]))
 
 
 def test_a_state_that_is_over_or_has_one_verdict_teaches_nothing() -> None:
@@ -124,6 +128,36 @@ def test_a_state_that_is_over_or_has_one_verdict_teaches_nothing() -> None:
     found, returns = tried_gae(rewards, torch.tensor([[0.2, 0.4, 0.0]]), is_right, weights, 0.9, 0.9)
     torch.testing.assert_close(found, torch.tensor([[[0.336, 0.336], [0.0, -0.4], [0.0, 0.0]]]))
     torch.testing.assert_close(returns, torch.tensor([[0.536, 0.0, 0.0]]))
+
+
+def test_a_try_that_hardly_weighs_anything_is_not_praised_without_limit() -> None:
+    """One uniform try, which the policy would never draw, against fifteen draws that agree."""
+    is_right = torch.zeros(1, 1, 16, dtype=torch.bool).index_fill(2, torch.tensor([15]), True)
+    weights = torch.cat([torch.full((1, 1, 15), 16 / 15), torch.full((1, 1, 1), 1e-9)], dim=2)
+    assert 15 < float(tried_group_norm(is_right, weights).max()) <= 16
+
+
+def test_a_try_that_was_impossible_leaves_loss_and_gradient_finite() -> None:
+    """Its probability was exp(-200), and it is likely now: right or wrong."""
+    for advantage in (5.0, -5.0):
+        log_probs = torch.full((1, 1, 1), -0.1, requires_grad=True)
+        arguments = (torch.full((1, 1, 1), -200.0), torch.full((1, 1, 1), advantage), torch.ones(1, 1, 1) > 0)
+        found = clipped_policy_loss(log_probs, *arguments, 0.2, weights=torch.full((1, 1, 1), 1e-30))
+        found.loss.backward()
+        assert all(each.isfinite() for each in found)
+        assert log_probs.grad is not None
+        assert log_probs.grad.isfinite().all()
+
+
+def test_what_is_logged_counts_by_weight() -> None:
+    """Ratios of 1 and 3, of which the second counts for a fifth, over two tokens."""
+    log_probs = torch.tensor([[0.0, math.log(3.0)]])
+    arguments = (torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool))
+    found = clipped_policy_loss(log_probs, *arguments, 0.2, weights=torch.tensor([[1.8, 0.2]]))
+    assert float(found.loss) == pytest.approx(-(1.8 + 0.2 * 1.2) / 2)
+    assert float(found.ratio_mean) == pytest.approx((1.8 + 0.2 * 3) / 2)
+    assert float(found.clip_fraction) == pytest.approx(0.1)
+    assert float(found.approx_kl) == pytest.approx(0.1 * (2 - math.log(3)))
 
 
 @pytest.mark.parametrize(("baseline", "bias"), [("value", 0.005), ("others", 0.03)])

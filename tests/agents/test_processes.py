@@ -70,14 +70,15 @@ CASES = {
     },
     "tries, learned value": {
         "advantage": "gae",
-        "tries": 4,
+        "tries": 3,
         "random_tries": 1,
         "group_size": 2,
         "minibatches": 2,
         "accumulation": 2,
         "epochs": 2,
         "critic": "separate",
-        "env_kwargs": {"alphabet": "abc", "length": 3, "split": "all", "rewards": "tokens"},
+        # So long that the processes' longest episodes differ.
+        "env_kwargs": {"alphabet": "abcde", "length": 8, "split": "all", "rewards": "tokens"},
     },
     "imitation": {"minibatches": 2, "imitation_coef": 0.5, "imitation_batch": 3},
     "adapters": {"lora_rank": 2, "kl": "fixed", "gradient_checkpointing": True, "layers": 2},

@@ -149,7 +149,7 @@ def test_two_processes_try_what_one_would() -> None:
     """Halves with their share of the noise and of the environments' seeds equal the whole."""
     envs, half = tokens_envs(16), tokens_envs(8)
     policy = small_policy(envs)
-    settings: dict[str, Any] = {"group_size": 2, "tries": 5, "random_tries": 2}
+    settings: dict[str, Any] = {"group_size": 2, "tries": 5, "random_tries": 2, "keep_tried": True}
     noise = [torch.Generator().manual_seed(0) for _ in range(3)]
     whole = collect(policy, envs, noise[0], seed=100, **settings)
     parts = [collect(policy, half, noise[1 + i], seed=100 + 8 * i, process=(i, 2), **settings) for i in range(2)]
@@ -158,6 +158,45 @@ def test_two_processes_try_what_one_would() -> None:
         whole_rows = [row[keep].tolist() for row, keep in zip(getattr(whole, name), whole.active, strict=True)]
         rows = [row[keep].tolist() for p in parts for row, keep in zip(getattr(p, name), p.active, strict=True)]
         assert rows == whole_rows
+    assert whole.tried is not None
+    length = whole.completions.shape[1]
+    for part, rows in zip(parts, (slice(0, 8), slice(8, 16)), strict=True):
+        assert part.tried is not None
+        for expected, found in zip(whole.tried, part.tried, strict=True):
+            short = found.shape[1]
+            torch.testing.assert_close(expected[rows, :short], found, atol=1e-6, rtol=1e-4)
+            assert not expected[rows, short:length].any()
+
+
+def test_what_was_tried_is_in_the_rollout() -> None:
+    """All tokens with their verdicts; what was taken is the first right one; nothing where an episode is over."""
+    envs = make_envs("rlfl/ArithmeticSteps-v0", 24, rewards="tokens", mask="syntax")
+    policy = small_policy(envs, scale=2.0, value="none")
+    settings: dict[str, Any] = {"group_size": 4, "tries": 12, "random_tries": 8, "keep_tried": True, "seed": 5}
+    rollout = collect(policy, envs, torch.Generator().manual_seed(0), **settings)
+    tried, active = rollout.tried, rollout.active
+    assert tried is not None
+    assert tried.is_right.any(dim=2).equal(rollout.is_right)
+    first = tried.is_right.int().argmax(dim=2, keepdim=True)
+    assert tried.tokens.gather(2, first)[..., 0][active].tolist() == rollout.completions[active].tolist()
+    assert not any(each[~active].any() for each in tried)
+    with torch.no_grad():
+        log_dist, _ = policy(rollout.prompts, rollout.completions, rollout.masks)
+    found = losses.tried_log_probs(log_dist, tried.tokens)
+    torch.testing.assert_close(found[active], tried.log_probs[active], atol=2e-5, rtol=1e-4)
+    legal = rollout.mask_table[rollout.mask_rows.long()].expand(24, *active.shape[1:], -1).sum(dim=2)
+    assert len(legal[active].unique()) > 1  # masks differ from state to state
+    probs = tried.log_probs[active].exp()
+    expected = 12 * probs / (4 * probs + 8 / legal[active][:, None])
+    torch.testing.assert_close(tried.weights[active], expected)
+
+
+def test_a_group_that_shares_its_distribution_tries_apart() -> None:
+    """One distribution for both rows gives each row its own tokens' log-probabilities."""
+    log_dist = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)).log_softmax(dim=-1)
+    tokens = torch.randint(0, 5, (4, 3, 2), generator=torch.Generator().manual_seed(1))
+    expected = log_dist.repeat_interleave(2, dim=0).gather(2, tokens)
+    assert losses.tried_log_probs(log_dist, tokens).tolist() == expected.tolist()
 
 
 def test_a_run_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -475,3 +475,38 @@ def test_prompts_that_are_drawn_while_a_device_works_are_the_same(
     assert found.keys() == expected.keys()
     timeless = [name for name in found if not name.startswith("clock/")]
     assert repr([found[name] for name in timeless]) == repr([expected[name] for name in timeless])
+
+
+@pytest.mark.parametrize("whiten", [True, False])
+@pytest.mark.parametrize("advantage", ["gae", "rloo", "group_norm"])
+def test_what_was_tried_is_compared_as_asked(
+    tmp_path: Path, played: list[tuple[Policy, Batch]], advantage: str, whiten: bool
+) -> None:
+    """Recomputed from the last rollout, where values are no longer 0: each by its own rule, whitened by weight."""
+    learn(
+        tmp_path / "run",
+        env_kwargs=THREE_LETTERS | {"rewards": "tokens"},
+        advantage=advantage,
+        tries=5,
+        random_tries=2,
+        gamma=0.5,
+        gae_lambda=0.9,
+        whiten=whiten,
+        learning_rate=0.02,
+    )
+    _, batch = played[-1]
+    rollout, tried = batch.rollout, batch.rollout.tried
+    assert tried is not None
+    verdicts, returns = (tried.is_right, tried.weights), torch.zeros_like(rollout.values)
+    if advantage == "gae":
+        assert rollout.values.any()
+        expected, returns = advantages.tried_gae(rollout.rewards, rollout.values, *verdicts, gamma=0.5, lam=0.9)
+    elif advantage == "rloo":
+        expected = advantages.tried_rloo(rollout.rewards, *verdicts)
+    else:
+        expected = advantages.tried_group_norm(*verdicts)
+    if whiten:
+        expected = advantages.whiten(expected, tried.weights)
+    torch.testing.assert_close(batch.advantages, expected)
+    torch.testing.assert_close(batch.returns, returns)
+    assert batch.advantages.abs().max() > 0.1

@@ -6,8 +6,8 @@ prompt) are adjacent: rows k*g .. k*g + k-1.
 
 Where several tokens were tried at each state, the functions named `tried_...` compare them: k tries, `is_right` bool
 [B, T, k], and `weights` float [B, T, k], what each try counts for as a draw of the policy. The episode went on with one
-right token, and every right token of the state is credited with what followed that one. The policy alone would have gone
-on with a chance that the right tokens' share of the weight estimates.
+right token, and every right token of the state is credited with what followed that one. The right tokens' share of the
+weight estimates the chance with which the policy alone would have gone on.
 """
 
 from __future__ import annotations

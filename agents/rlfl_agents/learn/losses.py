@@ -52,8 +52,8 @@ WRONG_WEIGHT = 0.3
 
 
 _LARGEST_LOG_RATIO = 40.0
-"""Beyond this a ratio would be infinite soon, and its gradient no number: a uniform try may have been next to impossible
-for the policy that sampled."""
+"""Far beyond this a ratio is infinite, and its gradient no number. A uniform try may have been next to impossible for
+the policy that sampled."""
 
 
 def _identity(tensor: Tensor) -> Tensor:
