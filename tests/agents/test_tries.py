@@ -160,12 +160,12 @@ def test_two_processes_try_what_one_would() -> None:
         assert rows == whole_rows
     assert whole.tried is not None
     length = whole.completions.shape[1]
-    for part, rows in zip(parts, (slice(0, 8), slice(8, 16)), strict=True):
+    for part, its_rows in zip(parts, (slice(0, 8), slice(8, 16)), strict=True):
         assert part.tried is not None
         for expected, found in zip(whole.tried, part.tried, strict=True):
             short = found.shape[1]
-            torch.testing.assert_close(expected[rows, :short], found, atol=1e-6, rtol=1e-4)
-            assert not expected[rows, short:length].any()
+            torch.testing.assert_close(expected[its_rows, :short], found, atol=1e-6, rtol=1e-4)
+            assert not expected[its_rows, short:length].any()
 
 
 def test_what_was_tried_is_in_the_rollout() -> None:
