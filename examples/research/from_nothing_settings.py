@@ -136,6 +136,11 @@ _REVEALED: dict[str, Any] = {
     "position_ids": "text",
 }
 _MIXED: dict[str, Any] = {"level_weights": (1.0,) * 10, "sampler": "uniform"}
+_BATCH_ENTROPY_KEPT: dict[str, Any] = {
+    "batch_entropy_coef": 0.3,
+    "batch_entropy_coef_final": 0.1,
+    "sampler": "kinds",
+}
 # The best of these with its whole schedule.
 END_WHOLE = dataclasses.replace(
     END_LONGER, **_GROWING, **_MIXED, total_samples=8000 * 256, minutes=60.0, eval_every=400
@@ -258,11 +263,8 @@ EXPERIMENTS: dict[str, Experiment] = {
             END_WHOLE,
             {
                 "numbers grow, mixed": {},
-                "batch entropy kept, kinds as often": {
-                    "batch_entropy_coef": 0.3,
-                    "batch_entropy_coef_final": 0.1,
-                    "sampler": "kinds",
-                },
+                "batch entropy kept, kinds as often": _BATCH_ENTROPY_KEPT,
+                "the same, steps held": _BATCH_ENTROPY_KEPT | {"max_grad_norm": 0.3, "target_kl": 0.02},
             },
         ),
         table=("exact", "sampled", "by level", "reward", "entropy", "batch entropy", "minutes"),
