@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -333,14 +334,17 @@ print(*heavy & sys.modules.keys(), file=sys.stderr)
 @pytest.mark.timing
 @pytest.mark.parametrize("words", [["--help"], ["list"], ["train", "--help"], ["train", "rlfl/Copy-v0", "--help"]])
 def test_help_and_list_are_quick(words: list[str]) -> None:
-    """Under 0.6 s of processor time, the best of three."""
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "rlfl_agents", *words], capture_output=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 0.6
+    """At most four times the processor time of what every command has to import; torch alone takes seven times that."""
+    commands = {"needed": ["-c", "import gymnasium, tyro"], "found": ["-m", "rlfl_agents", *words]}
+    seconds = dict.fromkeys(commands, math.inf)
+    for _ in range(3):  # by turns, and the best of each: other programs slow the machine down
+        for name, command in commands.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, *command], capture_output=True, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            seconds[name] = min(seconds[name], spent)
+    assert seconds["found"] < 4 * seconds["needed"]
 
 
 def test_list_show_and_play_import_no_torch() -> None:
