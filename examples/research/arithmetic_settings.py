@@ -284,6 +284,7 @@ HEAT_MAPS = {
     "nothing": (),
     "nothing-sampled": (),
     "nothing-without": (),
+    "nothing-gpt2": (),
     "nothing-dense": (),
     "nothing-tried": (),
     "nothing-end": (),

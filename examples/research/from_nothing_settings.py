@@ -173,6 +173,22 @@ EXPERIMENTS: dict[str, Experiment] = {
         table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
         changed_from=("nothing-sampled", "ArithmeticSteps-v0"),
     ),
+    "nothing-gpt2": Experiment(
+        {
+            "GPT-2's shape": dataclasses.replace(
+                NOTHING_SAMPLED,
+                layers=12,
+                width=768,
+                heads=12,
+                learning_rate=3e-4,
+                total_samples=400 * 256,
+                eval_every=100,
+            )
+        },
+        seeds=(0,),
+        table=("exact", "four operands", "sampled", "millions to 0.9", "entropy", "batch entropy", "minutes"),
+        changed_from=("nothing-sampled", "ArithmeticSteps-v0"),
+    ),
     "nothing-dense": Experiment(
         around(
             dataclasses.replace(
