@@ -14,7 +14,7 @@ from torch import Tensor
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.rollout.link import Link, MaskTable, Present
 from rlfl_agents.rollout.rollout import Rollout, Tried
-from rlfl_agents.rollout.tries import NONE_WRONG, Candidates, Chosen, choose, draw_candidates
+from rlfl_agents.rollout.tries import NONE_WRONG, Candidates, Chosen, try_tokens
 from rlfl_envs import TokenVectorEnv
 
 __all__ = ["collect", "reference_log_probs"]
@@ -65,7 +65,7 @@ def collect(
         shared = torch.as_tensor(observation[::group_size, :width]).to(device)
         state = policy.start(shared, rows, keep_cache=length > 1, room=length - 1)
         noise = _noise(length, rows, tries or 1, process, generator, device)
-        written = _Written(rows, length, policy.pad_id, device)
+        written = _Written(rows, length, policy.pad_id, device, keep_tried)
         link = Link(rows, device)
         masks = MaskTable(envs, device)
         running = np.ones(rows, dtype=np.bool_)
@@ -78,13 +78,9 @@ def collect(
             if tries is None:
                 tokens, log_prob, value = policy.sample(state, present.of(noise[t, :, 0]), legal, temperature, greedy)
             else:
-                candidates = draw_candidates(policy, state, noise[t], legal, temperature, random_tries)
-                chosen = choose(candidates, envs)
+                candidates, chosen = try_tokens(policy, state, envs, noise[t], legal, temperature, random_tries)
                 tokens, log_prob, value = chosen.tokens, chosen.log_probs, candidates.values
-                state.pending = tokens[:, None]
-                written.judge(t, live, chosen)
-                if keep_tried:
-                    written.keep(t, live, candidates, chosen)
+                written.judge(t, live, candidates, chosen)
             written.add(t, running, live, *(present.spread(each) for each in (tokens, log_prob, value)))
             fetched = link.fetch(written.completions[:, t])
             if device.type != "cpu" and t + 1 < length:
@@ -102,8 +98,7 @@ def collect(
         **written.until(t + 1, infos),
         mask_table=masks.table,
         mask_rows=masks.rows(),
-        seconds_model=clock.seconds_model,
-        seconds_env=clock.seconds_env,
+        **clock.seconds,
     )
 
 
@@ -122,7 +117,7 @@ def _parts(parts: dict[str, np.ndarray], device: torch.device) -> dict[str, Tens
 class _Written:
     """What each row has written, [B, T], as `Rollout` has it: nothing where a row is over."""
 
-    def __init__(self, rows: int, length: int, pad_id: int, device: torch.device) -> None:
+    def __init__(self, rows: int, length: int, pad_id: int, device: torch.device, keep_tried: bool) -> None:
         self._pad_id = pad_id
         self._active = np.zeros((rows, length), dtype=np.bool_)
         self._rewards = np.zeros((rows, length), dtype=np.float32)
@@ -132,6 +127,7 @@ class _Written:
         self.is_right = torch.zeros(rows, length, dtype=torch.bool, device=device)
         self.wrong = torch.full((rows, length), NONE_WRONG, dtype=torch.int64, device=device)
         self.is_first_try = torch.ones(rows, dtype=torch.bool, device=device)  # whether so far
+        self._keep_tried = keep_tried
         self._tried: Tried | None = None
 
     def add(self, t: int, running: np.ndarray, live: Tensor, tokens: Tensor, log_prob: Tensor, value: Tensor) -> None:
@@ -139,12 +135,14 @@ class _Written:
         self.completions[:, t] = torch.where(live, tokens, self._pad_id)
         self.log_probs[:, t], self.values[:, t] = log_prob * live, value * live
 
-    def judge(self, t: int, live: Tensor, chosen: Chosen) -> None:
+    def judge(self, t: int, live: Tensor, candidates: Candidates, chosen: Chosen) -> None:
         self.is_right[:, t] = chosen.right.any(dim=1) & live
         self.wrong[:, t] = torch.where(live, chosen.wrong, NONE_WRONG)
         self.is_first_try &= chosen.right[:, 0] | ~live
+        if self._keep_tried:
+            self._keep(t, live, candidates, chosen)
 
-    def keep(self, t: int, live: Tensor, candidates: Candidates, chosen: Chosen) -> None:
+    def _keep(self, t: int, live: Tensor, candidates: Candidates, chosen: Chosen) -> None:
         drawn = Tried(candidates.tokens, chosen.right, candidates.log_probs, candidates.weights)
         if self._tried is None:
             self._tried = Tried(*(each.new_zeros(*self.completions.shape, each.shape[1]) for each in drawn))
@@ -209,8 +207,7 @@ class _Clock:
     """Splits wall-clock time between the model and the environment."""
 
     def __init__(self) -> None:
-        self.seconds_model = 0.0
-        self.seconds_env = 0.0
+        self.seconds = {"seconds_model": 0.0, "seconds_env": 0.0}  # as `Rollout` has them
         self._last = time.perf_counter()
 
     def _lap(self) -> float:
@@ -219,7 +216,7 @@ class _Clock:
         return lap
 
     def model(self) -> None:
-        self.seconds_model += self._lap()
+        self.seconds["seconds_model"] += self._lap()
 
     def env(self) -> None:
-        self.seconds_env += self._lap()
+        self.seconds["seconds_env"] += self._lap()

@@ -10,7 +10,7 @@ from torch import Tensor
 from rlfl_agents.model.policy import Decoding, Policy, draw
 from rlfl_envs import TokenVectorEnv
 
-__all__ = ["NONE_WRONG", "Candidates", "Chosen", "choose", "draw_candidates"]
+__all__ = ["NONE_WRONG", "Candidates", "Chosen", "choose", "draw_candidates", "try_tokens"]
 
 NONE_WRONG = -1
 """Stands for the first wrong token where no token drawn was wrong."""
@@ -47,6 +47,22 @@ class Chosen(NamedTuple):
     log_probs: Tensor
     right: Tensor
     wrong: Tensor
+
+
+def try_tokens(
+    policy: Policy,
+    state: Decoding,
+    envs: TokenVectorEnv,
+    noise: Tensor,
+    masks: Tensor,
+    temperature: float,
+    random_tries: int,
+) -> tuple[Candidates, Chosen]:
+    """Draws tokens, has them judged, and goes on with those chosen. See `draw_candidates` and `choose`."""
+    candidates = draw_candidates(policy, state, noise, masks, temperature, random_tries)
+    chosen = choose(candidates, envs)
+    state.pending = chosen.tokens[:, None]
+    return candidates, chosen
 
 
 def draw_candidates(
