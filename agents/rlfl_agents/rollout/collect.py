@@ -207,7 +207,7 @@ class _Clock:
     """Splits wall-clock time between the model and the environment."""
 
     def __init__(self) -> None:
-        self.seconds = {"seconds_model": 0.0, "seconds_env": 0.0}  # as `Rollout` has them
+        self.seconds: dict[str, Any] = {"seconds_model": 0.0, "seconds_env": 0.0}  # as `Rollout` has them
         self._last = time.perf_counter()
 
     def _lap(self) -> float:
