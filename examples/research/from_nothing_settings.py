@@ -181,6 +181,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 width=768,
                 heads=12,
                 learning_rate=3e-4,
+                mixed_precision="bf16",
                 total_samples=400 * 256,
                 eval_every=100,
             )
