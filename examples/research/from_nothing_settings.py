@@ -323,6 +323,8 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "sums": {},
                 "sums, as in carry": _GIVEN | {"env_kwargs": THREE_DIGITS | {"rewards": "tokens"}},
                 "+*, as in carry": _GIVEN | {"env_kwargs": {"operators": "+*", "rewards": "tokens"}},
+                "the same, 24 of 32 tries uniform": _GIVEN
+                | {"env_kwargs": {"operators": "+*", "rewards": "tokens"}, "tries": 32, "random_tries": 24},
                 "+*, three digits, as in carry": _GIVEN
                 | {"env_kwargs": THREE_DIGITS | {"operators": "+*", "rewards": "tokens"}},
             },
