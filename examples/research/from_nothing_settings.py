@@ -182,7 +182,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 heads=12,
                 learning_rate=3e-4,
                 mixed_precision="bf16",
-                total_samples=400 * 256,
+                total_samples=300 * 256,
                 eval_every=100,
             )
         },
