@@ -34,7 +34,7 @@ nothing-sampled
 nothing-without
         What that needs: one thing taken out at a time. Budget: 6 variants x 3 seeds x about 5 min = 1.5 core-hours.
 nothing-gpt2
-        `nothing-sampled` in GPT-2's shape: for a GPU (`--device auto`), or two core-hours and more.
+        `nothing-sampled` in GPT-2's shape: for a GPU (`--device auto`), or two core-hours.
 nothing-dense
         Clipped policy gradients from the same verdicts as rewards, and from the reward at the end.
         Budget: 3 variants x 3 seeds x about 7 min = 1 core-hour.
