@@ -111,7 +111,7 @@ bench-smollm2: $(VENV)/.stamp-agent  ## Teach SmolLM2-135M-Instruct to add, thre
 bench-trl: $(VENV)/.stamp-agent $(VENV)/.stamp-trl  ## Measure the agent against TRL's GRPO.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_trl.py
 
-bench-algorithms: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-sentiment $(VENV)/.stamp-trl  ## Train other libraries' algorithms and ours on seven ids; 18 core-hours, resumable.
+bench-algorithms: $(VENV)/.stamp-agent $(VENV)/.stamp-sb3 $(VENV)/.stamp-sentiment $(VENV)/.stamp-trl  ## Train other libraries' algorithms and ours on seven ids; 24 core-hours, resumable.
 	OMP_NUM_THREADS=1 $(BIN)/python examples/benchmarks/bench_algorithms.py --jobs $(JOBS)
 
 bench-ludax: $(VENV)/.stamp-agent $(VENV)/.stamp-ludax  ## Compare the Ludax backend with stock Ludax: playouts, seconds.

@@ -152,9 +152,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "entropy_coef": 0.02,
         "total_samples": 60_000,
     },
-    # Three numbers under the mask, every token judged: docs/research/countdown.md. One seed had 0.49 held out after
-    # 77,000 completions; by the reward at the end, a learned value and four passes 0.36 after 140,000. The best recipe
-    # that does not calculate solves 0.13.
+    # Three numbers under the mask, every token judged: docs/research/countdown.md. 0.68 to 0.70 held out.
     "rlfl/Countdown-v0": _TRIES
     | {
         "env_kwargs": {"mask": "syntax", "max_numbers": 3, "rewards": "tokens"},
@@ -163,9 +161,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "eval_every": 100,
         "save_every": 400,
     },
-    # The first level of each under the mask, every token judged, from random weights: docs/research/languages.md. After
-    # 7,000 completions Json had 0.41, 0.29 and 0.19 held out, after 23,000 Regex 0.35, 0.30 and 0.34, all still rising;
-    # after 45,000 Proof had 0.41, 0.50 and 0.43.
+    # The first level of each under the mask, every token judged, from random weights: docs/research/languages.md. On
+    # three seeds each Json ends at 0.91 to 0.98 of held-out problems, Regex at 0.62 to 0.64 of new prompts, and Proof at
+    # 0.33 to 0.39 of held-out problems.
     "rlfl/Json-v0": _TRIES
     | {
         "env_kwargs": {"most": 1, "mask": "syntax", "rewards": "tokens", "max_completion_tokens": 20},
