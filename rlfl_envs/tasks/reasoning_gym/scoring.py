@@ -1,9 +1,10 @@
 r"""The judge of answers: reasoning-gym's own scorers, behind two walls.
 
 Some scorers call `eval`, or SymPy's `parse_expr`, which does. The first wall: an answer to their datasets must have the
-form that is asked for, numbers in brackets or a formula, which leaves nothing to execute but arithmetic. The second:
-all scorers work in cells (`rlfl_envs.judging.cell`), processes without rights below a worker. Where text is executed a
-cell is replaced after 32 answers, and after any that is not scored: a fork takes as long as some answers.
+form that is asked for, a formula, or numbers or quoted letters in brackets, which leaves nothing to execute but
+arithmetic and lists. The second: all scorers work in cells (`rlfl_envs.judging.cell`), processes without rights below
+a worker. Where text is executed a cell is replaced after 32 answers, and after any that is not scored: a fork takes as
+long as some answers.
 """
 
 from __future__ import annotations

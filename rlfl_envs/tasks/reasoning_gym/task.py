@@ -101,9 +101,9 @@ class ReasoningGym(Task):
 
     Known exploits:
         Nine of the library's scorers execute what the model wrote (`eval`, or SymPy's `parse_expr`): answers there may
-        have nothing but numbers, brackets, operators and the names of functions, and are scored in a process that can
-        open, start and reach nothing. Where there are few answers (yes or no), a constant is often right: the page
-        "Puzzles of reasoning-gym" says how often, for each dataset.
+        have nothing but numbers, brackets, operators, the names of functions and, in two of them, quoted letters, and
+        are scored in a process that can open, start and reach nothing. Where there are few answers (yes or no), a
+        constant is often right: the page "Puzzles of reasoning-gym" says how often, for each dataset.
 
     Version history:
         v0: first version.
