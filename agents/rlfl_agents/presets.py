@@ -162,7 +162,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "save_every": 400,
     },
     # The first level of each under the mask, every token judged, from random weights: docs/research/languages.md. On
-    # three seeds each Json ends at 0.91 to 0.98 of held-out problems, Regex at 0.62 to 0.64 of new prompts, and Proof at
+    # three seeds each Json ends at 0.91 to 0.98 of held-out problems, Regex at 0.62 to 0.64 of new prompts, Proof at
     # 0.33 to 0.39 of held-out problems.
     "rlfl/Json-v0": _TRIES
     | {
