@@ -141,7 +141,7 @@ def page(id: str, task: rlfl_envs.Task | None) -> str:
             parts += ["## Sample prompts", sample_table(task)]
             arguments = f", with {written(SHOWN_WITH[id])}" if id in SHOWN_WITH else ""
             lines = rlfl_envs.baselines(task)
-            count = f"Over {lines[0].prompts} prompts of the training split{arguments}."
+            count = f"Over {lines[0].prompts} prompts of the {task.config.split} split{arguments}."
             parts += ["## Baselines", count, baseline_table(lines)]
     return "\n\n".join(parts) + "\n"
 

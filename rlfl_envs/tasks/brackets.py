@@ -67,8 +67,8 @@ class Brackets(Task):
 
     Prompt:
         `length` brackets, or one fewer, such as `([]{()}[`, of which the `(` and the last `[` are left open. How many
-        are is uniform over 1..`depth`. Bracket by bracket, a fair coin says whether one is opened or closed wherever
-        both still lead there; kinds are uniform.
+        are left open is uniform over 1..`depth`. Bracket by bracket, a fair coin decides whether one is opened or
+        closed, where both can still end with that number; kinds are uniform.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 9, P = 9 (BOS and eight brackets) and C = 4 by default.
@@ -78,10 +78,10 @@ class Brackets(Task):
         path, its tokens.
 
     Reward:
-        closed / (closed + left), in [0, 1], counted where the completion ends or first goes wrong: `closed` brackets of
-        the prompt are closed, `left` brackets are open, the completion's own among them. A completion goes wrong with a
-        character that closes nothing, or not what was opened last, opens a bracket more than `depth` deep or is none.
-        One that goes wrong when all is closed has `left` = 1. So the reward is the share of closing brackets that are
+        closed / (closed + left), in [0, 1]. The completion is read up to its first wrong character: a closing bracket
+        that does not match the last open one, an opening bracket more than `depth` deep, or no bracket. `closed` counts
+        the brackets of the prompt that are closed by then, `left` those still open, the completion's own among them.
+        `left` is 1 if nothing is open at a wrong character. So the reward is the share of closing brackets that are
         right from the beginning, and 1 is for balanced texts alone; any will do: `[` can be completed by `]`, but also
         by `()]`. `reward="success"` pays a quarter of that to texts that are not balanced. Parts: `closed`, `left`
         (counts). Status: "ok", or "mismatch" where it goes wrong.
@@ -92,10 +92,10 @@ class Brackets(Task):
 
     Arguments:
         `kinds`, `depth`, `length`, `reward`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
-        `min_completion_tokens`, `level`. Level k is up to k + 1 brackets deep. With `mask="syntax"` only the brackets
-        that fit are legal, which leaves little to learn but not to open new ones for longer than the budget allows; it
-        asks for a depth of 8 or less with three kinds, 6 with four. With any arguments there are `judge_tokens` and
-        `rewards="tokens"`.
+        `min_completion_tokens`, `level`. Level k is up to k + 1 brackets deep. With `mask="syntax"` only brackets that
+        fit are legal, and the budget is kept: by default random answers always succeed, so nothing is left to learn. It
+        needs a depth of at most 12 with two kinds, 8 with three, 6 with four. With any arguments there are
+        `judge_tokens` and `rewards="tokens"`.
 
     Example:
         >>> import rlfl_envs
@@ -105,8 +105,9 @@ class Brackets(Task):
         [1.0, 1.0, 0.5, 0.0]
 
     Known exploits:
-        None known. Brackets closed in the wrong order earn nothing, more of them opened lower the reward. A constant
-        answer earns 1 / `kinds` for the first bracket and less for every further one.
+        None known. Brackets closed in the wrong order earn nothing, more of them opened lower the reward. The first
+        bracket of a constant answer is right for 1 prompt in `kinds`; by default a single bracket earns 0.17 and
+        succeeds at 0.08.
 
     Version history:
         v0: first version.

@@ -62,16 +62,17 @@ class Copy(Task):
 
     Reward:
         The share of right characters, in [0, 1]: the number of positions at which completion and prompt have the same
-        character, divided by the longer of the two lengths. `reward="success"` pays a quarter of that where not all are
-        right. Parts: `right_characters` (a count).
+        character, divided by the longer of the two lengths. Success: the completion equals the prompt.
+        `reward="success"` pays a quarter of the share without success. Parts: `right_characters` (a count).
 
     Episode end:
-        EOS, or the budget of C tokens, which by default is the prompt's own length, so that a right answer needs no
-        EOS.
+        EOS, or the budget of C tokens, by default one for each of `length` characters. So a right answer needs no EOS,
+        except at the lower levels, whose prompts are shorter.
 
     Arguments:
         `alphabet`, `length`, `reward`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
-        `min_completion_tokens`, `level`. Level k has prompts of k + 1 characters. With any
+        `min_completion_tokens`, `level`. Level k has prompts of k + 1 characters. With `mask="syntax"` a completion is
+        as long as the prompt. With any
         arguments there are `judge_tokens` and `rewards="tokens"`.
 
     Example:
@@ -82,7 +83,7 @@ class Copy(Task):
         [1.0, 0.75, 0.0]
 
     Known exploits:
-        A constant answer earns the share of the commonest character: 1 / len(alphabet) on average. Half of the
+        A constant answer of `length` characters earns 1 / len(alphabet) on average. Half of the
         characters earn half of the reward; `reward="success"` pays an eighth for them.
 
     Version history:

@@ -27,7 +27,8 @@ class MixtureConfig(TaskConfig):
 
     Attributes:
         tasks: The parts: an id each, or a dictionary of "id" and arguments, such as `{"id": "rlfl/Copy-v0", "length":
-            3}`. The mixture has one split, vocabulary, mask and least length, which a part cannot have.
+            3}`. Parts cannot have `split`, `vocabulary`, `mask`, `min_completion_tokens` or `level`:
+            these are the mixture's.
         weights: How often each is drawn, 0 or more and not all 0; alike by default.
     """
 
@@ -71,8 +72,14 @@ class Mixture(Task):
         tokenizer's. Where all parts have them, there are `judge_tokens` and `rewards="tokens"`.
 
     Reward:
-        The part's, in the widest of their ranges. Parts: all parts' reward parts, 0 where a part has no such; and
-        `part`, its number.
+        The part's. The range runs from the lowest reward of any part to the highest. Reward parts: those of all parts,
+        0 where a part has none of that name; and `part`, the part's number, from 0.
+
+    Arguments:
+        `tasks`, `weights`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
+        `min_completion_tokens`, `level`. Level k has the k-th part alone. `mask="syntax"` needs a syntax in every part,
+        and none that is a grammar for llguidance, as Sql's is. HumanEval and the games cannot be parts: they end
+        episodes by rules of their own.
 
     Version history:
         v0: first version.

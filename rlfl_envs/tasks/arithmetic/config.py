@@ -32,13 +32,13 @@ class ArithmeticConfig(TaskConfig):
         work: "given" (the prompt is the derivation up to its last "="), "required" (the model writes it), "skipped"
             (one bare integer).
         operators: Which of "+", "-" and "*" an expression draws from, such as "+" or "+*", none twice.
-        max_operand: Operands are uniform over 0..max_operand.
+        max_operand: Operands are uniform over 0..max_operand, 1..99, or 1..10**6 outside the vocabulary "number".
         expression_length: Expressions are cut to this many characters, 3..64.
-        max_value: Expressions with a larger absolute value are drawn again.
+        max_value: Expressions with a larger absolute value are drawn again; in the same range as max_operand.
         reward_scale: What the error is divided by.
         reward: "paper"; "strict", which gives a derivation that stops early the reward of a malformed one; "success",
-            a quarter of the strict reward where the last value is wrong; or "worked_out" (of whole derivations of
-            sums), strict, which also asks that every statement adds two neighbours of the one before.
+            a quarter of the strict reward where the last value is wrong; or "worked_out" (needs work="required",
+            operators="+"), strict, which also asks that every statement adds two neighbours of the one before.
         vocabulary: "number" (0..99 one token each), "characters", or a Hugging Face tokenizer by name or path.
         split_by: What the split goes by: the "expression", or with work="given" also the "final_statement" (the one
             before the answer), so that held-out prompts end in sums that no training prompt ends in, either way round.

@@ -48,16 +48,17 @@ class Arithmetic(Task):
 
     Description:
         An expression is worked out by combining one operator at a time, products before sums, in random order, until
-        one integer is left: `2+3+4=5+4=9`. The model writes the last value (`rlfl/Arithmetic-v0`, the paper's
-        experiment), every step (`rlfl/ArithmeticSteps-v0`) or the bare answer (`rlfl/ArithmeticAnswer-v0`). The paper
-        found that PPO converges to answering the mean sum for every prompt; batch entropy is its remedy.
+        one integer is left: `2+3+4=5+4=9`. The model writes the last value (`rlfl/Arithmetic-v0`), every step
+        (`rlfl/ArithmeticSteps-v0`) or the bare answer (`rlfl/ArithmeticAnswer-v0`). The first is the experiment of the
+        paper, Padula & Soemers (2024), section 4.2. It found that PPO converges to answering the mean sum for every
+        prompt; batch entropy is its remedy.
 
     Prompt:
-        An expression is made by appending a uniform integer 0..`max_operand` and an operator until there are
-        `expression_length` characters, cut to that length, without a trailing operator; it is drawn again if its value
-        exceeds `max_value`, or if its derivation leaves the vocabulary (or 10**9, where the vocabulary has no bound).
+        Uniform integers 0..`max_operand` and operators are appended in turn. The text is cut to `expression_length`
+        characters, and loses a trailing operator. It is drawn again if it has no operator, if its absolute value
+        exceeds `max_value`, or if a step of its derivation exceeds 99 (10**9 outside the vocabulary "number").
         With `work="given"` the prompt is its derivation up to the last `=`, such as `2+3+4=5+4=`; otherwise `2+3+4=`.
-        One draw gives all three ids the same expression.
+        With the same seed all three ids draw the same expressions.
 
     Observation:
         `MultiDiscrete([V] * (P + C))`. By default V = 106; P = 29 and C = 1 (given), P = 11 and C = 19 (required), P =
@@ -76,11 +77,11 @@ class Arithmetic(Task):
         have exactly i operators fewer than the problem. With `work="skipped"` the completion is one bare integer and
         error = |v - value|. Spaces around operators are ignored. Parts: `error` (0..500), `steps_correct` (share of
         the statements due that have value v, 0..1), `well_formed` (0 or 1). Status: "ok" or "malformed".
-        Success: exactly as many statements as the problem has operators, the last a bare integer equal to v.
-        With `reward="worked_out"` a statement's share of the error is its distance from adding two neighbours of the
-        statement before: the sum of the terms' differences, for whichever two neighbours it is least. It is right in
-        `steps_correct` where that is 0, and success asks for all to be right. `reward="success"` pays a quarter of the
-        strict reward without success.
+        Success: the chain goes on to a bare integer, and this is v; steps before it may be wrong. With
+        `reward="strict"` a chain that stops early is malformed. `reward="success"` does the same, and pays a quarter
+        without success. `reward="worked_out"` is strict, too, but does not compare values with v. A statement is right,
+        also for `steps_correct`, if it adds two neighbouring terms of the one before. Its error is the sum of the
+        terms' differences from the nearest right statement; `*` is malformed. Success: all statements are right.
 
     Episode end:
         EOS, or the budget of C tokens, by default the longest reference completion: a one-token answer ends by
@@ -89,9 +90,10 @@ class Arithmetic(Task):
     Arguments:
         `work` (set by the id), `operators`, `max_operand`, `expression_length`, `max_value`, `reward_scale`, `reward`,
         `split_by`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`,
-        `level`. Level k has expressions of up to k + 1 operators; kinds of prompts go by the number of operands. The
-        split goes by the expression, whatever the id; with `split_by="final_statement"` by the prompt's last statement.
-        With any arguments there are `judge_tokens` and `rewards="tokens"`: after which tokens a success can follow.
+        `level`. Level k cuts expressions to 2k + 3 characters, the last one to `expression_length`; kinds of prompts go
+        by the number of operands. The split goes by the expression, whatever the id; with `split_by="final_statement"`
+        by the prompt's last statement. With any arguments there are `judge_tokens` and `rewards="tokens"`: after which
+        tokens a success can follow.
 
     Example:
         >>> import rlfl_envs
@@ -105,10 +107,10 @@ class Arithmetic(Task):
 
     Known exploits:
         A chain that stops early earns full reward under `reward="paper"`: `2+3+4=5+4` and then EOS gets 1.0. It is no
-        success, and `reward="strict"` gives it the reward of a malformed one. A first step that adds nothing new,
-        `2+3+4=9+0`, is legal arithmetic and earns full reward under both; a policy trained so writes statements of the
-        right total and no others. `reward="worked_out"` pays for derivations alone. An error of 1 already earns 0.95:
-        exactness is a weak signal.
+        success, and `reward="strict"` gives it the reward of a malformed one. A step that works out nothing, as in
+        `2+3+4=9+0=9`, is legal arithmetic: it earns full reward and is a success under both. A policy trained so learns
+        to keep the total, and no more. `reward="worked_out"` pays 0.62 for it, and success asks for a real derivation.
+        An error of 1 already earns 0.95: exactness is a weak signal.
 
     Version history:
         v0: first version.

@@ -49,8 +49,8 @@ class Countdown(Task):
 
     Description:
         The numbers round of the television game, and the task on which small language models are taught to reason by
-        reward alone (TinyZero, Pan et al. 2025). It takes search: of the thousands of expressions of four numbers one
-        or two dozen are right, if any are. Every prompt has a solution by construction.
+        reward alone (TinyZero, Pan et al. 2025). It takes search: four numbers make 7,680 expressions, of which two
+        dozen are right for the median prompt. Every prompt has a solution by construction.
 
     Prompt:
         Numbers, `=`, the target and `:`, such as `19 36 55 7=65:`. A target is drawn, uniform over
@@ -64,17 +64,17 @@ class Countdown(Task):
         default.
 
     Action:
-        `Discrete(V)`. Vocabulary "number": PAD, BOS, EOS, one token per integer 0..100 (or up to `largest` or
-        `max_target`), and `+`, `-`, `*`, `/`, `(`, `)`, `=`, `:`. "characters": PAD, BOS, EOS, the ten digits, the same
-        symbols and the space. Otherwise a Hugging Face tokenizer's tokens. Up to four numbers, `judge_tokens` and
-        `rewards="tokens"` say which tokens a solution can follow.
+        `Discrete(V)`. Vocabulary "number": PAD, BOS, EOS, one token per integer from 0 to `largest` or `max_target`,
+        whichever is larger, and `+`, `-`, `*`, `/`, `(`, `)`, `=`, `:`. "characters": PAD, BOS, EOS, the ten digits,
+        the same symbols and the space. Otherwise a Hugging Face tokenizer's tokens. With `max_numbers` up to 4 there
+        are `judge_tokens` and `rewards="tokens"`: after which tokens a solution can follow.
 
     Reward:
         1 for a solution: an expression whose value is the target, with each number used exactly once (at most once
         where `use_all` is False). Values are exact fractions: `7/2*4` is 14, and an intermediate value may be a
         fraction, zero or negative, as in TinyZero but not on television. With `reward="plain"` any other well-formed
-        expression earns used * (0.1 + 0.2 * near). `used` is the share of numbers used: those written that were given,
-        divided by all that are written or (where `use_all` asks for it) given, whichever are more. `near` is 1 -
+        expression earns used * (0.1 + 0.2 * near). `used` is how many of the given numbers are used, divided by how
+        many numbers are written; with `use_all` by how many are given, if these are more. `near` is 1 -
         distance / target, at least 0; it is 0 where a number was not given, is used too often, or something is divided
         by zero. With `reward="strict"` it earns nothing. Spaces between numbers and symbols are ignored; a sign before
         a number is malformed. Parts: `distance` (of the value from the target, at most 1000), `used` (0..1),
@@ -82,8 +82,8 @@ class Countdown(Task):
         zero) or "malformed".
 
     Episode end:
-        EOS, or the budget of C tokens, by default those of an expression of all numbers with two parentheses for each
-        but two.
+        EOS, or the budget of C tokens, by default those of an expression of all numbers with `max_numbers` - 2 pairs of
+        parentheses.
 
     Arguments:
         `min_numbers`, `max_numbers`, `largest`, `min_target`, `max_target`, `use_all`, `reward`, and the common

@@ -71,8 +71,8 @@ class GameConfig(TaskConfig):
         mode: "infill" (prompt: a game with a hole; completion: what fills it) or "write" (completion: the whole game).
         header: Whether the prompt of "write" names the game to be written; without it the prompt is empty, and `split`
             must be "all".
-        reward: "paper"; "strict", which closes its holes; or "success", which also pays little for a game that is worth
-            nothing in one respect.
+        reward: "paper"; "strict", which closes its loopholes; or "success", "strict" with less than 0.25 for a game of
+            which `balance`, `completion` or `drawishness` is below 0.5.
         num_playouts: How many random playouts judge a game, 1..10,000.
         max_turns: After how many turns a playout is stopped, 1..10,000.
         max_game_tokens: Games of the corpus that are longer are left out.
@@ -80,7 +80,7 @@ class GameConfig(TaskConfig):
             not drawn, and the longest game in "write".
         vocabulary: "ludemes" (a token for each word of the language, the rest by character), "bpe" (trained on the
             corpus, then cached), or a Hugging Face tokenizer by name or path.
-        vocabulary_size: V of the vocabulary "bpe", 259 or more.
+        vocabulary_size: The most tokens of the vocabulary "bpe", 259..131,072; small corpora give fewer.
         workers: How many processes judge games, 0..256; 0 judges in this process, for debugging.
         timeout: Seconds after which a game is given up, more than 0.
         pool: "processes" of this machine, or "ray" for a cluster.

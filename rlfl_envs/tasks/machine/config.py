@@ -20,11 +20,11 @@ class MachineConfig(TaskConfig):
     Attributes:
         vocabulary: "instruction" (an instruction a token, numbers by their digits), "characters", or a Hugging Face
             tokenizer by name or path.
-        family: The functions that are drawn: "all", or a family of them.
+        family: "all", or one of "one_step", "arithmetic", "conditions", "powers", "sums", "loops", "recurrences".
         reward: "strict": half for the hidden cases solved above the best constant, half for speed once all are;
             "success": a quarter of that until all are; "plain": the share of hidden cases solved.
         shown: How many cases the prompt shows, 1..6.
-        hidden: How many others judge, 2..16; for powers, which have 12 arguments, at most 12 - shown.
+        hidden: How many others judge, 2..16; with family "all" or "powers" (12 arguments) at most 12 - shown.
     """
 
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"vocabulary": ("characters", "instruction")}

@@ -36,7 +36,7 @@ _FOR_VALUES = 0.5  # of the reward; the rest is for speed
 
 
 class Machine(AnswerTask):
-    r"""Write a program for WebAssembly that does what some examples show, in as few instructions as can be.
+    r"""Write a WebAssembly function that fits some examples and executes as few instructions as possible.
 
     Description:
         The completion is the body of a WebAssembly function, in the text format, an instruction a line. It is compiled
@@ -53,11 +53,12 @@ class Machine(AnswerTask):
             f(0) = 3
             (func $f (param $x i64) (result i64) (local $a i64) (local $b i64)
 
-        or with a `$y`. A family of functions is drawn uniformly: one operation with a number; two or three operations;
-        a choice by a comparison; powers; sums from 1 to x; loops (digits in a base, the greatest common divisor); and
-        recurrences. Arguments go from -9 to 20, or from 1 to 200 in loops. Their hash is what the function and the
-        hidden cases are drawn by, so that the text alone says which problem it is. A function is drawn again if one
-        result, or a parameter as it is, is right in more than half of the cases.
+        or with a second parameter `$y`. A family of functions is drawn uniformly: one operation with a number; two or
+        three operations; a choice by a comparison; powers; sums from 1 to x; loops (digits in a base, the greatest
+        common divisor); and recurrences. Arguments go from -9 to 20; in powers from -5 to 6, in sums and recurrences
+        from 1 to 40, in loops from 1 to 200. The hash of the shown arguments is the seed of the function and of the
+        hidden cases, so the text alone defines the problem. A function is drawn again if one constant, or a parameter
+        as it is, is right in more than half of all cases, or of the hidden ones.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 64, P = 78 and C = 36 by default.
@@ -68,16 +69,18 @@ class Machine(AnswerTask):
         and the newline; else a Hugging Face tokenizer's.
 
     Reward:
-        In [0, 1]. With reward="strict", until all cases are right, (solved - given) / (hidden - given) / 2, or 0 where
-        that is negative: `solved` of `hidden` cases are right, and `given` would be by one constant, or one parameter.
-        Once all are right, those of the prompt too, 1/2 + speed / 2: the fuel of the reference on the hidden cases, as
-        a share of the program's, at most 1. With reward="success" the same, but a quarter of it until all are right;
-        with reward="plain" solved / hidden. Fuel is wasmtime's: 1 for each instruction that is carried out (0 for
+        In [0, 1]. With reward="strict": where a case is wrong, shown or hidden, (solved - given) / (hidden - given)
+        / 2, or 0 where that is negative. Here `solved` is how many of the `hidden` cases are right, and `given` how
+        many the best constant, or a parameter, gets right. Where all cases are right, 1/2 + speed / 2: speed is the
+        reference's fuel on the hidden cases divided by the program's, at most 1. With reward="success" the same, but a
+        quarter of it where a case is wrong; with reward="plain" solved / hidden. Fuel is wasmtime's:
+        1 for each instruction that is carried out (0 for
         `drop`, `nop`, `block`, `loop`, `end`, `else`, `return`), and 1 for the call. Success is that all cases are
         right. Parts: `well_formed`, `compiles`, `shown` and `hidden` (the share of each that is right), `speed` (0
         until all are right), `fuel` (the mean of the hidden cases). Status: "ok"; "malformed" for a line that is no
-        instruction (there are no calls, no memory and no imports), blocks more than 8 deep or more than 4,096
-        characters; "invalid" where instructions do not fit together; "trap" where a case divides by zero, "fuel" where
+        instruction (there are no calls, no memory, no imports, and no numbers of more than four digits), blocks more
+        than 8 deep or more than 4,096 characters; "invalid" where instructions do not fit together;
+        "trap" where a case divides by zero, "fuel" where
         one uses more than 10,000.
 
     Episode end:
@@ -86,8 +89,9 @@ class Machine(AnswerTask):
     Arguments:
         `family`, `reward`, `shown`, `hidden`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
         `min_completion_tokens`, `level`. Level k has the k-th family alone. Splits are by what functions do: two that
-        agree in 16 fixed cases are in the same. Prompts with few cases come again: with four of one operation a sixth
-        are among 20,000 others. With `mask="syntax"` only instructions that fit together can be written. Needs the
+        agree in 16 fixed cases are in the same. With few shown cases prompts repeat: of family="one_step" with
+        shown=4, a sixth are among 20,000 others.
+        With `mask="syntax"` only instructions that fit together can be written. Needs the
         extra `machine`.
 
     Example:

@@ -69,23 +69,27 @@ class Planning(Task):
         character, else a Hugging Face tokenizer's tokens.
 
     Reward:
-        Actions are done until one cannot be done or read; let s be the length of the shortest plan, and d that from
-        where one has got to. Plain: (s - d) / s, 0 at the least, and half of it where an action could not be done or
-        read. So what was true at the start earns nothing, and neither do cycles. Strict: 1 for a success, else 0. A
+        A plan is actions such as `(stack a b)`; spaces and capitals do not matter. Actions are done until one cannot be
+        done or read. Let s be the length of the shortest plan from the start, and d from the state reached.
+        `reward="plain"` pays (s - d) / s, at least 0, and half of it where an action could not be done or read. So
+        facts that hold at the start earn nothing, and neither do cycles. `reward="strict"` pays 1 for
+        a success alone. A
         success is where every action can be done and the goal holds at the end; how long the plan is does not matter.
         Parts: `progress` ((s - d) / s), `executed` (the share of actions that could be done), `steps` (how many).
-        Status: "ok", "incomplete", "inapplicable" or "malformed".
+        Status: "ok"; "incomplete" (all is done, the goal does not hold); "inapplicable" (an action cannot be done, or a
+        later one not read); "malformed" (not even the first can be read).
 
     Episode end:
         EOS, or the budget.
 
     Arguments:
         `domain`, `problems`, `min_size`, `max_size`, `min_steps`, `max_steps`, `domain_shown`, `reward`, and the common
-        `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`, `level`. Of problems in files
-        every state that can be reached is a start; those with more than some thousand states are left out. Level k has
-        worlds of `min_size` + k; with one ball there are only three problems. `mask="syntax"` leaves the actions
-        of the prompt's objects that can ever be done. `judge_tokens` and `rewards="tokens"` say after which tokens a
-        plan can still lead to the goal.
+        `split`, `vocabulary`, `mask`, `max_completion_tokens`, `min_completion_tokens`, `level`. Sizes are 3..5 blocks,
+        1..4 balls, 3..7 rooms or 1..2 packages; with one ball there are only three problems. Level k has worlds of
+        `min_size` + k. Of problems in files every state that can be reached is a start, and there are no levels; those
+        with more than 500,000 pairs of state and action, or 2,000 instances of one action, are left out. With
+        `mask="syntax"` only actions that are possible in some state of the prompt's world can be written. With any
+        arguments there are `judge_tokens` and `rewards="tokens"`: after which tokens a plan can still lead to the goal.
 
     Example:
         >>> import rlfl_envs

@@ -19,7 +19,8 @@ class ProgramConfig(TaskConfig):
 
     Attributes:
         form: "expression": what follows `return`, on one line; "function": the lines of a function.
-        family: The programs that are drawn: "all" that the form has, or a family of them.
+        family: "all" of the form, or one of "one_step", "arithmetic", "texts_and_lists", "conditions",
+            "comprehensions", "mixed"; with form="function" also "loops", "recursion", "long".
         reward: "strict": the share of hidden cases solved above the best constant or parameter; "success": a quarter
             of that where a case is wrong; "plain": the share solved.
         shown: How many cases the prompt shows, 1..8.

@@ -73,11 +73,11 @@ class Program(Task):
 
         and a blank; with form="function" the last line has four blanks alone. A family of programs is drawn uniformly,
         then types of the family and arguments: integers from -9 to 20, texts of one to five of the letters a to e,
-        lists of one to five integers from -9 to 9. Their hash is what the program and the hidden cases are drawn by, so
-        that the text alone says which problem it is; it tells nothing else. A program is drawn again if it fails in a
-        case or in a smaller form (a part in place of the whole or of another part, such as `len(s)` for `len(list(s))`;
-        a statement left out) does the same; if one result, or a parameter as it is, is right in more than half of the
-        cases; or if it does not read every parameter.
+        lists of one to five integers from -9 to 9. The hash of types and arguments is the seed of
+        the program and of the hidden cases, so the text alone defines the problem. A program is drawn again in four
+        cases: it raises an error; a smaller program does the same (with a part in place of the whole or of another
+        part, such as `len(s)` for `len(list(s))`, or without a statement); one constant, or a parameter as it is, is
+        right in more than half of all cases, or of the hidden ones; or it does not read every parameter.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 99, P = 275 and C = 60 by default; C = 240 with form="function".
@@ -87,9 +87,10 @@ class Program(Task):
         Hugging Face tokenizer's name or path, its tokens.
 
     Reward:
-        In [0, 1]. With reward="strict" (solved - given) / (hidden - given), or 0 where that is negative: `solved` of
-        `hidden` cases are right, and `given` would be by one constant, or one parameter returned as it is, whichever is
-        best. With reward="success" a quarter of that without success; with reward="plain" solved / hidden. A case is
+        In [0, 1]. With reward="strict" (solved - given) / (hidden - given), or 0 where that is negative. Here `solved`
+        is how many of the `hidden` cases are right, and `given` how many the best constant, or a parameter returned as
+        it is, gets right. With reward="success" a quarter of that without success; with reward="plain" solved / hidden.
+        A case is
         right if the value is equal and of the same types throughout: `True` is not 1, `3.0` is not 3, a tuple is no
         list, NaN is equal to no integer. Success asks for all cases, the shown ones included. Parts: `parses`, `runs`
         (the share of all cases that give a value), `shown`, `hidden` (the share of each that is right), `length`
@@ -107,8 +108,8 @@ class Program(Task):
         Python that Monty knows may be written; with form="expression" on one line, with form="function" in lines of
         which all but the first begin with a blank. With `mask="syntax"` only a part of it: the grammar of the
         references, lists, more methods, `elif`; indentation is kept, and blocks are at most three deep. Splits are by
-        what programs do: two that agree in 16 fixed cases are in the same. Few prompts show one case or two, so that
-        most of them come again. Needs the extra `programs`.
+        what programs do: two that agree in 16 fixed cases are in the same. With `shown` at 1 or 2 there are few
+        prompts, so most come again. Needs the extra `programs`.
 
     Example:
         >>> import numpy

@@ -51,9 +51,9 @@ class Proof(Task):
     Prompt:
         Premises, `|-`, the goal and `:`, such as `p,Cpq,Cqr|-r:`. Formulas are in Polish notation: `Cpq` is "if p, then
         q", `Np` is "not p", and p to u are variables. A goal is drawn and traced back to premises: by modus ponens, or
-        through an axiom. One to four premises are added that look as if they were of use. The whole is proved again by
+        through an axiom. Up to four more premises are added that look useful. The whole is proved again by
         a search, whose result is the known proof; it has `min_steps` to `max_steps` steps, each number equally often.
-        The premises can all be true at once, and the goal is not true always.
+        The premises can all be true at once, and the goal is no tautology.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 15, P = 61 and C = 72 by default.
@@ -66,11 +66,11 @@ class Proof(Task):
         The completion is steps with commas between them, such as `q,r`. A step holds if it is new, that is no premise
         and no earlier step, and is an instance of an axiom or follows by modus ponens from premises and earlier steps.
         The axioms are K: `CaCba`, S: `CCaCbcCCabCac` and N: `CCNaNbCba`, where the small letters stand for any
-        formulas; with modus ponens they prove all that is true (Lukasiewicz & Tarski 1930). Success, which earns 1: all
-        steps hold, and the last is the goal. Otherwise `reward="plain"` pays half of `progress`. This is the share of
-        the known proof that is no longer needed, after the steps before the first that does not hold: 1 - d / n, where
-        n is how many steps it has, and d how many of them are still missing to derive the goal. So a step that leads
-        elsewhere earns nothing, however true. `reward="strict"` pays for successes alone. Parts: `progress` (0..1),
+        formulas; with modus ponens they prove every tautology (Lukasiewicz & Tarski 1930). Success, which earns 1: all
+        steps hold, and the last is the goal. Otherwise `reward="plain"` pays half of `progress`. This is 1 - d / n: n
+        is how many steps the known proof has, d how many of them are still missing to derive the goal. Only steps
+        before the first that does not hold count. So a step that the known proof does not use earns nothing, even if it
+        holds. `reward="strict"` pays for successes alone. Parts: `progress` (0..1),
         `steps` (how many hold), `well_formed` (0 or 1). Status: "ok"; "false", "repeated" or "malformed" for what is
         wrong with the first step that does not hold; "incomplete" where all hold, but the last is not the goal. A text
         of more than 2048 characters is malformed.
@@ -101,10 +101,10 @@ class Proof(Task):
     Known exploits:
         None that pays much. Tried over 10,000 prompts of the default, with the mean reward and success: the goal alone
         (0, 0); the premises, the prompt's own text (0, 0); every formula that a premise ends with, the longest first,
-        then the goal (0.21, 0.12; with `axioms=""` 0.40, 0.34), which is half a method: these are the steps of some
-        known proofs; an instance of K for the goal, then the goal (0.04, 0.03); the best constant, two variables (0.01,
-        0.00); random legal tokens under `mask="syntax"` (0.01, 0.00). Axioms that nothing needs, repeated steps and
-        steps that go in circles earn nothing.
+        then the goal (0.21, 0.12; with `axioms=""` 0.40, 0.34), which are the very steps of some known proofs; an
+        instance of K for the goal, then the goal (0.04, 0.03); the best constant, two variables (0.01, 0.00); random
+        legal tokens under `mask="syntax"` (0.01, 0.00). Axioms that nothing needs, repeated steps and steps that go in
+        circles earn nothing.
 
     Version history:
         v0: first version.

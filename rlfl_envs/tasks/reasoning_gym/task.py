@@ -58,14 +58,15 @@ class ReasoningGym(Task):
 
     Description:
         Stojanovski et al. (2025), "Reasoning Gym: Reasoning environments for reinforcement learning with verifiable
-        rewards". An item is a function of a number of 32 bits, and a number a function of the prompt's key. Prompts are
-        drawn in workers, the next ones of each environment ahead of time. Drawn again is what is longer than the
-        dataset's budgets, and what has a reference that its own scorer does not pay in full. Splits go by the problem:
-        for the 16 datasets that say the same in several ways by what is asked, for all others by the text, whatever its
-        case and spaces.
+        rewards". Each dataset also has an id, such as `rlfl/ReasoningGym.chain_sum-v0`. Prompts follow from the seed,
+        whatever `workers` is. Workers draw them, the next ones of each environment ahead of time. An item is drawn
+        again if it is longer than the dataset's budgets, or if its scorer does not pay the library's answer in full.
+        Splits go by the problem: for the 16 datasets that say the same in several ways by what is asked, for all others
+        by the text, whatever its case and spaces.
 
     Prompt:
         The library's question, as it is: `State the final answer to the following arithmetic problem: 5 + 6 + 4 + 4 =`
+        As `options={"prompt": text}` only questions are accepted that this process has drawn.
 
     Observation:
         `MultiDiscrete([V] * (P + C))`, the prompt in the P columns to the left.
@@ -101,9 +102,11 @@ class ReasoningGym(Task):
 
     Known exploits:
         Nine of the library's scorers execute what the model wrote (`eval`, or SymPy's `parse_expr`): answers there may
-        have nothing but numbers, brackets, operators, the names of functions and, in two of them, quoted letters, and
-        are scored in a process that can open, start and reach nothing. Where there are few answers (yes or no), a
-        constant is often right: the page "Puzzles of reasoning-gym" says how often, for each dataset.
+        have nothing but numbers, brackets, operators, variables of one letter, names of functions and, in two of them,
+        quoted letters. The process that scores them can open no file, start no process and reach no network.
+        `reward="plain"` pays in full for 24 made of other numbers in `puzzle24`, which is no success. Where there are
+        few answers (yes or no), a constant is often right: the page "Puzzles of reasoning-gym" says how often, for each
+        dataset.
 
     Version history:
         v0: first version.

@@ -91,13 +91,15 @@ class Regex(AnswerTask):
         Face tokenizer's name or path, its tokens.
 
     Reward:
-        A pattern is made of `a`, `b`, `.` (either letter), brackets (at most 4 deep), `|`, and one of `*`, `+`, `?`
-        after a piece. It is judged by RE2 on all 511 words of up to 8 letters and on 128 hidden ones of 9 to 16, which
+        A pattern is made of `a`, `b`, `.` (either letter), parentheses (at most 4 deep), `|`, and one of `*`, `+`, `?`
+        after a letter, a `.` or a closing parenthesis. It is judged by RE2 on all 511 words of up to 8 letters
+        and on 128 hidden ones of 9 to 16, which
         no prompt shows. Balanced accuracy is the mean of two shares: of the words that should match, and of those that
-        should not, how many are judged right. `reward="plain"` is that. By default the reward counts from the best of
-        every pattern of up to three characters, `a*b*` and `b*a*`, alone or with a `.` before or after, and the shown
-        words joined by `|`: these earn 0, and what is above them is a share of what is left. From it up to a tenth is
-        taken for a pattern that is longer than the shortest, all of the tenth for twice as long. Success is every word
+        should not, how many are judged right. `reward="plain"` is that. `reward="strict"`, the default, is
+        (accuracy - floor) / (1 - floor), or 0 where that is negative. The floor is the highest accuracy of some fixed
+        answers: every pattern of up to three characters; `a*b*` and `b*a*`, alone or with a `.` before or after; and
+        the shown words joined by `|`. A pattern that is longer than the shortest loses up to a tenth of this reward,
+        the whole tenth where it is twice as long. Success is every word
         judged right; `reward="success"` pays a quarter of the strict reward without it. Parts: `well_formed`,
         `balanced_accuracy`, `hidden` (the share of hidden words judged right), `shown` (of the prompt's words) and
         `extra_characters`. Status: "ok"; "malformed" for what is no pattern or has more than 256 characters, which
@@ -110,7 +112,8 @@ class Regex(AnswerTask):
         `shortest`, `longest`, `reward`, and the common `split`, `vocabulary`, `mask`, `max_completion_tokens`,
         `min_completion_tokens`, `level`. Level k seeks patterns of `shortest` + k characters. Splits are by the
         language, whichever of the two letters is called a. With `mask="syntax"` only patterns can be written.
-        Where C is at most 5, in the vocabulary "characters", there are `judge_tokens` and `rewards="tokens"`.
+        Where C is at most 5 (as with `longest=5`, but not with `level=0`), in the vocabulary "characters", there are
+        `judge_tokens` and `rewards="tokens"`. Needs the extra `regex`.
 
     Example:
         >>> import rlfl_envs

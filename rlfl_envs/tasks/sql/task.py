@@ -29,7 +29,7 @@ class SqlConfig(TaskConfig):
     """The arguments of Sql.
 
     Attributes:
-        questions: Of which kind questions are, or "all".
+        questions: The kind of questions: "all", "columns", "filters", "joins", "groups", "subqueries" or "windows".
         reward: "strict" is above what the query earns without its conditions; "success" is a quarter of that where a
             row is wrong; "plain" is the F1 score.
     """
@@ -50,16 +50,17 @@ class Sql(AnswerTask):
         SELECT for SQLite. It is run on three databases that no prompt shows.
 
     Prompt:
-        The tables, each row of the second of which belongs to a row of the first, a line's end, the question in English
-        of a few forms, and another: `teams(id,age,name,rank,city) pets(id,teams_id,kind,size)`, then `List the name and
-        age of teams whose city is 'Rome' and rank is over 31, by age descending.` Of equally many kinds are: columns,
-        perhaps in an order; with one or two conditions; of both tables; for each of a group its number, total, highest
-        or lowest, perhaps of large groups only; with a query within, above the average or without a row in the other
-        table; and with a window, each row's place by a number, or what there is among the rows of the same kind. Names
-        are drawn from lists.
+        Two lines, the tables and a question in English of a few forms: `teams(id,age,name,rank,city)
+        pets(id,teams_id,kind,size)`, then `List the name and age of teams whose city is 'Rome' and rank is over 31, by
+        age descending.` Each row of the second table belongs to a row of the first. Six kinds of questions are drawn
+        equally often. "columns" asks for columns, perhaps in an order; "filters" adds one or two conditions; "joins"
+        asks for columns of both tables; "groups" for the number, total, highest or lowest of each group, perhaps of
+        large groups only; "subqueries" for rows above or below an average, or without a row in the other table;
+        "windows" for each row's rank, or for the number, total, highest or lowest of its group. Names are drawn from
+        lists.
 
     Observation:
-        `MultiDiscrete([V] * (P + C))` with V = 99, P and C as listed above.
+        `MultiDiscrete([V] * (P + C))` with V = 99, P = 206 and C = 118 by default.
 
     Action:
         `Discrete(V)`: PAD, BOS, EOS, then one token per printable ASCII character and the newline; with `vocabulary` a
@@ -68,13 +69,14 @@ class Sql(AnswerTask):
     Reward:
         The F1 score of the query's rows and the right ones as multisets, the mean over three databases, halved on each
         where the question asks for an order and the rows are not in it. Names of columns do not count, their order
-        does. `reward="plain"` is that. By default the reward is counted from what the right query earns without its
-        conditions, as a share of what is left above it, where the question has conditions; so a condition has to be
-        found, too. Success is all rows right on all three; `reward="success"` pays a quarter of the strict reward
-        without it. Parts: `well_formed` (it is SQL), `executes`, `f1`, `ordered` (share of databases). Status: "ok"; or
-        what kept it from being run: "malformed", "error" (such as an unknown column), "denied" (all but to select, to
-        read the two tables and to call a few functions), "timeout" (after 50,000 instructions of SQLite's machine),
-        "too_much" (more than 200 rows, or long values). All of these earn 0.
+        does. `reward="plain"` is that. `reward="strict"`, the default, is (score - floor) / (1 - floor), or 0 where
+        that is negative. The floor is the F1 score of the right query without its conditions, 0 where it has none; so a
+        condition has to be found, too. Success is all rows right on all three, in the order asked for;
+        `reward="success"` pays a quarter of the strict reward without it. Parts: `well_formed` (it is SQL), `executes`,
+        `f1`, `ordered` (share of databases). Status: "ok"; or why it was not run: "malformed" (no SQL, or more than 512
+        characters), "error" (such as an unknown column), "denied" (all but to select, to read the two tables and to
+        call a few functions), "timeout" (after 50,000 instructions of SQLite's machine), "too_much" (more than three
+        SELECTs, more than 200 rows, or long values). All of these earn 0.
 
     Episode end:
         EOS, or the budget of C tokens.

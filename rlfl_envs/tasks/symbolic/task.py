@@ -44,18 +44,19 @@ class Symbolic(AnswerTask):
     """Differentiate, integrate, solve or simplify an expression.
 
     Description:
-        School mathematics as symbolic regression models learn it (Lample & Charton 2020): an expression is given,
-        another is written. An answer counts by what it is, not by how it is written: its values are compared with those
-        due at points that no prompt shows. So every form of a right answer is right.
+        School mathematics for language models, after Lample & Charton (2020), "Deep learning for symbolic mathematics":
+        an expression is given, another is written. The values of an answer are compared with the right ones, at points
+        that no prompt shows. So every form of a right answer is right; `simp` alone asks for a short one.
 
     Prompt:
         The kind, the expression and `:`, such as `diff x^2*sin(x):`, `int 2*x+1:`, `solve 2*x^2-8=0:` or `simp x+3*x:`.
         Each of the four is as likely; how many terms there are is uniform over `min_terms`..`max_terms`. Terms of
-        `diff` and `int` have a coefficient, -9..9, and are a power of x, a power of a linear sum, `sin`, `cos`, `exp`
-        or `log`, or one of these functions times x; each form is as likely. `solve` is linear for one term, has x on
-        both sides for two, and for more terms is quadratic with fractions as solutions. For `simp` a sum is written in
-        more words: terms are split, raised and divided, wrapped in `log(exp())`, and some that cancel are added. No
-        answer is a number but for `solve`, and none is what was given.
+        `diff` and `int` have a coefficient of -9..9, not 0; equal terms are added up. A term is a power of x, a power
+        of a linear sum, a function (`sin`, `cos`, `exp` or `log`), or a function times x, each as likely. `solve` is
+        linear for one term, has x on both sides for two, and for more terms is quadratic with rational solutions. For
+        `simp` a short sum is made longer: a term is split, multiplied and divided by powers of x, given a number that
+        is taken off again, or wrapped in `log(exp())` or `exp(log())`; terms that cancel are added. No answer is a
+        number but for `solve`, and none is what was given.
 
     Observation:
         `MultiDiscrete([V] * (P + C))` with V = 39, P = 89 and C = 80 by default.
@@ -66,17 +67,17 @@ class Symbolic(AnswerTask):
 
     Reward:
         An answer has integers of up to four digits, `x`, `+`, `-`, `*`, `/`, `^`, parentheses, `sin`, `cos`, `exp` and
-        `log`, without spaces; for `solve`, numbers with commas between them. Success, which earns 1: at all of 12
-        points of 0.4 to 2.6 the answer's values (for `int` those of its derivative) are the ones due, to seven digits;
-        for `simp` it also has to be no longer than the short form that is known, in digits, operands, operators and
-        functions; for `solve` all solutions are there, and nothing else. Otherwise `reward="plain"` pays half of
-        `terms`: the F1 of the answer's terms, each of which agrees with one of the known answer's and depends on x, or
-        of the solutions; for `simp` how much shorter than what was given an equal answer is, as a share of what can be
-        saved. `reward="strict"` pays for successes alone. What is not finite, or has a part that is not, agrees with
-        nothing: neither `log(0-x)` nor `1/(1/0)`. Parts: `well_formed`, `points` (the share of points that agree, or of
-        solutions found) and `terms`, each 0..1. Status: "ok", "wrong", "undefined" (somewhere not finite), "long"
-        (equal, but no short form), "list" (another number of answers than asked for, or an x where numbers are) or
-        "malformed", such as what has more than 256 characters.
+        `log`, without spaces; for `solve`, numbers with commas between them. A success earns 1: at 12 points between
+        0.4 and 2.6 the answer's values (for `int` those of its derivative) are right to seven digits. For `simp` it is
+        also no longer than the known short form, in digits, x, operators and functions. For `solve` a success is all
+        solutions, and nothing else. Otherwise `reward="plain"` pays half of `terms`. For `diff` and `int` this is the
+        F1 of the answer's terms, of which those are right that depend on x and agree with a term of the known answer;
+        for `solve` the F1 of the solutions; for `simp`, of an equal answer, how much it is shorter than the given one,
+        as a share of what can be saved. `reward="strict"` pays for successes alone. What is not finite, or has a part
+        that is not, agrees with nothing: neither `log(0-x)` nor `1/(1/0)`. Parts: `well_formed`, `points` (the share of
+        points that agree, or of solutions found) and `terms`, each 0..1. Status: "ok", "wrong", "undefined" (`diff`,
+        `int`: not finite at some point), "long" (equal, but not short), "list" (several answers where one is due; for
+        `solve` an x, or more than eight numbers) or "malformed" (also any text of more than 256 characters).
 
     Episode end:
         EOS, or the budget of C tokens: 8 and 24 for each of `max_terms`.

@@ -46,9 +46,10 @@ class LudaxGame(GameSynthesis):
     """Complete a board game in Ludax, so that it compiles, can be played and is balanced, decisive and not endless.
 
     Description:
-        Ludax (Todd et al. 2025, arXiv 2506.22609) is a language for two-player board games in bracketed expressions. A
-        completion is compiled, played at random and measured. In "infill" it fills a hole in a game, in "write" it is a
-        game.
+        Ludax (Todd et al. 2025, arXiv 2506.22609) is a language for two-player board games in bracketed expressions.
+        The task is the third of Padula & Soemers 2024 (arXiv 2410.17126), "the paper" below. A completion is put into
+        its game, which is compiled, played at random and measured. With mode="infill" the completion fills a hole in a
+        game; with mode="write" it is a game.
 
     Prompt:
         "infill": `### PRE:<prefix>### SUF: <suffix>### MID:`, a game of the corpus without one of its forms (a bracket
@@ -92,9 +93,12 @@ class LudaxGame(GameSynthesis):
         after it is cut off), EOS, or the budget of C tokens.
 
     Arguments:
-        Those below. With `mask="syntax"` only tokens are legal that keep the completion a prefix of a form which fits
-        into the hole by Ludax's own grammar (a game, in "write"), spaced as the corpus is. It does not see to it that
-        the form can be ended within C tokens, nor that names are defined: much that parses does not compile.
+        `corpus`, `mutants`, `mode`, `header`, `reward`, `num_playouts`, `max_turns`, `max_game_tokens`,
+        `vocabulary_size`, `workers`, `timeout`, `pool`, `cache`, and the common `split`, `vocabulary`, `mask`,
+        `max_completion_tokens`, `min_completion_tokens`. Needs the extra `ludax`. With `mask="syntax"` a completion
+        stays the prefix of a form that fits into the hole by Ludax's own grammar (of a game, in "write"), spaced as the
+        corpus is. The mask does not ensure that the form ends within C tokens, nor that its names are defined: much
+        that parses does not compile.
 
         Judging a new game takes between a third of a second and ten, most of it compiling; a game that was judged
         before costs nothing. Workers are started for the first game; more of them than cores make no sense.

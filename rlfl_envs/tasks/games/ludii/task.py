@@ -32,8 +32,9 @@ class LudiiGame(GameSynthesis):
     """Complete a board game in Ludii, so that it compiles, can be played and is balanced, decisive and not endless.
 
     Description:
-        Ludii (Piette et al. 2020, arXiv 1905.05013) is a language for games, and the system that plays them; this is
-        the paper's task. It needs Java and Ludii's jar, which you download yourself (https://ludii.games/download.php)
+        Ludii (Piette et al. 2020, arXiv 1905.05013) is a language for games, and the system that plays them. The
+        task is the third of Padula & Soemers 2024 (arXiv 2410.17126), "the paper". It needs Java and Ludii's jar, which
+        you download yourself (https://ludii.games/download.php)
         and name by `jar` or by the environment variable LUDII_JAR.
 
     Prompt:
@@ -48,13 +49,15 @@ class LudiiGame(GameSynthesis):
         `Discrete(V)`, as in `rlfl/LudaxGame-v0`, with Ludii's words.
 
     Reward:
-        As in `rlfl/LudaxGame-v0`: 0 to 1, the same parts, statuses and floors.
+        As in `rlfl/LudaxGame-v0`. Games may have more than two players: `balance` takes the two whose shares of wins
+        differ most. A game with fewer than two players is "unplayable".
 
     Episode end:
         Where the completion's brackets balance, EOS, or the budget of C tokens.
 
     Arguments:
-        Those below.
+        `jar`, and those of `rlfl/LudaxGame-v0` but `corpus` and `mutants`. `max_turns` counts the moves of all players.
+        `mask="syntax"` is by the grammar that the jar reports. Needs the extra `ludii`, the jar and Java.
 
     Example:
         >>> import rlfl_envs
