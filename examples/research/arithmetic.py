@@ -48,7 +48,7 @@ nothing-end-longer
         successes imitated. Budget: 9 variants, most of them one seed, x 8.5 min = 2 core-hours.
 nothing-end-whole
         The best of those with its whole schedule.
-        Budget: 3 variants x 3 seeds x at most 1 hour = 9 core-hours, of which 5 have been run.
+        Budget: 3 variants x 3 seeds x at most 1 hour = 9 core-hours, of which 6 have been run.
 digits  Sums and products of up to three digits, a character each, by tries.
         Budget: 10 seeds of sums, 3 of the others, x about 8 min = 2.5 core-hours.
 digits-places
