@@ -231,6 +231,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "a learned value": {"advantage": "gae", "gae_lambda": 0.9, "vf_coef": 0.5},
             },
         ),
+        seeds=(0, 1, 3),
         table=("exact", "four operands", "sampled", "entropy", "batch entropy", "minutes"),
     ),
     "nothing-end": Experiment(
@@ -284,6 +285,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "the same, steps held": _BATCH_ENTROPY_KEPT | {"max_grad_norm": 0.3, "target_kl": 0.02},
             },
         ),
+        seeds=range(4),
         table=("exact", "sampled", "by level", "reward", "entropy", "batch entropy", "minutes"),
     ),
     "long": Experiment(

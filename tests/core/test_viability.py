@@ -370,8 +370,8 @@ def test_which_tasks_can_judge() -> None:
 
 
 _LIMITS = {
-    "rlfl/Countdown-v0": "Up to four numbers",
-    "rlfl/Sat-v0": "Up to ten variables",
+    "rlfl/Countdown-v0": "`max_numbers` up to 4",
+    "rlfl/Sat-v0": "`max_variables` up to 10",
     "rlfl/Proof-v0": "axioms",
     "rlfl/Json-v0": "most=1",
     "rlfl/Regex-v0": "Where C is at most 5",
