@@ -53,6 +53,8 @@ digits  Sums and products of up to three digits, a character each, by tries.
         Budget: 10 seeds of sums, 3 of the others, x about 8 min = 2.5 core-hours.
 digits-places
         The same sums with numbers aligned and kinds as often. Budget: 10 seeds x about 5 min = 50 core-minutes.
+digits-units
+        The same with the answer's units written first. Budget: 3 variants x 3 seeds x about 5 min = 45 core-minutes.
 long    Copy and Brackets at ten times their length. Budget: 2 variants x 3 seeds x about 8 min = 50 core-minutes.
 paper   The paper's settings, in a smaller shape than its GPT-2: with neither entropy, with either. Three seeds.
         Budget: 6 variants x 3 seeds x about 20 min = 6 core-hours.
@@ -110,7 +112,7 @@ def run(config: PPOConfig, start: SFTConfig | None, device: Literal["auto", "cpu
     Returns:
         What `train_agent` keeps and what `answers` finds; "warm_start" has the warm start's settings and measures.
     """
-    examine = {"Copy-v0": None, "Brackets-v0": None, "RevealedSteps-v0": levels_alone}.get(
+    examine = {"Copy-v0": None, "Brackets-v0": None, "RevealedSteps-v0": levels_alone, "UnitsFirst-v0": None}.get(
         config.short_id, partial(answers, device=device)
     )
     if start is None:

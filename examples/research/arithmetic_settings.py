@@ -292,6 +292,7 @@ HEAT_MAPS = {
     "nothing-end-whole": (),
     "digits": (),
     "digits-places": (),
+    "digits-units": (),
     "long": (),
     "paper-gpt2": ("PPO", "token entropy 0.3", "batch entropy 0.3"),
     "paper": ("PPO, lr 8.46e-05", "token entropy 0.3, lr 8.46e-05", "batch entropy 0.3, lr 8.46e-05"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import growing  # noqa: F401 -- registers research/GrowingSteps-v0
 import revealed  # noqa: F401 -- registers research/RevealedSteps-v0
+import units_first  # noqa: F401 -- registers research/UnitsFirst-v0
 from experiments import NO_BATCH_ENTROPY, THREE_DIGITS, TRIES, Experiment, around
 from rlfl_agents.ppo import PPOConfig
 
@@ -317,6 +318,18 @@ EXPERIMENTS: dict[str, Experiment] = {
         seeds=range(10),
         table=("exact", "sampled", "three operands", "unseen", "millions to 0.9", "batch entropy", "minutes"),
         changed_from=("digits", "sums"),
+    ),
+    "digits-units": Experiment(
+        around(
+            PLACES,
+            {
+                "units last, in columns": {"position_ids": "columns"},
+                "units first, in columns": {"env_id": "research/UnitsFirst-v0", "position_ids": "columns"},
+                "units first, aligned": {"env_id": "research/UnitsFirst-v0"},
+            },
+        ),
+        table=("exact", "sampled", "millions to 0.9", "batch entropy", "minutes"),
+        changed_from=("digits-places", "sums"),
     ),
     "digits": Experiment(
         around(

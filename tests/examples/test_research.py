@@ -14,7 +14,7 @@ import pytest
 
 from rlfl_agents.presets import preset
 from rlfl_agents.run.results import append_result, changed_settings, read_results
-from rlfl_envs import PromptError, load_task
+from rlfl_envs import ConfigError, PromptError, TokenEnv, load_task
 
 SMALL: dict[str, Any] = {"total_samples": 4 * 64, "layers": 1, "width": 16, "heads": 2, "eval_every": 1}
 
@@ -173,6 +173,28 @@ def test_growing_numbers_change_nothing_else(script: ModuleType) -> None:
     assert {number for numbers in operands for number in numbers} == {0, 1, 2, 3}
     texts = [prompt.text for prompt in task.prompts_from_keys(keys)]
     assert texts == [prompt.text for prompt in load_task("rlfl/ArithmeticSteps-v0").prompts_from_keys(keys)]
+
+
+def test_units_first_turns_the_answer_around(script: ModuleType) -> None:
+    """Prompts are the id's own, the reward goes by what the answer says, and a token is right where it is the next."""
+    arguments = {"max_operand": 500, "max_value": 999, "expression_length": 7, "vocabulary": "characters"}
+    task = load_task("research/UnitsFirst-v0", **arguments)
+    plain = load_task("rlfl/ArithmeticAnswer-v0", **arguments)
+    prompt = task.parse_prompt("120+300=")
+    assert task.reference_completion(prompt, np.random.default_rng(0)) == "024"
+    right, other = task.evaluate([prompt] * 2, ["024", "420"])
+    assert right.is_success
+    assert (other.reward, other.is_success) == (plain.evaluate([prompt], ["024"])[0].reward, False)
+    keys = np.arange(50, dtype=np.uint64)
+    assert [each.text for each in task.prompts_from_keys(keys)] == [each.text for each in plain.prompts_from_keys(keys)]
+    env = TokenEnv(task, rewards="tokens")
+    env.reset(options={"prompt": "120+300="})
+    digits = np.array([[task.tokenizer.encode(digit)[0] for digit in "0123456789"]])
+    for due in "024":
+        assert np.flatnonzero(env.judge_tokens(digits[0])).tolist() == [int(due)]
+        env.step(int(digits[0, int(due)]))
+    with pytest.raises(ConfigError, match="mask"):
+        load_task("research/UnitsFirst-v0", **arguments, mask="syntax")
 
 
 def test_what_is_asked_is_run_once_and_elsewhere(
