@@ -11,7 +11,7 @@ from rlfl_envs.tasks.arithmetic.task import Arithmetic
 
 
 class UnitsFirst(Arithmetic):
-    """ArithmeticAnswer with the digits of the answer turned around: `120+1=` is answered by `121`, `120+3=` by `321`.
+    """ArithmeticAnswer with the digits of the answer turned around: `120+300=` is answered by `024`.
 
     There is no `mask="syntax"`: answers may begin with a zero here.
     """
