@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 
 from rlfl_envs import Outcome, Prompt, check_value, register_task
 from rlfl_envs.tasks.arithmetic.task import Arithmetic
+from rlfl_envs.tasks.copy import SameAutomaton
 
 
 class UnitsFirst(Arithmetic):
@@ -22,7 +24,7 @@ class UnitsFirst(Arithmetic):
         """Takes the fields of ArithmeticConfig by name; raises ConfigError."""
         super().__init__(**kwargs)
         check_value("mask", self.config.mask, self.config.mask == "none", "'none'")
-        self.successes = UnitsFirstValue()
+        self.successes = UnitsFirstValue("0123456789")
 
     def _judge(self, problem: Any, completion: str) -> Outcome:
         return super()._judge(problem, completion[::-1])
@@ -32,26 +34,12 @@ class UnitsFirst(Arithmetic):
         return str(prompt.data.value)[::-1]
 
 
-class UnitsFirstValue:
-    """Recognises the value's digits from its units up. A state is what is left to write."""
+class UnitsFirstValue(SameAutomaton):
+    """Recognises the value's digits from its units up, as Copy's recognises the prompt."""
 
-    alphabet = "0123456789"
-
-    def start(self, prompt: Prompt) -> str:
-        """All of it."""
+    def start(self, prompt: Prompt) -> Hashable:
+        """All of them."""
         return str(prompt.data.value)[::-1]
-
-    def advance(self, state: Any, character: str) -> str | None:
-        """Takes the digit that is due."""
-        return state[1:] if state[:1] == character else None
-
-    def is_final(self, state: Any) -> bool:
-        """Whether nothing is left."""
-        return not state
-
-    def characters_left(self, state: Any) -> int:
-        """How many digits are left."""
-        return len(state)
 
 
 register_task("research/UnitsFirst-v0", UnitsFirst, work="skipped", vocabulary="characters")
