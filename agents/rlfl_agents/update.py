@@ -159,7 +159,7 @@ def _of_whole(config: PPOConfig, total: Summary, across: Callable[[Tensor], Tens
 
     Where batch entropy has no weight, nothing was read before, and a mean over micro-batches would be biased low.
     """
-    found = _of_mean(losses.entropies_of_summary(total, config.batch_entropy_positions, across))
+    found = _of_mean(losses.entropies(total, config.batch_entropy_positions, across))
     return dict(zip(found, torch.stack([*found.values()]).tolist(), strict=True))
 
 
@@ -188,7 +188,7 @@ def _terms(
     """
     rollout = part.rollout
     policy, summary, values = _policy_terms(model, part, config, across)
-    entropy = losses.entropies_of_summary(summary, config.batch_entropy_positions, across, share)
+    entropy = losses.entropies(summary, config.batch_entropy_positions, across, share)
     values = values.repeat_interleave(len(rollout.completions) // len(values), dim=0)
     loss = policy.loss
     if rates.entropy_coef:  # a term without weight costs no gradient

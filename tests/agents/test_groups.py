@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rlfl_agents.environments import make_envs
-from rlfl_agents.learn.losses import entropies_of_summary
+from rlfl_agents.learn.losses import entropies
 from rlfl_agents.model import policy as module
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.policy import Policy
@@ -93,7 +93,7 @@ def gradients(policy: Policy, rollout: Rollout) -> list[Tensor]:
     """Of a number that every active token has a part in."""
     summary, values = policy(rollout.prompts, rollout.completions, rollout.masks, 0.8, rollout.active)
     slopes = torch.linspace(-1, 1, rollout.active.numel()).view_as(rollout.log_probs)
-    entropy = entropies_of_summary(summary)
+    entropy = entropies(summary)
     loss = ((summary.log_probs + values) * slopes * rollout.active).mean() + entropy.token + entropy.batch
     loss.backward()
     found = [parameter.grad.clone() for parameter in policy.parameters() if parameter.grad is not None]

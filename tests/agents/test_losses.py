@@ -8,6 +8,19 @@ import pytest
 import torch
 
 from rlfl_agents.learn import losses
+from rlfl_agents.learn.head import summary_of
+
+
+def entropies(
+    dist: torch.Tensor,
+    active: torch.Tensor,
+    positions: losses.Positions = "all",
+    sum_across: losses.SumAcross = lambda x: x,
+) -> losses.Entropies:
+    """Of log-probabilities [N, T, V], whatever was written."""
+    return losses.entropies(
+        summary_of(dist, torch.zeros(active.shape, dtype=torch.int64), active), positions, sum_across
+    )
 
 
 def test_policy_loss_by_hand() -> None:
@@ -109,17 +122,17 @@ def test_token_entropy_by_hand() -> None:
     """A fair coin and a sure thing; the padded position does not count."""
     dist = torch.tensor([[[0.5, 0.5], [1.0, 1e-12]], [[1.0, 1e-12], [0.5, 0.5]]]).log()
     active = torch.tensor([[True, True], [True, False]])
-    assert losses.entropies(dist, active).token == pytest.approx(math.log(2) / 3, abs=1e-6)
+    assert entropies(dist, active).token == pytest.approx(math.log(2) / 3, abs=1e-6)
 
 
 def test_batch_entropy_by_hand() -> None:
     """Two sure rows that differ have token entropy 0 and batch entropy log 2; that is the point of it."""
     sure = torch.tensor([[[1.0, 1e-12]], [[1e-12, 1.0]]]).log()
-    found = losses.entropies(sure, torch.ones(2, 1, dtype=torch.bool))
+    found = entropies(sure, torch.ones(2, 1, dtype=torch.bool))
     assert found.token == pytest.approx(0, abs=1e-6)
     assert found.batch == pytest.approx(math.log(2), abs=1e-6)
     assert found.batch_max_action == pytest.approx(0.5)
-    collapsed = losses.entropies(sure[:1].expand(2, 1, 2), torch.ones(2, 1, dtype=torch.bool))
+    collapsed = entropies(sure[:1].expand(2, 1, 2), torch.ones(2, 1, dtype=torch.bool))
     assert collapsed.batch == pytest.approx(0, abs=1e-6)
     assert collapsed.batch_max_action == pytest.approx(1.0)
 
@@ -130,7 +143,7 @@ def test_information_by_hand() -> None:
     dist = torch.tensor([sure, even, [[0.9, 0.1], [0.1, 0.9]], even]).transpose(0, 1).log()
     active = torch.tensor([[True, True, True, False]] * 2)
     some = math.log(2) + 0.9 * math.log(0.9) + 0.1 * math.log(0.1)
-    found = losses.entropies(dist, active).information
+    found = entropies(dist, active).information
     assert found.tolist() == pytest.approx([math.log(2), 0, some, 0], abs=1e-6)
 
 
@@ -143,11 +156,11 @@ def test_batch_entropy_averages_positions_by_their_active_rows() -> None:
         return -(a * math.log(a + 1e-9) + (1 - a) * math.log(1 - a + 1e-9))
 
     first, second = entropy((0.7 + 0.2 + 0.6) / 3), entropy(0.9)
-    assert losses.entropies(p.log(), active).batch == pytest.approx(0.75 * first + 0.25 * second, rel=1e-5)
-    assert losses.entropies(p.log(), active, "last").batch == pytest.approx(second, rel=1e-5)
+    assert entropies(p.log(), active).batch == pytest.approx(0.75 * first + 0.25 * second, rel=1e-5)
+    assert entropies(p.log(), active, "last").batch == pytest.approx(second, rel=1e-5)
     three_long = torch.cat([p, p[:, :1]], dim=1).log()
     padded = torch.cat([active, torch.zeros(3, 1, dtype=torch.bool)], dim=1)
-    assert losses.entropies(three_long, padded, "last").batch == pytest.approx(second, rel=1e-5)
+    assert entropies(three_long, padded, "last").batch == pytest.approx(second, rel=1e-5)
 
 
 def test_a_groups_one_distribution_weighs_as_its_members() -> None:
@@ -156,9 +169,9 @@ def test_a_groups_one_distribution_weighs_as_its_members() -> None:
     logits = torch.randn(3, 1, 5, requires_grad=True)
     active = torch.ones(12, 1, dtype=torch.bool)
     active[5] = False
-    short = losses.entropies(logits.log_softmax(-1), active)
+    short = entropies(logits.log_softmax(-1), active)
     (gradient,) = torch.autograd.grad(short.batch + 0.5 * short.token, logits)
-    long = losses.entropies(logits.log_softmax(-1).repeat_interleave(4, dim=0), active)
+    long = entropies(logits.log_softmax(-1).repeat_interleave(4, dim=0), active)
     (expected,) = torch.autograd.grad(long.batch + 0.5 * long.token, logits)
     for a, b in zip(short, long, strict=True):
         torch.testing.assert_close(a, b)
@@ -198,7 +211,7 @@ def test_two_shares_make_the_whole(positions: losses.Positions) -> None:
         dist = leaf.log_softmax(-1)
         log_probs = losses.gather_log_probs(dist, completions[part])
         policy = losses.clipped_policy_loss(log_probs, old[part], advantages[part], active[part], 0.2, sum_across)
-        entropy = losses.entropies(dist, active[part], positions, sum_across)
+        entropy = entropies(dist, active[part], positions, sum_across)
         return policy.loss - 0.1 * entropy.token - 0.3 * entropy.batch
 
     leaf = logits.clone().requires_grad_()

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rlfl_agents.learn.head import Summary, summary_of
+from rlfl_agents.learn.head import Summary
 
 __all__ = [
     "Entropies",
@@ -34,7 +34,6 @@ __all__ = [
     "clipped_policy_loss",
     "clipped_value_loss",
     "entropies",
-    "entropies_of_summary",
     "gather_log_probs",
     "kl_cov_penalty",
     "leading_tokens",
@@ -251,27 +250,6 @@ def tries_loss(
     return masked_mean(terms, active, sum_across)
 
 
-def entropies(
-    log_dist: Tensor, active: Tensor, positions: Positions = "all", sum_across: SumAcross = _identity
-) -> Entropies:
-    """Token entropy and batch entropy.
-
-    Token entropy is the mean over active tokens of -sum_a p(a) log p(a). Batch entropy averages the distributions
-    of the rows that are active at a position, p̄(a) = mean_b p(a | s_b), and takes -sum_a p̄(a) log(p̄(a) + 1e-9);
-    the positions are averaged, weighted by their active rows ("all"), or only the last position that has any is
-    read ("last", as in the paper); rows that have ended before do not count there.
-    Source: Padula & Soemers 2024, arXiv 2410.17126; the generalisation to several positions is ours.
-
-    Args:
-        log_dist: Float [N, T, V]; masked tokens hold a large negative finite number.
-        active: Bool [B, T]; N divides B.
-        positions: "all" or "last".
-        sum_across: See the module's docstring.
-    """
-    nobody = active.new_zeros(active.shape, dtype=torch.int64)
-    return entropies_of_summary(summary_of(log_dist, nobody, active), positions, sum_across)
-
-
 class Share(NamedTuple):
     """What a micro-batch is a part of.
 
@@ -284,10 +262,16 @@ class Share(NamedTuple):
     weight: float
 
 
-def entropies_of_summary(
+def entropies(
     summary: Summary, positions: Positions = "all", sum_across: SumAcross = _identity, share: Share | None = None
 ) -> Entropies:
-    """Token entropy and batch entropy, as `entropies` has them, of distributions that are known in summary.
+    """Token entropy and batch entropy, of distributions that are known in summary.
+
+    Token entropy is the mean over active tokens of -sum_a p(a) log p(a). Batch entropy averages the distributions
+    of the rows that are active at a position, p̄(a) = mean_b p(a | s_b), and takes -sum_a p̄(a) log(p̄(a) + 1e-9);
+    the positions are averaged, weighted by their active rows ("all"), or only the last position that has any is
+    read ("last", as in the paper); rows that have ended before do not count there.
+    Source: Padula & Soemers 2024, arXiv 2410.17126; the generalisation to several positions is ours.
 
     Args:
         summary: Of the rows.
