@@ -62,6 +62,7 @@ def baselines(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> l
     check_value(
         "num_prompts", num_prompts, is_integer(num_prompts) and num_prompts >= 1, "an integer, 1 or more, or None"
     )
+    check_value("seed", seed, is_integer(seed) and seed >= 0, "an integer, 0 or more")
     rng = np.random.default_rng(seed)
     found = []
     for name, legal in (("random tokens", False), ("random legal tokens", True)):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.episode import Outcome, Prompt
 from rlfl_envs.errors import RLFLError
 from rlfl_envs.masks import make_mask
@@ -66,6 +66,8 @@ def check_task(task: Task, *, num_prompts: int = 64, seed: int = 0, vocabularies
         ConfigError: `task` is something else, such as an id.
     """
     check_value("task", task, isinstance(task, Task), "a Task, as load_task makes it")
+    check_value("num_prompts", num_prompts, is_integer(num_prompts) and num_prompts >= 1, "an integer, 1 or more")
+    check_value("seed", seed, is_integer(seed) and seed >= 0, "an integer, 0 or more")
     _check_in_one_vocabulary(task, num_prompts, seed)
     for vocabulary in vocabularies:
         with _no_error(f"the task cannot be made with vocabulary={vocabulary!r}"):

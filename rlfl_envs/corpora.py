@@ -77,7 +77,7 @@ def read_lines(path: Path, argument: str) -> list[str]:
         ConfigError: It cannot be read.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")  # Windows writes a mark first
     except (OSError, ValueError) as error:
         raise ConfigError(f"{argument}={str(path)!r} cannot be read as UTF-8 text: {error}") from error
     return [line.removesuffix("\r") for line in text.split("\n")]

@@ -34,8 +34,10 @@ class TextRewards:
         """Takes the task, and when rewards are paid, as `TokenEnv` does.
 
         Raises:
-            ConfigError: `rewards` is not allowed, or the task cannot judge single tokens.
+            ConfigError: `task` is something else, such as an id; `rewards` is not allowed; or the task cannot judge
+                single tokens.
         """
+        check_value("task", task, isinstance(task, Task), "a Task, as load_task makes it")
         make_credit(rewards, task, 1)
         self._task, self._rewards = task, rewards
         self._envs: TokenVectorEnv | None = None
@@ -57,7 +59,7 @@ class TextRewards:
 
         Raises:
             PromptError: A prompt is none of the task's.
-            ConfigError: There are not as many prompts as completions.
+            ConfigError: There are not as many prompts as completions, or a number is no token id.
         """
         allowed = f"{len(completions)} prompts, one for each completion"
         check_value("prompts", prompts, len(prompts) == len(completions), allowed)
@@ -85,7 +87,11 @@ class TextRewards:
         An illegal token is never right, and earns what the environment pays for one.
         """
         if not isinstance(completion, str):
-            return [*completion]
+            ids, vocab_size = np.asarray(completion), self._task.tokenizer.vocab_size
+            are_known = not ids.size or (ids.dtype.kind in "iu" and 0 <= ids.min() <= ids.max() < vocab_size)
+            allowed = f"texts, or lists of token ids 0..{vocab_size - 1}"
+            check_value("completions", completion, ids.ndim == 1 and are_known, allowed)
+            return [*ids.astype(np.int64).tolist()]
         try:
             return self._task.tokenizer.encode(completion)
         except TokenizationError:

@@ -137,7 +137,7 @@ class PPOConfig(PolicySettings):
     micro_batch_tokens: NotNegative = 0
     """Cuts a minibatch into micro-batches of about so many tokens instead, prompts included, whatever the lengths; 0
     goes by `accumulation`."""
-    temperature: Positive = 1.0
+    temperature: Annotated[float, Allowed("1e-6 or more", lambda value: value >= 1e-6)] = 1.0
     """Divides the logits, when sampling and when learning alike."""
 
     advantage: Literal["gae", "rloo", "group_norm", "tries"] = "gae"
@@ -289,7 +289,7 @@ class PPOConfig(PolicySettings):
                 )
 
     def _check_tries(self) -> None:
-        most = self.tries - (self.advantage != "tries")  # a policy gradient needs draws of the policy
+        most = self.tries - 1  # a policy gradient needs a draw of the policy, and so has `first_try`
         check_value("random_tries", self.random_tries, self.random_tries <= most, f"0..{most}, with tries={self.tries}")
         if not self.has_tries:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -130,7 +130,7 @@ def evaluate_policy(
     Raises:
         ConfigError: `prompts` or `seed` is not allowed.
     """
-    first, prompts = _begin(envs.task, prompts, seed)
+    first, prompts, every = _begin(envs.task, prompts, seed)
     generator = torch.Generator().manual_seed(first)
     samples: list[Sample] = []
     parts: dict[str, list[float]] = {}
@@ -139,7 +139,7 @@ def evaluate_policy(
     active: list[Tensor] = []
     ref_kl: list[Tensor] = []
     while len(samples) < prompts:
-        asked = _questions(envs, first, len(samples))
+        asked = _questions(envs, first, len(samples), every)
         rollout = collect(policy, envs, generator, temperature=temperature, greedy=greedy, **asked)
         played = envs.prompts
         rewards, successes = rollout.episode_rewards.tolist(), rollout.is_success.tolist()
@@ -173,19 +173,25 @@ def evaluate_policy(
     )
 
 
-def _begin(task: Task, prompts: int, seed: int) -> tuple[int, int]:
-    """The seed of the first prompt, and how many there are to ask."""
+def _begin(task: Task, prompts: int, seed: int) -> tuple[int, int, Sequence[Prompt]]:
+    """The seed of the first prompt; how many there are to ask; which, if the task is finite."""
     check_value("prompts", prompts, prompts >= 1, "1 or more")
     check_value("seed", seed, 0 <= seed < 2**20, "0 to 2**20 - 1")
     first = EVAL_SEED + seed * 2**40  # as many prompts as one likes lie between two seeds
-    return first, min(prompts, len(task.every_prompt())) if isinstance(task, FiniteTask) else prompts
+    if not isinstance(task, FiniteTask):
+        return first, prompts, ()
+    every = task.every_prompt()
+    if len(every) > prompts:
+        every = [every[i] for i in np.random.default_rng(first).permutation(len(every))[:prompts].tolist()]
+    return first, len(every), every
 
 
-def _questions(envs: TokenVectorEnv, first: int, begin: int, group_size: int = 1) -> dict[str, Any]:
+def _questions(
+    envs: TokenVectorEnv, first: int, begin: int, every: Sequence[Prompt], group_size: int = 1
+) -> dict[str, Any]:
     """What `collect` asks: the prompts from number `begin` on, each in `group_size` environments side by side."""
     numbers = [begin + i // group_size for i in range(envs.num_envs)]
-    if isinstance(envs.task, FiniteTask):
-        every = envs.task.every_prompt()
+    if every:
         return {"group_size": group_size, "prompts": [every[number % len(every)].text for number in numbers]}
     return {"group_size": group_size, "seed": [first + number for number in numbers]}
 
@@ -214,13 +220,13 @@ def count_solved(
     Raises:
         ConfigError: `prompts`, `samples` or `seed` is not allowed.
     """
-    first, prompts = _begin(envs.task, prompts, seed)
+    first, prompts, every = _begin(envs.task, prompts, seed)
     is_divisor = samples >= 1 and envs.num_envs % samples == 0
     check_value("samples", samples, is_divisor, f"a divisor of num_envs={envs.num_envs}")
     generator = torch.Generator().manual_seed(first)
     counts: list[int] = []
     while len(counts) < prompts:
-        asked = _questions(envs, first, len(counts), samples)
+        asked = _questions(envs, first, len(counts), every, samples)
         rollout = collect(policy, envs, generator, temperature=temperature, **asked)
         counts += rollout.is_success.reshape(-1, samples).sum(dim=1).tolist()
     return np.array(counts[:prompts], dtype=np.int64)

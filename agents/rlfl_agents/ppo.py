@@ -141,7 +141,7 @@ def train(config: PPOConfig, run_dir: str | Path, *, resume: bool = False, quiet
             state.accelerator.log(row, step=update)
 
             # 5. Save.
-            stopped = 0 if is_last else largest(came.number, state.accelerator)
+            stopped = largest(came.number, state.accelerator)
             if is_last or stopped or update % config.save_every == 0:
                 _save(run, row)
             if is_last or stopped:
@@ -418,6 +418,7 @@ def _export(run: _Run, name: str, row: dict[str, float]) -> None:
     trained_by = f"reinforcement learning from a programmed reward on {row['samples']} completions"
     with state.policy.whole() as policy:
         if state.accelerator.is_main_process:
+            checkpoint.write_keys(run.folder / "seen_keys.npy", state.seen.array())  # first: no policy has met more
             export(policy, state.envs, config, run.folder / name, trained_by, row, temperature=config.temperature)
 
 
@@ -427,7 +428,6 @@ def _save(run: _Run, row: dict[str, float]) -> None:
     _export(run, "policy", row)
     run.log.sync()
     if run.state.accelerator.is_main_process:
-        checkpoint.write_keys(run.folder / "seen_keys.npy", run.state.seen.array())
         checkpoint.save(run.folder, state, run.config.keep_last)
     run.state.accelerator.wait_for_everyone()
 
@@ -439,11 +439,10 @@ def _end(run: _Run, row: dict[str, float], stopped: int) -> dict[str, float]:
         plot.plot_runs([run.folder], run.folder / "curves.png")
         if not run.quiet and not stopped:
             say(before_and_after(run.folder))
+    if stopped and update < config.updates:
+        again = f"rlfl train {config.env_id} --resume --run-dir {run.folder}"
+        run.log.note(f"stopped at update {update} of {config.updates}; go on with {again}")
     if stopped:
-        run.log.note(
-            f"stopped at update {update} of {config.updates}; go on with rlfl train {config.env_id} --resume --run-dir "
-            f"{run.folder}"
-        )
         raise StoppedError(stopped)
     # A run that was complete already did nothing; its result is the last row it wrote.
     last = {name: column[-1] for name, column in read_metrics(run.folder).items() if column}

@@ -22,7 +22,7 @@ from rlfl_agents.evaluate import evaluate_policy, evaluation_row, novelty_hashes
 from rlfl_agents.files import owned, write_text
 from rlfl_agents.model.build import build_policy
 from rlfl_agents.model.masks import masked_log_dist
-from rlfl_agents.model.names import resolve
+from rlfl_agents.model.names import resolve, seen_keys
 from rlfl_agents.model.policy import Policy
 from rlfl_agents.model.products import matmul_precision
 from rlfl_agents.rollout.processes import is_on_cpu
@@ -86,7 +86,9 @@ def _warm_start(config: SFTConfig, target: Path, quiet: bool) -> dict[str, float
         greedy = evaluate_policy(policy, held_out, config.eval_prompts)
         sampled = evaluate_policy(policy, held_out, config.eval_prompts, greedy=False)
     row = {"loss": loss, **evaluation_row(greedy, sampled)}
-    write_keys(target / "seen_keys.npy", SeenKeys(novelty_hashes(envs.task, envs.prompts)).array())
+    seen = SeenKeys(seen_keys(config.model, config.env_id) if config.model is not None else None)
+    seen.update(novelty_hashes(envs.task, envs.prompts))
+    write_keys(target / "seen_keys.npy", seen.array())
     write_text(target / "sft.json", json.dumps(config.to_json(), indent=2) + "\n")
     trained_by = f"supervised learning on {config.examples} reference completions"
     export(policy, envs, config, target, trained_by, row)
@@ -150,7 +152,13 @@ def _examples(envs: TokenVectorEnv, config: SFTConfig) -> tuple[Tensor, Tensor]:
         reference = envs.task.reference_completion(prompt, rng)
         if reference is None:
             raise ConfigError(f"env_id={config.env_id!r} has no reference completions to imitate.")
-        ids = [*envs.tokenizer.encode(reference), envs.tokenizer.eos_id][: envs.completion_length]
+        written = envs.tokenizer.encode(reference)
+        if len(written) > envs.completion_length:
+            raise ConfigError(
+                f"max_completion_tokens={envs.completion_length} is not allowed; allowed: {len(written)} or more, "
+                f"which the reference of {prompt.text!r} takes."
+            )
+        ids = [*written, envs.tokenizer.eos_id][: envs.completion_length]
         tokens[row, width : width + len(ids)] = ids
         counts[row, width : width + len(ids)] = True
     return torch.from_numpy(tokens), torch.from_numpy(counts)

@@ -48,7 +48,7 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
         rates: The weights of the entropies.
 
     Returns:
-        The batch's metrics, averaged over what was learned from.
+        The batch's metrics, averaged over what was read and not skipped.
 
     Raises:
         DivergedError: The loss or the gradient is not finite, or nothing could be learned from.
@@ -58,13 +58,13 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
     active = batch.rollout.active
     tokens = active.reshape(len(batch.rollout.prompts), -1).sum(dim=1).cpu().double()  # active ones of each group
     means = _Means()
-    steps, grad_norms, imitated = 0, 0.0, 0.0
+    steps, grad_norms, imitated = 0, 0.0, list[float]()
     for minibatch in _minibatches(config, len(tokens), state.generator):
         micros = _micro_batches(config, minibatch, tokens, batch.rollout.prompts.shape[1], processes)
         whole = _whole(state, batch, config, rates, micros)
         learned, approx_kl, read = 0, 0.0, list[tuple[dict[str, float], float, bool]]()
         total: Summary | None = None
-        imitated += _imitate(config, state) / config.minibatches / config.epochs
+        imitated.append(_imitate(config, state))
         for i, micro in enumerate(micros):
             part = batch.take(micro[rank::processes].to(accelerator.device))
             weight = float(tokens[micro].sum() / tokens[minibatch].sum())
@@ -97,7 +97,8 @@ def improve(config: PPOConfig, state: TrainState, batch: Batch, rates: Rates) ->
         optimizer.zero_grad()
     if not steps:
         raise DivergedError(f"Every minibatch had a mean ratio above {config.ratio_threshold}. {_WHAT_TO_TRY}")
-    return means.all() | {"grad_norm": grad_norms / steps, "minibatches": steps, "imitation_loss": imitated}
+    imitation_loss = sum(imitated) / len(imitated)
+    return means.all() | {"grad_norm": grad_norms / steps, "minibatches": steps, "imitation_loss": imitation_loss}
 
 
 def _draw_ahead(state: TrainState) -> None:

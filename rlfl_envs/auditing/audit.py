@@ -103,9 +103,13 @@ def audit(task: Task, *, num_prompts: int | None = None, seed: int = 0) -> Audit
     check_value(
         "num_prompts", num_prompts, is_integer(num_prompts) and num_prompts >= 4, "an integer, 4 or more, or None"
     )
+    check_value("seed", seed, is_integer(seed) and seed >= 0, "an integer, 0 or more")
     rng = np.random.default_rng(seed)
     attacked = targets(task, num_prompts, rng)
-    found = [_random_play(task, num_prompts, seed), _constant(task, attacked, rng)]
+    found = [
+        _unless_broken("random play", lambda: _random_play(task, num_prompts, seed)),
+        _unless_broken("constant answer", lambda: _constant(task, attacked, rng)),
+    ]
     found += [_by(attack, task, attacked, rng) for attack in ATTACKS]
     return Audit(
         task=type(task).__name__,
@@ -128,6 +132,14 @@ def worth(task: Task, reward: float) -> float:
     low, high = task.reward_range
     floor = low if high <= 0 or low > 0 else 0.0
     return min(1.0, max(0.0, (reward - floor) / (high - floor)))
+
+
+def _unless_broken(name: str, attack: Callable[[], Finding]) -> Finding:
+    """An attack that has texts judged while it seeks them, which a broken judge may not survive."""
+    try:
+        return attack()
+    except Exception as error:  # noqa: BLE001 - whatever a task raises is what is reported
+        return _broken(name, "", f"Judging raises {error!r}.")
 
 
 # --- attacks on all prompts at once --------------------------------------------------------------------------------

@@ -125,6 +125,7 @@ class TokenVecEnv(VecEnv):
         check_value("envs", envs, isinstance(envs, TokenVectorEnv), "a TokenVectorEnv; make_sb3 makes one from an id")
         mode = envs.autoreset_mode
         check_value("autoreset_mode", mode.value, mode is AutoresetMode.SAME_STEP, "'SameStep'")
+        check_value("text_infos", envs._text_infos, envs._text_infos, "True, as SB3 takes infos as they are")
         self.envs = envs
         self._actions = np.zeros(0, dtype=np.int64)
         space = TokenSpace(envs.tokenizer, envs.prompt_length, envs.completion_length)

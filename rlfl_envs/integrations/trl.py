@@ -72,6 +72,8 @@ def reward_function(id: str, **kwargs: Any) -> Callable[..., list[float]]:
         asked = columns.get("task_prompt")
         texts = [_asked(prompt) for prompt in (prompts if asked is None else asked)]
         written = [_text(completion) for completion in completions]
+        name, allowed = "prompts" if asked is None else "task_prompt", f"{len(written)}, one for each completion"
+        check_value(f"len({name})", len(texts), len(texts) == len(written), allowed)
         parsed = {text: task.parse_prompt(text) for text in set(texts)}  # a group's completions share their prompt
         outcomes = task.evaluate([parsed[text] for text in texts], written)
         log_metric = columns.get("log_metric")

@@ -14,7 +14,8 @@ from rlfl_envs.errors import ConfigError
 __all__ = ["FAILURES", "Judge", "Judgement", "Request", "Settings", "load_judge"]
 
 Settings = tuple[tuple[str, int | float | str], ...]
-FAILURES = ("timeout", "crash")  # statuses that the pool gives; all others are the judge's own words
+# Statuses that may be the machine's fault: the first two are the pool's, the last says that a part of it may be.
+FAILURES = ("timeout", "crash", "strained")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rlfl_envs.errors import MissingDependencyError, how_to_install
-from rlfl_envs.judging.judge import Judgement, Request
+from rlfl_envs.judging.judge import FAILURES, Judgement, Request
 from rlfl_envs.judging.plain import decode, encode
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def version(request: Request) -> str:
     """Of the results: this module's, and Monty's."""
     import pydantic_monty
 
-    return f"2 {pydantic_monty.__version__}"
+    return f"3 {pydantic_monty.__version__}"
 
 
 # --- in the worker ---------------------------------------------------------------------------------------------------
@@ -95,7 +96,9 @@ def judge(request: Request) -> Judgement:
     # None, so that no value crosses; a backslash at the end is wrong, and must not become right.
     program = request.text if request.text.endswith("\\") else f"{request.text}\nNone"
     at_once = _all_at_once(program, asked["function"], cases, limits, request.seed) if len(cases) > 1 else None
-    return at_once or _one_by_one(program, asked["function"], cases, limits, request.seed)
+    found = at_once or _one_by_one(program, asked["function"], cases, limits, request.seed)
+    is_strained = found.status == "ran" and any(kind in FAILURES for kind, _, _ in found.data)
+    return replace(found, status="strained") if is_strained else found
 
 
 def _all_at_once(
@@ -124,7 +127,7 @@ def _one_by_one(
     program: str, function: str, cases: Sequence[tuple[Any, ...]], limits: Mapping[str, Any], seed: int
 ) -> Judgement:
     """A call at a time, in another session after one that a call did not leave whole."""
-    call = f"_rlfl_value = {function}(*_rlfl_arguments)\n_rlfl_value"
+    call = "_rlfl_value = _rlfl_function(*_rlfl_arguments)\n_rlfl_value"
     ends = time.monotonic() + float(limits["total_seconds"])
     results: list[_Written] | None = None
     while results is None or len(results) < len(cases):
@@ -134,6 +137,7 @@ def _one_by_one(
             loaded, error, _ = _feed(session, program, {}, limits)
             if loaded == "value":
                 results = results or []
+                _feed(session, f"_rlfl_function = {function}\nNone", {}, limits)  # one and the same for all calls
                 results += _call(session, call, cases[len(results) :], limits, ends)
             elif results is None:
                 return Judgement(loaded, data=error)

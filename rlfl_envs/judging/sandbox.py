@@ -210,7 +210,7 @@ def _settings(limits: Limits) -> Settings:
 
 
 def _run(judgement: Judgement, count: int) -> Run:
-    if judgement.status == "ran":
+    if judgement.status in ("ran", "strained"):
         return Run("ran", tuple(_result(*written) for written in judgement.data))
     kind: Any = judgement.status if judgement.status in get_args(Kind) else "error"
     error = {"too_long": "SyntaxError", "no_parse": "SyntaxError", "unsupported": "NotImplementedError"}

@@ -4,22 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlfl_envs.episode import Prompt
 from rlfl_envs.masks.base import ordinary_row
 from rlfl_envs.masks.shortest import ShortestTexts
 from rlfl_envs.protocols import Automaton
 from rlfl_envs.tokenization import Tokenizer
 
-__all__ = ["NEVER", "Place", "TokenReader"]
+__all__ = ["NEVER", "Masked", "Place", "TokenReader"]
 
 NEVER = int(np.iinfo(np.int32).max)
 """How many tokens are needed where no end can be reached."""
 
 Place = tuple[Hashable, bytes]
 """Where in a text: the automaton's state, and the bytes of the next character that were read already."""
+
+
+class Masked:
+    """The successes that a syntax allows, which is what a mask in a vocabulary of pieces leaves of them."""
+
+    def __init__(self, successes: Automaton, syntax: Automaton) -> None:
+        """Takes the automata, which are read side by side."""
+        self._both = successes, syntax
+        self.alphabet = syntax.alphabet
+        self._known = frozenset(successes.alphabet)
+
+    def start(self, prompt: Prompt) -> Hashable:
+        """Both."""
+        return tuple(automaton.start(prompt) for automaton in self._both)
+
+    def advance(self, state: Any, character: str) -> Hashable | None:
+        """Both, or none."""
+        if character not in self._known:
+            return None
+        after = tuple(each.advance(part, character) for each, part in zip(self._both, state, strict=True))
+        return None if None in after else after
+
+    def is_final(self, state: Any) -> bool:
+        """Where both are."""
+        return all(each.is_final(part) for each, part in zip(self._both, state, strict=True))
+
+    def characters_left(self, state: Any) -> int:
+        """To a success; the syntax asks for no more."""
+        return max(each.characters_left(part) for each, part in zip(self._both, state, strict=True))
+
+    def masked_left(self, state: Any) -> int:
+        """What the mask counts."""
+        return self._both[1].characters_left(state[1])
 
 
 @dataclass(slots=True)
@@ -71,7 +106,7 @@ class TokenReader:
         self._per_character = max([costs[0] for costs in self._costs.values() if costs[0] < NEVER], default=1)
         texts = {text for token in readable if (text := _text(token)) is not None}
         costs_alone = {character: self._costs[each][0] for each, character in self._characters.items()}
-        self._shortest = ShortestTexts(automaton, frozenset(texts), costs_alone, self._bound)
+        self._shortest = ShortestTexts(automaton, frozenset(texts), costs_alone, self._bound, self._least)
 
     def _readable(self, tokens: set[bytes]) -> set[bytes]:
         """Those that can stand in a text of the alphabet: within a character, or from one into others."""
@@ -128,6 +163,11 @@ class TokenReader:
     def _bound(self, state: Hashable) -> int:
         """How many tokens make the text well-formed, at most: as many as the costliest characters would take."""
         return self._per_character * self._automaton.characters_left(state)
+
+    def _least(self, state: Hashable) -> int:
+        """How many tokens a mask leaves room for where the automaton goes on beneath one."""
+        automaton = self._automaton
+        return self._per_character * automaton.masked_left(state) if isinstance(automaton, Masked) else 0
 
     def _tokens_left(self, place: Place, bound: Callable[[Hashable], int]) -> int:
         """The same of a place, by some bound of states."""

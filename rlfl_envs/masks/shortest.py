@@ -19,7 +19,12 @@ class ShortestTexts:
     """
 
     def __init__(
-        self, automaton: Automaton, tokens: frozenset[str], costs: Mapping[str, int], bound: Callable[[Hashable], int]
+        self,
+        automaton: Automaton,
+        tokens: frozenset[str],
+        costs: Mapping[str, int],
+        bound: Callable[[Hashable], int],
+        least: Callable[[Hashable], int],
     ) -> None:
         """Takes the automaton and what is known of the vocabulary.
 
@@ -28,8 +33,10 @@ class ShortestTexts:
             tokens: The texts of those tokens that are whole characters.
             costs: How many tokens each character takes alone.
             bound: How many tokens a state takes at most.
+            least: How many a mask leaves it at least, as it counts characters; 0 without a mask.
         """
         self._automaton, self._tokens, self._costs, self._bound = automaton, tokens, costs, bound
+        self._least = least
         self._longest = max(map(len, tokens), default=1)
         self.forget()
 
@@ -45,7 +52,8 @@ class ShortestTexts:
             way.append(step[1])
         for place in reversed(way):
             if place not in self._fewest:
-                self._fewest[place] = min(self._bound(place), self._along_the_way(place))
+                fewest = min(self._bound(place), self._along_the_way(place))
+                self._fewest[place] = max(fewest, self._least(place))
         return self._fewest[state]
 
     def _along_the_way(self, state: Hashable) -> int:

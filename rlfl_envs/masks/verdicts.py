@@ -12,7 +12,8 @@ from rlfl_envs.episode import Prompt
 from rlfl_envs.errors import ConfigError
 from rlfl_envs.masks.automaton import SyntaxMask
 from rlfl_envs.masks.batch import BatchMasks
-from rlfl_envs.protocols import ArrayAutomaton, ArrayViableTask, ViableTask
+from rlfl_envs.masks.reader import Masked
+from rlfl_envs.protocols import ArrayAutomaton, ArrayViableTask, Grammar, ViableTask
 from rlfl_envs.task import Task
 
 __all__ = ["Verdicts"]
@@ -100,8 +101,11 @@ class _ByAutomaton:
     def __init__(self, task: Task, num_envs: int) -> None:
         assert isinstance(task, ViableTask)
         self._automaton = task.successes
+        syntax = task.syntax if task.config.mask == "syntax" and not task.tokenizer.closed else None
+        if syntax is not None and not isinstance(syntax, Grammar):
+            self._automaton = Masked(task.successes, syntax)  # both count tokens, but not alike
         budget, least = task.max_completion_tokens, task.config.min_completion_tokens
-        mask = SyntaxMask(task.successes, task.tokenizer, budget, least, never_empty=False)
+        mask = SyntaxMask(self._automaton, task.tokenizer, budget, least, never_empty=False)
         self._masks = BatchMasks(mask, num_envs)
         self._has_begun = np.zeros(num_envs, dtype=np.bool_)
 

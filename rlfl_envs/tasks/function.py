@@ -24,15 +24,17 @@ __all__ = ["FunctionTask", "FunctionTaskConfig", "Reward", "name_of"]
 Reward = Callable[[str, str], float]
 _NO_REFERENCES = 64  # C where there is nothing to go by
 _NUMBERS = (int, float, np.integer, np.floating, np.bool_)  # True, which is an int, is 1
-_HERE: dict[str, Reward] = {}  # functions that no module has under a name: this process's alone
+_HERE: dict[str, Reward] = {}  # by what `name_of` calls them; other processes find only those of a module
 
 
 def name_of(reward: Reward) -> str:
     """What a spec calls a function: "module:name" where it can be found so, else a name that this process remembers."""
     called = getattr(reward, "__qualname__", type(reward).__qualname__)  # an object with __call__ has none of its own
-    if getattr(sys.modules.get(reward.__module__), called, None) is reward:
-        return f"{reward.__module__}:{called}"
-    name = f"this process:{called}-{id(reward):x}"
+    module = getattr(reward, "__module__", "")
+    name = f"{module}:{called}"
+    is_found = getattr(sys.modules.get(module), called, None) is reward
+    if not is_found or _HERE.get(name, reward) is not reward:  # a module may give a name a second time
+        name = f"this process:{called}-{id(reward):x}"
     _HERE[name] = reward
     return name
 
@@ -148,12 +150,20 @@ class FunctionTask(Task):
 
     def draw_within(self, split: Split, rng: np.random.Generator) -> Prompt:
         """Draws one of the split's prompts."""
+        texts = self._texts_of(split)
+        return Prompt(texts[int(rng.integers(len(texts)))])
+
+    def every_prompt(self) -> list[Prompt]:
+        """The split's prompts in their order, for evaluations that ask each once."""
+        return [*map(Prompt, self._texts_of(self.config.split))]
+
+    def _texts_of(self, split: Split) -> list[str]:
         if split not in self._texts:
             self._texts[split] = [text for text in self._prompts if text_in_split(text, split)]
         texts = self._texts[split]
         if not texts:
             raise ConfigError(f"split={split!r} holds none of {len(self._prompts)} prompts; allowed here: 'all'.")
-        return Prompt(texts[int(rng.integers(len(texts)))])
+        return texts
 
     def parse_prompt(self, text: str) -> Prompt:
         """Accepts any text: the function judges it."""

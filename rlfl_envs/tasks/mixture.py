@@ -105,7 +105,10 @@ class Mixture(Task):
         automata = [part.syntax for part in self.parts if part.syntax and not isinstance(part.syntax, Grammar)]
         if len(automata) == len(self.parts):
             self.syntax = MixtureAutomaton(automata)
-        successes = [part.successes for part in self.parts if isinstance(part, ViableTask)]
+        # What a success is may depend on the budget, which is the mixture's.
+        budget = {"max_completion_tokens": self.max_completion_tokens}
+        viable = [part.changed(**budget) for part in self.parts if isinstance(part, ViableTask)]
+        successes = [part.successes for part in viable if isinstance(part, ViableTask)]
         if len(successes) == len(self.parts):
             self.successes = MixtureAutomaton(successes)
 
@@ -125,8 +128,8 @@ class Mixture(Task):
             task = arguments.pop("task")
         except (gymnasium.error.Error, KeyError) as error:  # no such id, or not one of a task
             raise ConfigError(f"tasks: {entry!r} is not allowed; allowed: an id, or {{'id': ..., ...}}.") from error
-        shared = {"vocabulary": self.config.vocabulary, "split": self.config.split}
-        clash = sorted({*shared, "mask", "min_completion_tokens", "level", "task"} & set(given))
+        shared = {"vocabulary": self.config.vocabulary, "split": self.config.split, "mask": self.config.mask}
+        clash = sorted({*shared, "min_completion_tokens", "level", "task"} & set(given))
         check_value("tasks", entry, not clash, f"arguments but {', '.join(clash)}, which a part cannot have")
         return make_task(task, {**arguments, **shared})
 

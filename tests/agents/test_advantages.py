@@ -52,6 +52,13 @@ def test_gae_ignores_what_lies_past_the_end() -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_rounding_is_no_difference() -> None:
+    """Returns of a group that are equal but for the rounding of their sums teach nothing, whitened or not."""
+    nearly = torch.tensor([1.0, 1.0000001, 1.0, 0.9999999])
+    assert not whiten(group_norm(nearly, 4)[:, None], torch.ones(4, 1, dtype=torch.bool)).any()
+    assert group_norm(nearly + torch.tensor([0, 0, 0, 1e-4]), 4).any()
+
+
 def test_rloo_by_hand() -> None:
     """1 against (2 + 6) / 2 and so on; the second group is constant."""
     found = rloo(torch.tensor([1.0, 2.0, 6.0, 4.0, 4.0, 4.0]), 3)

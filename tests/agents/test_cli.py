@@ -131,6 +131,13 @@ def test_play_judges_what_a_person_types(capsys: pytest.CaptureFixture[str], mon
         (["show", "nowhere.py:me/X-v0"], "names a file; name its module: nowhere:me/X-v0"),
         (["show", "rlfl_envs.tasks.copy:rlfl/Copi-v0"], "Did you mean 'rlfl/Copy-v0'"),
         (["plot", "nowhere"], "is no run directory"),
+        (["plot", "nowhere", "--output", "x.txt"], "output='x.txt' is not allowed; allowed: a name that ends in .png"),
+        (["show", "rlfl/Copy-v0", "--prompts", "-1"], "prompts=-1 is not allowed; allowed: 0 or more"),
+        (["show", "rlfl/Copy-v0", "--seed", "-1"], "seed=-1 is not allowed; allowed: an integer, 0 or more"),
+        (["show", "rlfl/Copy-v0", "--text", "x.lud"], "text='x.lud' is not allowed; allowed: a file to draw"),
+        (["play", "rlfl/Copy-v0", "--seed", "-1"], "seed=-1 is not allowed; allowed: 0 or more"),
+        (["audit", "rlfl/Copy-v0", "--attacker-samples", "3"], "attacker_samples=3 is not allowed; allowed: 4 or more"),
+        (["audit", "rlfl/Copy-v0", "--seed", "-1"], "seed=-1 is not allowed; allowed: an integer, 0 or more"),
         (["dance"], "Allowed: list, show, play, audit, pretrain, from-gguf, sft, train, eval, plot, push"),
         (["trian", "rlfl/Copy-v0"], "Did you mean 'train'"),
     ],
@@ -182,8 +189,11 @@ def test_train_eval_plot_and_play(
     out = capsys.readouterr().out
     assert "95% Wilson interval" in out
     assert "n=20" in out
-    assert main(["eval", str(run), "--prompts", "5", "--samples", "3", "--output", str(tmp_path / "pass.json")]) == 0
-    found = json.loads((tmp_path / "pass.json").read_text())
+    assert (
+        main(["eval", str(run), "--prompts", "5", "--samples", "3", "--output", str(tmp_path / "new/pass.json")]) == 0
+    )
+    found = json.loads((tmp_path / "new" / "pass.json").read_text())
+    assert found["id"] == "rlfl/Copy-v0"
     assert [*found["pass_at"]] == ["1", "2", "3"]
     assert found["pass_at"]["1"] == pytest.approx(sum(found["solved"]) / 15)
     assert f"pass@3 {found['pass_at']['3']:.3f}" in capsys.readouterr().out

@@ -184,6 +184,15 @@ def test_all_checkpoints_damaged(run: Path) -> None:
         train(CONFIG, run, resume=True, quiet=True)
 
 
+def test_checkpoints_that_were_deleted(run: Path) -> None:
+    """To resume does not begin anew over what the run has written."""
+    shutil.rmtree(run / "checkpoints")
+    before = (run / "metrics.csv").read_bytes()
+    with pytest.raises(ConfigError, match=r"has no checkpoints any more.*may still be in run/policy"):
+        train(CONFIG, run, resume=True, quiet=True)
+    assert (run / "metrics.csv").read_bytes() == before
+
+
 @pytest.mark.parametrize("missing", ["model", "optimizer", "seen", "random", "envs", "generator", "best"])
 def test_a_checkpoint_that_lacks_something(missing: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is whole, but not of this version: the older one is taken."""
@@ -235,6 +244,7 @@ def test_a_damaged_model_is_refused_in_a_sentence(
     ("changes", "says"),
     [
         ({"n_layer": 10**9}, "says n_layer=1000000000; allowed: at most 1024"),
+        ({"decoder_layers": 10**6, "num_blocks": 3}, "says decoder_layers=1000000; allowed: at most 1024"),
         ({"n_embd": 10**12}, "says n_embd=1000000000000; allowed: at most 134217728"),
         ({"text_config": {"vocab_size": 2**40}}, "says vocab_size=1099511627776"),
         ({"n_embd": 2**14, "n_inner": 2**16}, "asks for a model of 3,"),
@@ -253,6 +263,25 @@ def test_a_config_that_asks_for_an_absurd_model(
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0])
+def test_a_temperature_that_cannot_be(temperature: float, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a model says of itself is checked before it is used."""
+    path = run / "best" / "rlfl.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": temperature}))
+    assert main(["eval", "run", "--prompts", "4", "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert f"temperature={temperature} is not allowed; allowed: 1e-6 or more" in error
+    assert error.count("\n") == 1
+
+
+def test_a_start_that_cannot_be(run: Path) -> None:
+    """A run that says that it began from a number has nothing to be compared with."""
+    path = run / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model": 5}))
+    with pytest.warns(UserWarning, match="nothing to measure ref_kl against: model=5 is not allowed; allowed: str"):
+        assert main(["eval", "run", "--prompts", "4", "--device", "cpu"]) == 0
 
 
 def test_weights_that_are_not_there_are_not_made_up(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,15 @@ def test_a_panel_without_values_is_left_out(drawn: list[Figure], tmp_path: Path)
     assert "Success by level and kind, training" not in panels(drawn[0])
 
 
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    """A folder may be called anything, and a table of another program lack what we draw."""
+    run = written(tmp_path / "a$x_{$b", reward=["0.1", "0.2"])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "metrics.csv").write_text("update,samples\n0,1\n")
+    plot_runs([run, tmp_path / "other"], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
 def test_several_runs_are_laid_over_each_other(drawn: list[Figure], tmp_path: Path) -> None:
     """With a colour each, in the four panels that they have in common."""
     runs = [written(tmp_path / name, reward=["0.1", "0.2"]) for name in "ab"]

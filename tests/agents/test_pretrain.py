@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +162,8 @@ def test_recipes() -> None:
 # --- GGUF ----------------------------------------------------------------------------------------------------------
 
 
-def write_gguf(path: Path) -> dict[str, np.ndarray]:
-    """A llama of one layer with a vocabulary of bytes, and its tensors by their GGUF names."""
+def write_gguf(path: Path, lacking: str = "") -> dict[str, np.ndarray]:
+    """A llama of one layer with a vocabulary of bytes, and its tensors by their GGUF names; one may be left out."""
     from gguf import GGUFWriter, TokenType
     from tokenizers.pre_tokenizers import ByteLevel
 
@@ -198,6 +199,7 @@ def write_gguf(path: Path) -> dict[str, np.ndarray]:
         "blk.0.ffn_up.weight": (inner, width),
         "blk.0.ffn_down.weight": (width, inner),
     }
+    shapes.pop(lacking, None)
     tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     for name, tensor in tensors.items():
         writer.add_tensor(name, tensor)
@@ -236,6 +238,18 @@ def test_a_gguf_file_becomes_a_model_that_can_be_trained(tmp_path: Path) -> None
     row = train(config, tmp_path / "run", quiet=True)
     assert row["update"] == 2
     assert (tmp_path / "run" / "policy" / "adapter").is_dir()
+
+
+def test_a_gguf_file_that_lacks_weights(tmp_path: Path) -> None:
+    """Transformers would draw them at random; and sizes that cannot be are no traceback."""
+    pytest.importorskip("gguf", reason="needs gguf")
+    write_gguf(tmp_path / "lacks.gguf", lacking="blk.0.attn_q.weight")
+    with pytest.raises(ConfigError, match=r"lacks weights, such as model\.layers\.0\.self_attn\.q_proj\.weight"):
+        from_gguf(tmp_path / "lacks.gguf", tmp_path / "out")
+    (tmp_path / "absurd.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 2**40, 2**40))
+    with pytest.raises(ConfigError, match="is no model that Transformers can read"):
+        from_gguf(tmp_path / "absurd.gguf", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

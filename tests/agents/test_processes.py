@@ -10,11 +10,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from rlfl_agents.ppo import train
+from rlfl_agents.rollout.processes import sum_across
 from rlfl_agents.run.checkpoint import latest, load
 from rlfl_agents.run.metrics import read_metrics
 
@@ -175,3 +179,13 @@ def children_of(process: int) -> list[int]:
     """The processes that a process has started, the oldest first."""
     listed = Path(f"/proc/{process}/task").glob("*/children")
     return sorted(int(child) for children in listed for child in children.read_text().split())
+
+
+def test_every_process_has_the_same_sum() -> None:
+    """However the sum rounds, no process has another one: they decide by it."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        parts = torch.rand(3, generator=generator)
+        whole = parts.sum()
+        across = sum_across(cast(Accelerator, SimpleNamespace(num_processes=3, reduce=lambda *_, whole=whole: whole)))
+        assert {float(across(part)) for part in parts} == {float(whole)}

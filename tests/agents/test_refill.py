@@ -40,6 +40,8 @@ def test_flat_groups_make_room_for_others() -> None:
     first = with_rewards(first, [[0, 1], [1, 1], [0, 0], [0.5, 0.5]])
     second = with_rewards(second, [[1, 1], [0, 1], [0, 0], [1, 0]])
     assert first.is_flat.tolist() == [False, True, True, True]
+    rounded = with_rewards(first, [[0, 1e-5], [1, 1.0000001], [0, 0], [0.1, 0.30000001 - 0.2]])
+    assert rounded.is_flat.tolist() == [False, True, True, True]
     found = refilled(first, second)
     prompts = [first.prompts[0], second.prompts[1], second.prompts[3], first.prompts[3]]
     assert found.prompts.equal(torch.stack(prompts))

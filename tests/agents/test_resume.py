@@ -9,6 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -22,6 +23,7 @@ from rlfl_agents.ppo import train
 from rlfl_agents.run import checkpoint
 from rlfl_agents.run.export import export
 from rlfl_agents.run.metrics import read_metrics
+from rlfl_agents.run.state import TrainState
 from rlfl_envs import TokenVectorEnv
 
 from .conftest import small_config, small_policy
@@ -203,6 +205,26 @@ def test_a_run_killed_in_its_last_checkpoint_leaves_its_last_policy(
         train(config, killed / step, quiet=True, resume=True)
         for name in ("policy/model.safetensors", "seen_keys.npy"):
             assert (killed / step / name).read_bytes() == (whole / name).read_bytes(), (step, name)
+
+
+def test_the_best_policy_has_met_no_more_than_the_keys_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also between two checkpoints, where a kill leaves the best so far."""
+    met: list[int] = []
+    real = ppo.export
+
+    def killed_after(
+        policy: Policy, envs: TokenVectorEnv, config: Any, folder: Path, *args: Any, **kwargs: Any
+    ) -> None:
+        real(policy, envs, config, folder, *args, **kwargs)
+        met.append(len(np.load(folder.parent / "seen_keys.npy")))
+
+    monkeypatch.setattr(ppo, "export", noted)
+    monkeypatch.setattr(TrainState, "is_best", lambda state, row: True)
+    train(
+        small_config(env_id="rlfl/Arithmetic-v0", env_kwargs={}, eval_every=1, save_every=10**6), tmp_path, quiet=True
+    )
+    assert met == sorted(met)
+    assert met[1] > met[0]
 
 
 def test_the_last_few_checkpoints_are_kept(tmp_path: Path) -> None:

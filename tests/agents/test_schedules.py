@@ -43,6 +43,8 @@ def test_the_kl_controller_by_hand() -> None:
     assert adaptive.coef == pytest.approx(0.2 * (1 + 0.2 * 0.01))
     adaptive.observe(5.4, 100)
     assert adaptive.coef == pytest.approx(0.2 * (1 + 0.2 * 0.01) * (1 - 0.1 * 0.01))
+    adaptive.observe(0.0, 10**6)
+    assert adaptive.coef > 0  # however many at once
     fixed = KLController(0.2, None, 10_000)
     fixed.observe(100.0, 100)
     assert fixed.coef == 0.2

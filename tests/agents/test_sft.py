@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -37,6 +39,24 @@ def test_it_learns_from_references_and_ppo_goes_on(tmp_path: Path, prompt_loss: 
         quiet=True,
     )
     assert after["success"] >= 0.6  # the first rollout is the warm start's
+
+
+def test_a_second_warm_start_remembers_the_first(tmp_path: Path) -> None:
+    """What the model has met before it met as well."""
+    first = SFTConfig("rlfl/Arithmetic-v0", examples=64, epochs=1, **SMALL)
+    warm_start(first, tmp_path / "one", quiet=True)
+    warm_start(
+        dataclasses.replace(first, examples=8, seed=1, model=str(tmp_path / "one")), tmp_path / "two", quiet=True
+    )
+    one, two = (set(np.load(tmp_path / name / "seen_keys.npy").tolist()) for name in ("one", "two"))
+    assert one < two
+
+
+def test_references_are_not_cut(tmp_path: Path) -> None:
+    """A budget that a reference does not fit would teach to stop in the middle."""
+    config = SFTConfig("rlfl/Copy-v0", {"length": 4, "max_completion_tokens": 2}, **SMALL)
+    with pytest.raises(ConfigError, match=r"^max_completion_tokens=2 is not allowed; allowed: \d or more"):
+        warm_start(config, tmp_path / "sft", quiet=True)
 
 
 def test_examples_are_laid_out_as_the_environment_shows_them() -> None:

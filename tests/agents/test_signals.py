@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rlfl_agents import ppo
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.ppo import train
 from rlfl_agents.run.checkpoint import latest, load
@@ -101,6 +103,24 @@ def test_the_caller_learns_of_it(tmp_path: Path) -> None:
     assert isinstance(raised.value, StoppedError)
     assert signal.getsignal(signal.SIGTERM) is before
     assert latest(tmp_path / "run") is not None
+
+
+def test_a_signal_in_the_last_update_stops_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is complete and saved; whatever would have been run next is not."""
+    evaluate = ppo._evaluate
+
+    def stopped(run: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(run)
+
+    config = small_config(total_samples=32, eval_every=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(ppo, "_evaluate", stopped)
+        with pytest.raises(StoppedError):
+            train(config, tmp_path / "run", quiet=True)
+    newest = latest(tmp_path / "run")
+    assert newest is not None
+    assert load(newest)["update"] == config.updates
 
 
 def test_what_is_ignored_stays_ignored_and_threads_get_none() -> None:

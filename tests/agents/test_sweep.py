@@ -27,6 +27,14 @@ def test_what_has_a_result_is_not_run_again(tmp_path: Path, capsys: pytest.Captu
     assert read_results(path) == [{"schema": SCHEMA, "variant": "a", "seed": i, "minutes": 0.5} for i in range(3)]
 
 
+def test_a_key_is_compared_as_it_is_read_again(tmp_path: Path) -> None:
+    """A tuple is a list in JSON; a key needs no seed."""
+    job = Job(tmp_path / "r.jsonl", {"levels": (1, 2)}, partial(dict, minutes=0.5))
+    for _ in range(2):
+        run_missing([job], 1)
+    assert read_results(tmp_path / "r.jsonl") == [{"schema": SCHEMA, "levels": [1, 2], "minutes": 0.5}]
+
+
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is named at once, and raised in the end."""
     works = [partial(int, "x"), partial(dict, minutes=0.5)]

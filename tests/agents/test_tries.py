@@ -269,7 +269,7 @@ def test_a_run_that_needs_its_vocabulary_goes_on_and_is_evaluated(tmp_path: Path
         ),
         ({"refill": 1}, "refill=1 is not allowed; allowed: 0 with advantage='tries'"),
         ({"env_kwargs": {"rewards": "shaped"}}, "rewards='shaped' is not allowed; allowed: 'tokens'"),
-        ({"random_tries": 7}, "random_tries=7 is not allowed; allowed: 0..6"),
+        ({"random_tries": 6}, "random_tries=6 is not allowed; allowed: 0..5"),
         ({"kl": "fixed"}, "kl='fixed' is not allowed; allowed: 'off' with advantage='tries'"),
         ({"target_kl": 0.1}, "target_kl=0.1 is not allowed; allowed: None"),
         ({"kl_cov": 0.1}, "kl_cov=0.1 is not allowed; allowed: 0.0"),

@@ -127,6 +127,26 @@ def tokenizer_code(run: Path) -> None:
     rewrite(run / "policy" / "rlfl.json", env_kwargs={"vocabulary": "kw/policy"})
 
 
+def adapted_beside(run: Path) -> None:
+    """Beside its weights a LoRA, whose settings have a module imported."""
+    peft = {"peft_type": "LORA", "r": 2, "target_modules": ["c_attn"]}
+    (run / "policy" / "adapter_config.json").write_text(
+        json.dumps(peft | {"megatron_config": {"x": 1}, "megatron_core": "kw.evil"})
+    )
+
+
+def adapted(run: Path) -> None:
+    """A LoRA of a model of the hub."""
+    (run / "policy" / "model.safetensors").unlink()
+    peft = {"peft_type": "LORA", "base_model_name_or_path": "someone/else"}
+    (run / "policy" / "adapter_config.json").write_text(json.dumps(peft))
+
+
+def attention_of_the_hub(run: Path) -> None:
+    """A config.json that has a kernel downloaded."""
+    rewrite(run / "policy" / "config.json", attn_implementation="someone/kernel")
+
+
 CRAFTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "task": (says(task="kw.evil:Evil"), "env_kwargs={'task': ...} is not allowed"),
     "id with a module": (says("kw.evil:me/Evil-v0"), "no folder makes the module 'kw.evil' be imported"),
@@ -146,6 +166,9 @@ CRAFTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "a pipe": (piped, "is no file: whoever reads it may wait for ever"),
     "links in a circle": (linked_to_itself, "kw"),
     "path traversal": (weights_elsewhere, "names weights outside its folder"),
+    "an adapter": (adapted, "is an adapter of another model"),
+    "an adapter beside weights": (adapted_beside, "is an adapter of another model"),
+    "attention of the hub": (attention_of_the_hub, "says attn_implementation='someone/kernel'"),
     "huge vocabulary ids": (huge_token_ids, "has 6 tokens and the id 100000000"),
     "tokenizer code": (tokenizer_code, "asks for vocabulary='kw/policy'"),
 }

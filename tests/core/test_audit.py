@@ -217,6 +217,22 @@ def test_a_broken_judge_is_found_out(task: type[Digits]) -> None:
             int(broken[0].text)
 
 
+class RaisesAtNothing(Digits):
+    """Does not expect the empty completion, which random play and the search for constants have."""
+
+    def evaluate(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Fails at it."""
+        if "" in completions:
+            raise RuntimeError("nothing")
+        return super().evaluate(prompts, completions)
+
+
+def test_a_judge_that_breaks_while_texts_are_sought_is_found_out() -> None:
+    """The search that it breaks is told like any other attack."""
+    broken = [finding for finding in audit(RaisesAtNothing(), num_prompts=8).new if finding.verdict == "broken"]
+    assert any(finding.attack == "constant answer" and "RuntimeError" in finding.why for finding in broken)
+
+
 class RaisesTogether(Digits):
     """Takes one text at a time."""
 
@@ -283,6 +299,8 @@ def test_wrong_arguments() -> None:
     for wrong in (3, 0, 4.0, True):
         with pytest.raises(ConfigError, match=rf"^num_prompts={wrong} is not allowed; allowed: an integer, 4 or more"):
             audit(Digits(), num_prompts=wrong)
+    with pytest.raises(ConfigError, match=r"^seed=-1 is not allowed; allowed: an integer, 0 or more"):
+        audit(Digits(), seed=-1)
 
 
 def test_hostile_texts_are_the_same_for_the_same_seed() -> None:

@@ -374,6 +374,13 @@ def test_takes_a_task() -> None:
         check_task("rlfl/Copy-v0")
 
 
+@pytest.mark.parametrize("arguments", [{"num_prompts": 0}, {"num_prompts": "3"}, {"seed": None}, {"seed": -1}])
+def test_numbers_that_are_none(arguments: dict[str, Any]) -> None:
+    """They are refused by name, and no task is accused."""
+    with pytest.raises(ConfigError, match=rf"^{next(iter(arguments))}=.* is not allowed; allowed: an integer, [01] or"):
+        check_task(Parentheses(), **arguments)
+
+
 def test_other_seeds_and_sizes() -> None:
     """The arguments choose what is tried."""
     check_task(Parentheses(), num_prompts=1, seed=3)

@@ -97,3 +97,9 @@ def test_what_is_refused() -> None:
         rewards(["ABBA"], ["abba"])
     with pytest.raises(ConfigError, match="allowed: 2 prompts, one for each completion"):
         rewards(["abba"], ["abba", "abba"])
+    with pytest.raises(ConfigError, match=r"^task='rlfl/Copy-v0' is not allowed; allowed: a Task"):
+        TextRewards("rlfl/Copy-v0")
+    wrong: list[Any] = [[3.9], [99], [-1], None, ["a"], [2**70]]
+    for completion in wrong:
+        with pytest.raises(ConfigError, match=r"^completions="):
+            rewards(["abba"], [completion])

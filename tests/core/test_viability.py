@@ -27,6 +27,7 @@ _LAMPS = (
     "(:init (door a b) (door b a) (door b c) (door c b) (in a) (lit a) (dark b) (dark c))\n"
     "(:goal (and (lit a) (lit b) (dark c))))\n"
 )
+_ALL_SIGNS = "".join(f" {a}1 {b}2 {c}3 0\n" for a, b, c in product(["", "-"], repeat=3))
 _LAMPS_WORDS = " (;light; a; b;)"
 MASKED = {"mask": "syntax"}
 _CASES: list[tuple[str, dict[str, Any], str, str]] = [
@@ -174,10 +175,16 @@ def _is_legal(task: Task, prompt: str, tokens: tuple[int, ...]) -> bool:
         (STEPS, {"reward": "worked_out"}),
         ("rlfl/Countdown-v0", {"max_numbers": 3}),
         ("rlfl/Sat-v0", {"max_variables": 4}),
+        ("rlfl/Planning-v0", {"max_size": 3, "domain": "lights"}),
     ],
 )
-def test_right_pieces_end_in_success(env_id: str, arguments: dict[str, Any], tmp_path: Path) -> None:
-    """The default budget, counted in tokens, leaves every prompt its right tokens, though its characters are more."""
+@pytest.mark.parametrize("mask", ["none", "syntax"])
+def test_right_pieces_end_in_success(env_id: str, arguments: dict[str, Any], mask: str, tmp_path: Path) -> None:
+    """The default budget, counted in tokens, leaves every prompt its right tokens, though its characters are more.
+
+    Verdicts do not count on what a mask, which counts characters, will forbid.
+    """
+    arguments = arguments | {"mask": mask}
     task, rng = load_task(env_id, **arguments), np.random.default_rng(0)
     references = [task.reference_completion(prompt, rng) or "" for prompt in task.sample_prompts(rng, 200)]
     envs = _envs(env_id, 32, vocabulary=_trained(references, 200, tmp_path), **arguments)
@@ -255,6 +262,7 @@ def _played(env_id: str, arguments: dict[str, Any], prompt: str, completions: li
         ("rlfl/Planning-v0", MASKED | {"vocabulary": "characters"}),
         ("rlfl/Planning-v0", MASKED | {"vocabulary": "characters", "domain": "lights", "domain_shown": False}),
         ("rlfl/Regex-v0", MASKED | {"longest": 4}),
+        ("rlfl/Mixture-v0", MASKED | {"tasks": ("rlfl/Copy-v0", {"id": "rlfl/Sat-v0", "max_variables": 4})}),
     ],
 )
 @settings(max_examples=10)
@@ -404,6 +412,21 @@ def test_what_is_too_large_is_not_judged(env_id: str, small: dict[str, Any], lar
     env.reset(seed=0)
     with pytest.raises(ConfigError, match=rf"With other arguments it can\. .*{_LIMITS[env_id]}"):
         env.judge_tokens(np.array([0]))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "arguments", "prompt"),
+    [
+        ("rlfl/Sat-v0", {"max_variables": 4}, f"p cnf 4 8\n{_ALL_SIGNS}v"),
+        ("rlfl/Countdown-v0", {"max_numbers": 3}, "1 1 1=100:"),
+    ],
+)
+def test_no_budget_makes_a_dead_end_right(env_id: str, arguments: dict[str, Any], prompt: str) -> None:
+    """However many tokens are left: nothing can follow where nothing solves the prompt."""
+    for budget in (8, 20_000):
+        envs = TokenVectorEnv(load_task(env_id, **arguments, max_completion_tokens=budget), 1)
+        envs.reset(options={"prompt": prompt})
+        assert not envs.judge_tokens(np.arange(envs.tokenizer.vocab_size)[None]).any()
 
 
 @pytest.mark.parametrize("candidates", [[[1.5]], [[1], [1]], [[99]], [[-1]], [3]])

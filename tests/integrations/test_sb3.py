@@ -199,6 +199,8 @@ def test_wrong_arguments() -> None:
         make_sb3(COPY, 0)
     with pytest.raises(ConfigError, match=r"^autoreset_mode='NextStep' is not allowed; allowed: 'SameStep'.$"):
         TokenVecEnv(TokenVectorEnv(load_task(COPY), 2))
+    with pytest.raises(ConfigError, match=r"^text_infos=False is not allowed; allowed: True"):
+        TokenVecEnv(TokenVectorEnv(load_task(COPY), 2, autoreset_mode="SameStep", text_infos=False))
     with pytest.raises(ConfigError, match=r"^autoreset_mode='Disabled' is not allowed; allowed: 'SameStep'.$"):
         make_sb3(COPY, autoreset_mode="Disabled")
     with pytest.raises(ConfigError, match=r"^n_envs=4 is not allowed; allowed: num_envs"):

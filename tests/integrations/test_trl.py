@@ -88,6 +88,15 @@ def test_a_prompt_that_is_no_text(prompt: Any) -> None:
         reward(prompts=["abba"], completions=["abba"], task_prompt=[prompt])
 
 
+def test_as_many_prompts_as_completions() -> None:
+    """Otherwise the one that there are too few of is named."""
+    reward = reward_function("rlfl/Copy-v0")
+    with pytest.raises(ConfigError, match=r"^len\(prompts\)=1 is not allowed; allowed: 2, one for each completion"):
+        reward(prompts=["abba"], completions=["abba", "abba"])
+    with pytest.raises(ConfigError, match=r"^len\(task_prompt\)=1 is not allowed; allowed: 2"):
+        reward(prompts=["a", "b"], completions=["abba", "abba"], task_prompt=["abba"])
+
+
 @pytest.mark.parametrize("id", IDS)
 def test_garbage_is_judged(id: str) -> None:
     """No completion raises, be it no text at all; all earn something within the range."""

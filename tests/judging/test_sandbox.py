@@ -130,6 +130,7 @@ def test_calls_at_once_are_calls_one_by_one() -> None:
         "Exception = 3\ndef f(x):\n    return 1 // (x - 4)",
         "def f(x):\n    global _rlfl_run\n    _rlfl_run = None\n    return x",
         "import random\ndef f(x):\n    return random.random()",
+        "def f(x):\n    global f\n    f = lambda y: y\n    return bytearray(b'a')",
         "def f(x):\n    return x * 2",
         "def f(x):\n    return x == 4",
         "def f(x):\n    return x / 4",
@@ -269,13 +270,18 @@ def test_no_clock_and_no_chance(sandbox: Sandbox) -> None:
 def test_results_are_kept_on_disk(tmp_path: Path) -> None:
     """And read back as they were, types included; what timed out is tried again."""
     source = "def f(x):\n    while x: pass\n    return {(1, True): {1.0, None}, 'é': b'x'}"
-    programs = [Program(source, "f", ((0,),)), Program("while True: pass", "f", ((1,),))]
+    programs = [
+        Program(source, "f", ((0,),)),
+        Program("while True: pass", "f", ((1,),)),
+        Program(source, "f", ((1,), (0,))),  # one of its cases
+    ]
     with Sandbox(cache=tmp_path) as sandbox:
         found = sandbox.run(programs)
     assert len(kept(tmp_path)) == 1
     with Sandbox(cache=tmp_path) as sandbox:
         again = sandbox.run(programs)
-    assert [run.status for run in found] == ["ran", "timeout"]
+    assert [run.status for run in found] == ["ran", "timeout", "ran"]
+    assert [result.kind for result in found[2].results] == ["timeout", "value"]
     assert again == found
     assert same(again[0].results[0].value, {(1, True): {1.0, None}, "é": b"x"})
 

@@ -186,6 +186,18 @@ def brute_force(numbers: list[int], target: int) -> bool:
     return False
 
 
+def test_long_texts_are_malformed_on_every_path() -> None:
+    """Also where the words of tokens are judged, which no text is made of."""
+    task = load_task(COUNTDOWN, vocabulary="number", max_completion_tokens=5000)
+    prompts = [task.parse_prompt("3 25 7=35:")]
+    for depth, status in ((10, "ok"), (2100, "malformed")):
+        text = "(" * depth + "3+25+7" + ")" * depth
+        ids = np.array([task.tokenizer.encode(text)])
+        (outcome,) = task.evaluate(prompts, [text])
+        found = task.evaluate_arrays(task.arrays_from_prompts(prompts)[1], ids, np.array([ids.shape[1]]))
+        assert (outcome.status, outcome.reward) == (status, found.reward[0]) == (status, float(status == "ok"))
+
+
 @pytest.mark.parametrize("numbers", [[3, 7, 25], [2, 2, 5], [1, 96, 4], [11, 13, 17]])
 def test_all_solutions_are_found(numbers: list[int]) -> None:
     """For three numbers: those listed are solutions, and where none is listed there is none."""

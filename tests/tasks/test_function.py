@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import types
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,8 @@ import numpy as np
 import pytest
 
 import rlfl_envs
-from rlfl_envs import ConfigError, PromptError, UnknownIdError, check_task, load_task, register_task
+from rlfl_envs import ConfigError, FiniteTask, PromptError, UnknownIdError, check_task, load_task, register_task
+from rlfl_envs.tasks.function import name_of
 
 PROMPTS = ["abc", "hello", "world", "sun"]
 
@@ -29,6 +32,47 @@ def id() -> Iterator[str]:
     register_task("test/Vowels-v0", vowels, prompts=PROMPTS, max_completion_tokens=4)
     yield "test/Vowels-v0"
     del gymnasium.registry["test/Vowels-v0"]
+
+
+def test_every_prompt_is_asked_once(id: str) -> None:
+    """An evaluation of more prompts than there are asks each of them once."""
+    task = load_task(id)
+    assert isinstance(task, FiniteTask)
+    assert [prompt.text for prompt in task.every_prompt()] == PROMPTS
+    parts = [load_task(id, split=split) for split in ("train", "test")]
+    assert {prompt.text for part in parts for prompt in part.every_prompt()} == {*PROMPTS}
+
+
+def test_a_name_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each id keeps its own function, where a module gives a name twice, as a notebook does."""
+    module: Any = types.ModuleType("their_rewards")
+    monkeypatch.setitem(sys.modules, "their_rewards", module)
+    for letter in "ab":
+
+        def reward(prompt: str, completion: str, letter: str = letter) -> float:
+            return float(completion == letter)
+
+        reward.__module__, reward.__qualname__ = "their_rewards", "reward"
+        module.reward = reward
+        register_task(f"test/{letter.upper()}-v0", module.reward, prompts=["p"])
+    for letter in "ab":
+        task = load_task(f"test/{letter.upper()}-v0")
+        outcomes = task.evaluate([task.parse_prompt("p")] * 2, ["a", "b"])
+        assert [each.reward for each in outcomes] == [letter == "a", letter == "b"]
+        del gymnasium.registry[f"test/{letter.upper()}-v0"]
+
+
+def test_a_method_of_a_builtin_class_has_no_module() -> None:
+    """This process remembers it."""
+    assert name_of(str.startswith).startswith("this process:")
+
+
+def test_a_file_from_windows(tmp_path: Path) -> None:
+    """The mark that it begins with is no character of the first prompt."""
+    (tmp_path / "prompts.txt").write_bytes("sun\r\nmoon\r\n".encode("utf-8-sig"))
+    register_task("test/File-v0", vowels, prompts=str(tmp_path / "prompts.txt"))
+    assert [prompt.text for prompt in load_task("test/File-v0").every_prompt()] == ["sun", "moon"]
+    del gymnasium.registry["test/File-v0"]
 
 
 def test_from_a_function(id: str) -> None:

@@ -164,6 +164,17 @@ def test_what_the_automaton_reads_is_json(text: str) -> None:
     assert (automaton.characters_left(state) == 0) == automaton.is_final(state)
 
 
+@pytest.mark.parametrize("text", ['{"a":-[', '{"a":-{', '{"a":-n', '{"a":-"', '{"a":--', '{"a":[-,', '{"a":-}'])
+def test_a_sign_is_followed_by_a_digit(text: str) -> None:
+    """Nothing else goes on with a number."""
+    automaton = DocumentAutomaton()
+    state: Any = automaton.start(Prompt(""))
+    for character in text[:-1]:
+        state = automaton.advance(state, character)
+    assert automaton.advance(state, "1") is not None
+    assert automaton.advance(state, text[-1]) is None
+
+
 def test_characters_left_is_how_many_it_takes() -> None:
     """From every state met on a walk, some way of so many characters ends it, and each step takes one of them off."""
     automaton, rng = DocumentAutomaton(), np.random.default_rng(0)

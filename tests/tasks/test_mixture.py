@@ -130,3 +130,11 @@ def test_wrong_prompt() -> None:
     """A text that no part accepts."""
     with pytest.raises(PromptError, match="a prompt of one of the mixture's tasks"):
         load_task(MIXTURE).parse_prompt("a]")
+
+
+def test_verdicts_count_on_the_mixtures_budget() -> None:
+    """Regex lists patterns as long as its budget: where a mixture has room for longer ones, there are no verdicts."""
+    short = {"id": "rlfl/Regex-v0", "longest": 5}
+    for length, are_there in ((4, True), (12, False)):
+        task = load_task(MIXTURE, tasks=[short, {"id": COPY, "length": length}])
+        assert hasattr(task, "successes") == are_there

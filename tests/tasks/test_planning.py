@@ -62,6 +62,8 @@ def earn(task: Task, text: str, completion: str) -> tuple[float, bool, str]:
         (TOWER, (0.0, False, "malformed")),
         ("(" * 8000, (0.0, False, "malformed")),
         (" (pick-up b)" * 10_000, (0.0, False, "malformed")),
+        ("\xa0(pick-up\xa0b) (stack b c) (pick-up a) (stack a b)", (0.0, False, "malformed")),  # blanks are ASCII
+        (" (pick-up b) (stac\u212a b c) (pick-up a) (stack a b)", (0.125, False, "inapplicable")),  # no k
     ],
 )
 def test_rewards(blocks: Task, completion: str, expected: tuple[float, bool, str]) -> None:
@@ -237,6 +239,7 @@ def test_a_fingerprint_is_the_same_everywhere() -> None:
         (f"{HEAD}{TABLE}(:goal (and (table a))))\n", "goal that can be met"),
         (f"{HEAD}(:init (table a))\n(:goal (and (on a b))))\n", "objects and states"),
         (f"{HEAD.replace('a b c', 'a b')}{TABLE}(:goal (and (on a b))))\n", "objects and states"),
+        (f"{HEAD.replace('blocks', 'chess')}{TABLE}(:goal (and (on a b))))\n", "objects and states"),
         (f"{HEAD}{TABLE}(:goal (or (on a b))))\n", "'or' is not known here"),
         ("(" * 100, "deeper"),
         (")", "closed"),
@@ -297,6 +300,10 @@ def test_files(files: dict[str, Any]) -> None:
     assert earn(task, text, "(flip kid boss x) (rest kid) (flip kid boss y) (rest kid)") == (1.0, True, "ok")
     assert earn(task, text, "(flip kid boss x) (flip kid boss y)") == (0.125, False, "inapplicable")
     assert load_task(ID).arguments_that_load(files) == ["domain", "problems"]
+    same = text.replace("(on x) (on y)", "(on x) (= kid kid)")
+    assert earn(task, same, "(flip kid boss x) (rest kid)") == (1.0, True, "ok")
+    with pytest.raises(PromptError, match="never is so"):
+        task.parse_prompt(text.replace("(on x) (on y)", "(on x) (not (= kid kid))"))
 
 
 def test_choices_that_fixed_facts_rule_out_are_not_gone_through(files: dict[str, Any]) -> None:
@@ -326,6 +333,8 @@ def test_choices_that_fixed_facts_rule_out_are_not_gone_through(files: dict[str,
         (SWITCH.replace("- thing", "- (either thing object)"), "either"),
         (SWITCH + ")", "closed"),
         ("(define (domain d))", "no action"),
+        (SWITCH.replace("(:action rest", "(:action flip"), "two actions of one name"),
+        (SWITCH.replace(":equality", "(:equality)"), "requires"),
         ("hello", "brackets"),
     ],
 )

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium
@@ -205,6 +206,24 @@ def test_what_two_scorers_forget() -> None:
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("complex_arithmetic", lambda answer: "nan"),
+        ("number_sorting", lambda answer: str(["nan"] * len(ast.literal_eval(answer)))),
+        ("coin_flip", lambda answer: answer[:2]),
+        ("gsm_symbolic", lambda answer: "-" + answer),
+    ],
+)
+def test_what_other_scorers_forget(name: str, wrong: Callable[[str], str]) -> None:
+    """NaN, how a number begins and its sign are no successes; the library's own answers are."""
+    task = load_task(ID, dataset=name)
+    prompts = [prompt for prompt in _prompts(task, 16) if len(prompt.data.answer) > 3 or name == "gsm_symbolic"]
+    answers = [prompt.data.answer for prompt in prompts]
+    assert all(outcome.is_success for outcome in task.evaluate(prompts, answers))
+    assert not any(outcome.is_success for outcome in task.evaluate(prompts, [*map(wrong, answers)]))
 
 
 @pytest.mark.parametrize("name", ["prime_factorization", "boxnet", "rubiks_cube", "codeio", "sudoku", "zebra_puzzles"])

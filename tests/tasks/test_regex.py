@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rlfl_envs import ConfigError, Prompt, PromptError, Task, baselines, load_task
 from rlfl_envs.tasks.regex.automaton import PatternAutomaton, is_pattern
 from rlfl_envs.tasks.regex.languages import WORDS, languages
+from rlfl_envs.tasks.regex.task import _is_seen_to_repeat
 from tests.settings import REGEX, masked_play
 
 matcher = pytest.importorskip("rlfl_envs.tasks.regex.matcher")
@@ -105,6 +106,12 @@ def test_prompts_tell_one_language_from_all_others_as_short(task: Task) -> None:
         assert known.lengths[agreeing[1:]].min(initial=99) > len(prompt.data.pattern)
         assert set(words.values()) == {False, True}
         assert len(prompt.text) <= task.max_prompt_tokens - 1
+
+
+def test_what_no_shown_word_tells_is_not_asked() -> None:
+    """Words of up to 7 letters do not say whether four letters are repeated."""
+    assert not _is_seen_to_repeat("(aa..)*")
+    assert all(map(_is_seen_to_repeat, ("(aab)*", "a*b", "a+b+", "(a|bb)*")))
 
 
 @pytest.mark.parametrize("longest", [4, 5, 6])

@@ -219,6 +219,13 @@ def test_hidden_databases_are_those_of_the_first_version(task: Task) -> None:
     assert digest.hexdigest() == "b657bb618972a34f"
 
 
+def test_no_rows_are_no_answer(task: Task) -> None:
+    """Large groups under a rare condition are in the hidden databases, too."""
+    groups = task.changed(questions="groups", split="all")
+    prompts = groups.sample_prompts(np.random.default_rng(1), 400)
+    assert not any(outcome.is_success for outcome in groups.evaluate(prompts, ["SELECT 1 WHERE 0"] * 400))
+
+
 def test_kinds_are_levels(task: Task) -> None:
     """A level has questions of one kind; the whole task has all, about equally often."""
     rng = np.random.default_rng(0)

@@ -293,6 +293,15 @@ def test_solutions_are_exact() -> None:
             assert sides[0] == sides[1]
 
 
+def test_roots_that_nearly_cancel() -> None:
+    """A root near 0 is right to the last digits, where the other is 10,000: -2c / (b + ...) has no difference."""
+    far, near = "(0-9999-(9999^2-4/9999)^(1/2))*9999/2", "-2/(9999+(9999^2-4/9999)^(1/2))"
+    (outcome,) = TASK.evaluate([TASK.parse_prompt("solve x^2/9999+9999*x+1=0:")], [f"{far},{near}"])
+    assert (outcome.reward, outcome.is_success) == (1.0, True)
+    (outcome,) = TASK.evaluate([TASK.parse_prompt("solve x^2-4*x+4=0:")], ["2"])
+    assert outcome.is_success
+
+
 def test_the_same_in_another_order_is_the_same_problem() -> None:
     """Terms and factors in another order change nothing about where a problem belongs; the kind does."""
     first, second = (TASK.parse_prompt(text) for text in ("diff 2*x^2+x*sin(x):", "diff sin(x)*x+x^2*2:"))

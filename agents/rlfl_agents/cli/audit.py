@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import rlfl_envs
 from rlfl_agents.cli.words import NONE, EnvKwargs, find, need_agent
 from rlfl_agents.settings import EnvId
+from rlfl_envs import check_value
 
 if TYPE_CHECKING:
     from rlfl_agents.attack import Kind
@@ -39,7 +40,10 @@ def audit(
         attacker_samples: How many completions it learns from.
         output: Write the findings to this file as well (JSON).
     """
+    check_value("attacker_samples", attacker_samples, attacker_samples >= 4, "4 or more")
     task = rlfl_envs.load_task(find(env_id), **env_kwargs)
+    if output is not None:  # now, and not after everything is measured
+        output.parent.mkdir(parents=True, exist_ok=True)
     report = rlfl_envs.audit(task, num_prompts=prompts, seed=seed)
     kinds: list[Kind] = []
     if attacker:

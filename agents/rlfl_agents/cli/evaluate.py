@@ -61,8 +61,8 @@ def evaluate(
 
     check_value("worst", worst, worst >= 0, "0 or more")
     check_value("samples", samples, 1 <= samples <= 1000, "1..1000")
-    check_value("temperature", temperature, temperature is None or temperature > 0, "more than 0")
-    policy, envs, trained_with, seen, reference = load_policy(
+    check_value("temperature", temperature, temperature is None or temperature >= 1e-6, "1e-6 or more")
+    policy, envs, trained_with, seen, reference, found_id = load_policy(
         model,
         find(env_id) if env_id else None,
         env_kwargs | prompting.arguments(),
@@ -70,6 +70,8 @@ def evaluate(
         device=device,
         trust_folder=trust_folder,
     )
+    if output is not None:  # now, and not after everything is measured
+        output.parent.mkdir(parents=True, exist_ok=True)
     temperature = temperature or trained_with
     reads_on = next(policy.parameters()).device
     with matmul_precision("auto", reads_on):
@@ -94,8 +96,8 @@ def evaluate(
     _print_worst(greedy, envs, worst)
     if output is not None:
         settings = {"prompts": asked, "samples": samples, "temperature": temperature, "seed": seed}
-        arguments = asdict(envs.task.config)
-        output.write_text(json.dumps({"model": model, "id": env_id, **settings, "arguments": arguments} | found) + "\n")
+        asked_of = {"model": model, "id": found_id, **settings, "arguments": asdict(envs.task.config)}
+        output.write_text(json.dumps(asked_of | found) + "\n")
 
 
 def _numbers(result: Evaluation) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import rlfl_envs
 from rlfl_agents.cli.words import AS_THEY_ARE, NONE, EnvKwargs, Prompting, find, need_agent
 from rlfl_agents.settings import EnvId
-from rlfl_envs import Outcome, RLFLError, Task, printable
+from rlfl_envs import Outcome, RLFLError, Task, check_value, printable
 
 __all__ = ["play"]
 
@@ -32,6 +32,7 @@ def play(
         seed: Of the prompts; another one each time by default.
         trust_folder: Let the model's folder say which code, files and downloads are loaded.
     """
+    check_value("seed", seed, seed is None or seed >= 0, "0 or more, or None")
     rng = np.random.default_rng(seed)
     env_kwargs = env_kwargs | prompting.arguments()
     if model is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from rlfl_agents.cli.words import need_agent
-from rlfl_envs import ConfigError
+from rlfl_envs import ConfigError, check_value
 
 __all__ = ["plot"]
 
@@ -23,6 +23,8 @@ def plot(runs: Positional[tuple[Path, ...]], output: Path = Path("curves.png"), 
     need_agent("plot")
     from rlfl_agents.run.plot import plot_runs
 
+    is_picture = output.suffix.lower() in (".png", ".svg", ".pdf")
+    check_value("output", str(output), is_picture, "a name that ends in .png, .svg or .pdf")
     if not runs:
         raise ConfigError("runs=() is not allowed; name one run directory or more.")
     for path in runs:

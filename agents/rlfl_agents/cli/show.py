@@ -10,7 +10,7 @@ import numpy as np
 import rlfl_envs
 from rlfl_agents.cli.words import AS_THEY_ARE, NONE, EnvKwargs, Prompting, find
 from rlfl_agents.settings import EnvId
-from rlfl_envs import ConfigError, IllustratedTask, PromptedTask, Task
+from rlfl_envs import ConfigError, IllustratedTask, PromptedTask, Task, check_value
 
 __all__ = ["show"]
 
@@ -38,6 +38,8 @@ def show(
         text: A file with the game to be drawn; one of the task's own by default.
         seed: Of prompts, baselines and pictures.
     """
+    check_value("prompts", prompts, prompts >= 0, "0 or more")
+    check_value("text", str(text), text is None or picture is not None, "a file to draw a picture of, with --picture")
     task = rlfl_envs.load_task(find(env_id), **(env_kwargs | prompting.arguments()))
     if picture is not None:
         if not isinstance(task, IllustratedTask):

@@ -87,4 +87,4 @@ class KLController:
         """Learns the mean `ref_kl` of a rollout of so many episodes."""
         if self._target is not None:
             error = min(0.2, max(-0.2, ref_kl / self._target - 1))
-            self.coef *= 1 + error * episodes / self._horizon
+            self.coef *= 1 + error * min(1.0, episodes / self._horizon)  # beyond that its sign would change

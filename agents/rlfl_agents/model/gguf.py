@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,15 @@ def _convert(file: Path, target: Path) -> None:
     }
     try:
         with no_progress_bar():
-            quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+            found: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(**where)
         config = AutoConfig.from_pretrained(**where)
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
         raise ConfigError(f"source={str(file)!r} is no model that Transformers can read: {error}") from error
+    quantized, info = found
+    if info["missing_keys"]:
+        lacks = min(info["missing_keys"])
+        raise ConfigError(f"source={str(file)!r} lacks weights, such as {lacks}: they would be random.")
     _name_special_tokens(tokenizer, config)
     # A copy that does not remember having been quantized: Transformers would refuse to save the other.
     model = AutoModelForCausalLM.from_config(config)

@@ -36,6 +36,7 @@ from rlfl_envs import (
     cache_folder,
     check_hub,
     check_type,
+    check_value,
     digest,
     load_task,
     load_tokenizer,
@@ -69,6 +70,7 @@ class Loaded(NamedTuple):
         temperature: It was trained at this temperature.
         seen: Its training prompts' novelty hashes, int64; None where they are not known.
         reference: The model it was trained from; None where it began from random weights, or that model is gone.
+        env_id: Which id the environments have.
     """
 
     policy: Policy
@@ -76,6 +78,7 @@ class Loaded(NamedTuple):
     temperature: float
     seen: np.ndarray | None
     reference: Policy | None
+    env_id: str
 
 
 def resolve(model: str, env_id: str, env_kwargs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -237,12 +240,13 @@ def load_policy(
     reference = None
     if began_from is not None:
         try:
+            check_type("model", began_from, str)
             if names_download(began_from) and not trust_folder:
                 raise ConfigError(f"model={began_from!r} is no folder here.")
             reference = built(resolve(began_from, env_id, kwargs)[0])
         except ConfigError as error:
             warnings.warn(f"There is nothing to measure ref_kl against: {error}", stacklevel=2)
-    return Loaded(built(found), envs, float(facts.get("temperature", 1.0)), seen, reference)
+    return Loaded(built(found), envs, float(facts.get("temperature", 1.0)), seen, reference, env_id)
 
 
 def _trained_on(folder: Path, facts: Mapping[str, Any]) -> str:
@@ -298,6 +302,8 @@ def _facts(folder: Path) -> dict[str, Any]:
     try:
         for name, kind in (("env_id", str), ("env_kwargs", dict), ("temperature", float)):
             check_type(name, facts.get(name, kind()), kind)
+        temperature = facts.get("temperature", 1.0)
+        check_value("temperature", temperature, temperature >= 1e-6, "1e-6 or more")
     except ConfigError as error:
         raise ConfigError(f"{str(path)!r} is damaged: {error}") from error
     return facts

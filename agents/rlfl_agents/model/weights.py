@@ -24,7 +24,7 @@ _SUM = "sha256"
 _LONGEST_HEADER = 100_000_000  # bytes: safetensors' own limit
 _LARGEST_NUMBER = 2**27  # in a config.json; vocabularies and contexts have a few millions at most
 _MOST_LAYERS = 1024
-_LAYERS = ("n_layer", "n_layers", "num_layers", "num_hidden_layers")
+_LAYERS = ("layer", "layers", "blocks")  # how their names end: n_layer, decoder_layers, num_hidden_layers
 _SMALLEST_WEIGHT = 0.5  # bytes, of four bits
 
 
@@ -56,8 +56,10 @@ def check_weights(folder: Path) -> None:
     Raises:
         ConfigError: A file is damaged, or the config asks for a model that is absurd or far larger than the weights.
     """
+    if (folder / "adapter_config.json").exists():  # Transformers would load, and download, what it names
+        raise ConfigError(f"{str(folder)!r} is an adapter of another model; allowed: a whole one, adapters merged.")
     check_sums(folder)
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     config = folder / "config.json"
     if not size or not config.is_file():
         return  # whoever loads it says what is missing
@@ -114,15 +116,17 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _check_numbers(path: Path, entries: Any) -> None:
-    """Refuses sizes that no model has: making such a model would take all memory, or for ever."""
+    """Refuses sizes that no model has, for which memory or time would not do, and attention from elsewhere."""
     if not isinstance(entries, dict):
         return
     for name, value in entries.items():
         if isinstance(value, dict):
             _check_numbers(path, value)
-        most = _MOST_LAYERS if name in _LAYERS else _LARGEST_NUMBER
+        most = _MOST_LAYERS if name.rpartition("_")[2] in _LAYERS else _LARGEST_NUMBER
         if isinstance(value, int) and abs(value) > most:
             raise ConfigError(f"{str(path)!r} says {name}={value}; allowed: at most {most}.")
+        if name.endswith("attn_implementation") and "/" in str(value):  # Transformers would download and import it
+            raise ConfigError(f"{str(path)!r} says {name}={value!r}; allowed: what Transformers has itself.")
 
 
 def _parameters(folder: Path) -> int | None:

@@ -130,4 +130,5 @@ def sum_across(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
     """Adds up over processes; the gradient is that of the own share (see losses.py)."""
     if accelerator.num_processes == 1:
         return lambda tensor: tensor
-    return lambda tensor: tensor + (accelerator.reduce(tensor.detach().clone(), "sum") - tensor.detach())
+    # What is added to the sum is exactly 0: all processes have the same value, and decide alike.
+    return lambda tensor: accelerator.reduce(tensor.detach().clone(), "sum") + (tensor - tensor.detach())

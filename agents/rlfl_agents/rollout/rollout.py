@@ -97,7 +97,8 @@ class Rollout:
     def is_flat(self) -> Tensor:
         """Bool [B/k], the groups whose completions all have the same return; none where k is 1."""
         groups = self.episode_rewards.view(len(self.prompts), -1)
-        return (groups == groups[:, :1]).all(dim=1) & (self.group_size > 1)
+        rounding = 1e-6 * (1 + groups[:, :1].abs())  # of sums of what tokens earn
+        return ((groups - groups[:, :1]).abs() <= rounding).all(dim=1) & (self.group_size > 1)
 
     @property
     def masks(self) -> Masks:

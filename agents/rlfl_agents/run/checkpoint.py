@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from rlfl_agents.config import PPOConfig
 from rlfl_agents.files import remove_half_written, write_file, write_folder, write_text
+from rlfl_agents.run.metrics import METRICS_FILE, readable_rows
 from rlfl_envs import ConfigError
 
 __all__ = ["begin", "check_run", "latest", "load", "restore", "save", "write_keys"]
@@ -74,6 +75,12 @@ def check_run(run: Path, config: PPOConfig, resume: bool) -> None:
     for name, value in json.loads(json.dumps(config.to_json())).items():
         if name not in _MAY_CHANGE and begun[name] != value:
             raise ConfigError(f"{name}={value!r}, but the run in {str(run)!r} was begun with {begun[name]!r}.")
+    rows = len(readable_rows(run / METRICS_FILE).rows)
+    if not _all(run) and ((run / "curves.png").exists() or rows > begun["save_every"] + 1):
+        raise ConfigError(
+            f"run_dir={str(run)!r} has no checkpoints any more, and would begin anew. Put them back, or choose another "
+            f"--run-dir; what it had learned may still be in {run / 'policy'}, for --model."
+        )
 
 
 def begin(run: Path, config: PPOConfig, update: int) -> None:

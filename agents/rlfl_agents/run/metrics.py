@@ -115,7 +115,7 @@ def read_metrics(run: Path) -> dict[str, list[float]]:
     path = run / METRICS_FILE
     path.stat()
     table = readable_rows(path)
-    if not table.is_whole:
+    if not table.is_whole or "samples" not in table.names:
         raise ConfigError(f"{str(path)!r} is damaged; going on with the run (--resume) keeps what can be read of it.")
     return {name: [float(row[name] or math.nan) for row in table.rows] for name in table.names}
 

@@ -38,7 +38,7 @@ def plot_runs(runs: Sequence[Path], target: Path, labels: Sequence[str] | None =
         target: The picture to write, .png, .svg or .pdf.
         labels: One per run; the directories' names by default.
     """
-    names = list(labels) if labels else [run.resolve().name for run in runs]
+    names = [name.replace("$", r"\$") for name in labels or [run.resolve().name for run in runs]]  # no formulas
     # Without pyplot, which would keep the figure and pick a backend for the whole process.
     figure = Figure(figsize=(11 if len(runs) > 1 else 16, 7), layout="constrained")
     FigureCanvasAgg(figure)
@@ -82,8 +82,9 @@ def _draw(
     colour: str | tuple[float, float, float],
     style: str = "-",
 ) -> None:
-    """Draws one column over the completions sampled, where it has values."""
-    points = [(x, y) for x, y in zip(metrics["samples"], metrics[column], strict=True) if not math.isnan(y)]
+    """Draws one column over the completions sampled, where it has values, if there is one."""
+    values = metrics.get(column, ())
+    points = [(x, y) for x, y in zip(metrics["samples"], values, strict=False) if not math.isnan(y)]
     if points:
         width = 0.6 if len(points) > 500 else 1.5
         axis.plot(*zip(*points, strict=True), style, color=colour, label=label, linewidth=width)

@@ -51,8 +51,9 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 def find_results(path: Path, **key: Any) -> list[dict[str, Any]]:
     """The results whose entries equal these, by seed: `find_results(path, variant="PPO")` has all seeds of PPO."""
+    key = json.loads(json.dumps(key))  # as it is read: a tuple is a list
     found = [result for result in read_results(path) if all(result.get(name) == key[name] for name in key)]
-    return sorted(found, key=lambda result: result["seed"])
+    return sorted(found, key=lambda result: result.get("seed", 0))
 
 
 def append_result(path: Path, result: Mapping[str, Any]) -> None:

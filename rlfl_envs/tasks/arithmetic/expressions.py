@@ -24,6 +24,7 @@ Integers = NDArray[np.int64]
 
 SYMBOLS = "+-*"
 _PLUS, _MINUS, _TIMES = range(3)
+_HUGE = 2**62  # what an operand is cut to, that fits an int64
 _MAX_ATTEMPTS = 10_000  # settings that reject this many expressions in a row are taken to reject all
 
 
@@ -192,9 +193,10 @@ class Expressions:
 
 
 def read_expression(text: str) -> Statements:
-    """Reads a well-formed expression into one row; a sign is folded into its operand."""
-    operands = [int(number) for number in re.findall(r"(?:(?<![0-9])-)?[0-9]+", text.replace(" ", ""))]
-    operators = [SYMBOLS.index(symbol) for symbol in re.findall(r"(?<=[0-9])[-+*]", text.replace(" ", ""))]
+    """Reads a well-formed expression into one row; a sign is folded into its operand, and what is huge is cut."""
+    text = text.replace(" ", "")
+    operands = [max(-_HUGE, min(int(number), _HUGE)) for number in re.findall(r"(?:(?<![0-9])-)?[0-9]+", text)]
+    operators = [SYMBOLS.index(symbol) for symbol in re.findall(r"(?<=[0-9])[-+*]", text)]
     return Statements(*(np.array(part, dtype=np.int64) for part in ([operands], [operators], [len(operators)])))
 
 

@@ -250,13 +250,10 @@ class Arithmetic(Task):
         value, operators = statements[0]
         counts = [count for _, count in statements]
         due = [operators - i for i in range(len(statements))]
-        wanted = operators if self.config.work == "given" else 1
+        is_given = self.config.work == "given"
+        wanted = operators if is_given else 1
         if operators < 1 or counts != due or len(statements) != wanted or any(v != value for v, _ in statements):
-            what = (
-                "a derivation such as '2+3+4=5+4='"
-                if self.config.work == "given"
-                else "one expression such as '2+3+4='"
-            )
+            what = "a derivation such as '2+3+4=5+4='" if is_given else "one expression such as '2+3+4='"
             raise PromptError(f"prompt={text!r} is not allowed; allowed for work={self.config.work!r}: {what}.")
         if abs(value) > self.config.max_value or (value < 0 and not self.is_signed):
             raise PromptError(f"prompt={text!r} has value {value}; allowed: up to max_value={self.config.max_value}.")
@@ -267,6 +264,8 @@ class Arithmetic(Task):
             self.encode_prompt(prompt)
         except RLFLError as error:
             raise PromptError(str(error)) from error
+        if operators > self._max_operators:  # tokens of several characters, or a level, leave room for more
+            raise PromptError(f"prompt={text!r} has {operators} operators; allowed: at most {self._max_operators}.")
         return prompt
 
     def reference_completion(self, prompt: Prompt, rng: np.random.Generator) -> str | None:

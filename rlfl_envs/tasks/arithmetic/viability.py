@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -128,7 +128,7 @@ def _due(before: tuple[int, ...], read: tuple[int, ...]) -> frozenset[str]:
     return frozenset([str(goal[len(read)]) for goal in _goals(before, read)])
 
 
-@cache
+@lru_cache(maxsize=2**15)
 def _fewest_after(terms: tuple[int, ...]) -> int:
     """The fewest characters of the rest of a derivation after one of its statements, "=" included."""
     if len(terms) == 1:

@@ -300,7 +300,8 @@ class Countdown(Task):
             row[:length] for row, length in zip(completions.tolist(), lengths.tolist(), strict=True)
         )
         if self._by_number:
-            readable = ([self._words[token] for token in row] for row in rows)
+            words = ([self._words[token] for token in row] for row in rows)
+            readable = (each if sum(map(len, each)) <= MAX_TEXT else [] for each in words)
         else:
             texts = self.tokenizer.decode_batch([*rows])
             readable = (lexemes_of(text) if len(text) <= MAX_TEXT else [] for text in texts)

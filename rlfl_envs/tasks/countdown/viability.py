@@ -283,7 +283,7 @@ class NumberTokens:
         """Notes in each state what a solution that fits the budget can go on with."""
         solutions, rows, order = self._solutions, states["row"], states["order"]
         moves = solutions.moves_of(rows)
-        room = (self._budget - states["used"] - 1)[:, None]
+        room = np.minimum(self._budget - states["used"] - 1, NEVER - 1 - solutions.slots)[:, None]
         here, following = order[:, None], solutions.next_order[order]
         states["is_end"] = self._left(states, rows[:, None], here)[:, 0] == 0
         states["fits_symbol"] = (moves[:, :-1] != _DEAD) & (self._left(states, moves[:, :-1], here) <= room)

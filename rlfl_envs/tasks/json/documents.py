@@ -88,8 +88,8 @@ class DocumentAutomaton:
                 if is_full
                 else (stack, "number", rest + ("0" if character == "0" and not rest.strip("-") else "1"))
             )
-        if place in ("number", "end") and (place == "end" or rest != "-"):
-            return self._after_value(stack, character)
+        if place in ("number", "end"):
+            return self._after_value(stack, character) if rest != "-" else None
         if place in ("first name", "next name"):
             if character == '"':
                 return stack, "name", ""

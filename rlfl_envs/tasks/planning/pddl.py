@@ -99,7 +99,7 @@ def read_domain(text: str) -> Domain:
     actions = []
     for head, body in sections:
         if head == ":requirements":
-            unknown = [word for word in body if word not in _KNOWN]
+            unknown = [word for word in body if not isinstance(word, str) or word not in _KNOWN]
             if unknown:
                 raise PDDLError(f"the domain requires {unknown[0]!r}; known: {', '.join(sorted(_KNOWN))}.")
         elif head == ":types":
@@ -112,6 +112,9 @@ def read_domain(text: str) -> Domain:
             raise PDDLError(f"the domain has a section {head!r}, which is not known here.")
     if not actions:
         raise PDDLError("the domain has no action.")
+    names = [action.name for action in actions]
+    if len(set(names)) < len(names):
+        raise PDDLError(f"the domain has two actions of one name, among {', '.join(names)}.")
     return Domain(name, types, constants, tuple(actions))
 
 

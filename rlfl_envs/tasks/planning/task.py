@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -28,7 +29,8 @@ __all__ = ["Planning"]
 
 MAX_TEXT = 8192  # characters; anything longer is malformed, so that judging takes bounded time
 _WORD = r" ?\(|\)|\n| ?[^\s()]+| "
-_ACTION = re.compile(r"\s*+\(\s*+([^\s()]++(?:\s++[^\s()]++)*+)\s*+\)")
+_BLANK, _NAME = r"[ \t-\r]", r"[^\s()\u212a]"  # of ASCII alone; U+212A would be a k in lower case
+_ACTION = re.compile(rf"{_BLANK}*+\({_BLANK}*+({_NAME}++(?:{_BLANK}++{_NAME}++)*+){_BLANK}*+\)")
 _PROBLEM = "(define (problem p)"
 
 
@@ -251,7 +253,7 @@ class Planning(Task):
         found = read_problem(text)
         for name in self._names:
             world = self._worlds[name]
-            if world.has(found):
+            if found.domain == self._domain_name and world.has(found):
                 start, goal = world.number[world.state(found.init)], Goal(*world.goal(found.goal))
                 if 0 < (shortest := int(world.distances(*goal)[start])) < FAR:
                     return Problem(name, start, goal, shortest)
@@ -320,7 +322,7 @@ def _read_plan(completion: str) -> tuple[list[str], bool]:
     while match := _ACTION.match(completion, place):
         actions.append(f"({' '.join(match[1].lower().split())})")
         place = match.end()
-    return actions, not completion[place:].strip()
+    return actions, not completion[place:].strip(string.whitespace)
 
 
 def _written(atom: Atom) -> str:

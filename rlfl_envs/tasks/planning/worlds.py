@@ -150,7 +150,7 @@ class World:
         for is_true, atom in literals:
             if atom in self._bits:
                 masks[not is_true] |= 1 << self._bits[atom]
-            elif (atom in self.fixed) is not is_true:
+            elif not self._holds((is_true, atom)):
                 raise PDDLError(f"the goal asks for {atom}, which never is so.")
         return masks[0], masks[1]
 

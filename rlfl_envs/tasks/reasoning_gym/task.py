@@ -34,6 +34,7 @@ _AHEAD = 4  # prompts of each stream
 _SPARE = 1.25
 _MEASURED = 32  # prompts on which budgets are measured where a token may have several characters
 _INTEGER = re.compile(r"[0-9]+")
+_TOLERANCE = 1e-4  # of `coin_flip`'s scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,11 @@ class ReasoningGym(Task):
     Reward:
         In [0, 1]. "plain" is what the library's scorer pays. Some pay for nothing: 0.01 for any answer, 0.05 for what
         has the right form. "strict" pays 1 for a success and 0 for all else. A success is what the scorer pays in full;
-        of `puzzle24` only with the prompt's own numbers, and of `game_of_life_halting` only the right word, which their
-        scorers do not ask for. Part: `score` (the scorer's). Status: "ok"; "partial"; "wrong"; "malformed" (longer than
-        16,384 characters, or not of the form that scorers which execute text may see); "timeout" (2 s); "crash".
+        of `puzzle24` only with the prompt's own numbers, of `game_of_life_halting` only the right word, of
+        `complex_arithmetic` and `number_sorting` without NaN, of `coin_flip` the whole number, and of `gsm_symbolic`
+        with the right sign: their scorers do not ask for that. Part: `score` (the scorer's). Status: "ok"; "partial";
+        "wrong"; "malformed" (longer than 16,384 characters, or not of the form that scorers which execute text may
+        see); "timeout" (2 s); "crash".
 
     Episode end:
         EOS, or the budget.
@@ -104,9 +107,9 @@ class ReasoningGym(Task):
         Nine of the library's scorers execute what the model wrote (`eval`, or SymPy's `parse_expr`): answers there may
         have nothing but numbers, brackets, operators, variables of one letter, names of functions and, in two of them,
         quoted letters. The process that scores them can open no file, start no process and reach no network.
-        `reward="plain"` pays in full for 24 made of other numbers in `puzzle24`, which is no success. Where there are
-        few answers (yes or no), a constant is often right: the page "Puzzles of reasoning-gym" says how often, for each
-        dataset.
+        `reward="plain"` pays in full for 24 made of other numbers in `puzzle24`, and for what else is no success. In
+        `propositional_logic` all premises, joined by ∧, are nearly always a success. Where there are few answers (yes
+        or no), a constant is often right: the page "Puzzles of reasoning-gym" says how often, for each dataset.
 
     Version history:
         v0: first version.
@@ -279,7 +282,22 @@ class ReasoningGym(Task):
 
 
 def is_answer(dataset: str, completion: str, answer: str | None) -> bool:
-    """What two scorers forget to ask of a completion that they pay in full, where there is a right answer."""
+    """What six scorers forget to ask of a completion that they pay in full, where there is a right answer."""
     if dataset == "puzzle24" and answer is not None:
         return sorted(_INTEGER.findall(completion)) == sorted(_INTEGER.findall(answer))
+    if dataset in ("complex_arithmetic", "number_sorting"):  # which take any distance of NaN for none
+        return "nan" not in completion.lower()
+    if dataset == "coin_flip" and answer is not None:  # which pays in full for how the answer begins, such as 0
+        return abs(_ratio(completion) - _ratio(answer)) <= _TOLERANCE
+    if dataset == "gsm_symbolic" and answer is not None:  # which looks past a sign
+        return completion.lstrip().startswith("-") == answer.startswith("-")
     return dataset != "game_of_life_halting" or completion.strip() == answer
+
+
+def _ratio(text: str) -> float:
+    """A number or a fraction, as `coin_flip`'s scorer reads them; NaN where it is none."""
+    above, _, below = text.replace(",", "").partition("/")
+    try:
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        return math.nan

@@ -175,8 +175,9 @@ class Regex(AnswerTask):
             shown = sorted(words.items(), key=lambda item: (not item[1], len(item[0]), item[0]))
             text = "".join([f"{'+' if has else '-'}{word} " for word, has in shown]) + "= "
             is_listed = sum(words.values()) > _MOST_LISTED * self._languages.tables[:, number].sum()
-            if len(text) <= _MOST_CHARACTERS and not is_listed:
-                return Prompt(text, _Problem(self._languages.patterns[number], tuple(shown)))
+            pattern = self._languages.patterns[number]
+            if len(text) <= _MOST_CHARACTERS and not is_listed and _is_seen_to_repeat(pattern):
+                return Prompt(text, _Problem(pattern, tuple(shown)))
 
     def _telling_words(self, number: int, length: int, rng: np.random.Generator) -> dict[str, bool]:
         """Words that no other language with a pattern as short agrees with, each the best of some, then any others."""
@@ -284,6 +285,16 @@ def _worth_seeking(longest: int, length: int) -> NDArray[np.int64]:
     constants = _matched_by_constants()[:, [_NUMBER[word] for word in WORDS]]
     floors = np.array([_balanced(constants, table).max() for table in tables])
     return np.array(infinite)[floors <= _HIGHEST_FLOOR]
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_seen_to_repeat(pattern: str) -> bool:
+    """Whether words that prompts show tell `(aab.)*` from `(aab.)?`, which is no longer; longer words alone may."""
+    found, once = matches(pattern), matches(pattern.replace("*", "?"))
+    assert found is not None
+    assert once is not None
+    differ = found != once
+    return bool(differ[: len(WORDS)].any() or not differ.any())
 
 
 @functools.cache

@@ -217,7 +217,7 @@ class LiteralTokens:
             is_new &= variable == states["used"][:, None] + 1
         after = np.where(is_new, self._after(states, candidates), 0)
         missing = self._missing(states, np.concatenate([after, place], axis=1))
-        fits = is_new & (missing[:, :-1] <= self._budget - states["used"][:, None] - 1)
+        fits = is_new & (missing[:, :-1] <= np.minimum(self._budget - states["used"][:, None], _NEVER) - 1)
         is_end = missing[:, -1:] == 0
         right: NDArray[np.bool_] = fits | (np.isin(candidates, self._eos_ids) & is_end)
         return right

@@ -23,6 +23,7 @@ MOST_ROWS = 200
 _DATABASES = 3
 _ROWS, _CHILD_ROWS = 16, 20
 _ATTEMPTS = 20
+_ALIKE = 3  # different rows of a table whose groups are large
 _STEPS, _MOST_STEPS = 500, 50_000  # instructions of SQLite's machine between two looks, and in all: some milliseconds
 # SQLite writes a query within a query out in full wherever its columns are used, before any limit counts: each level
 # multiplies what there is by four and more, and takes thirty characters.
@@ -91,8 +92,12 @@ def databases(question: Question) -> tuple[Database, ...]:
     with closing(_created(question.tables)) as database:
         while len(found) < _DATABASES:
             best, left = _Rows([], []), len(untold) + 2
-            for _ in range(_ATTEMPTS):
+            for attempt in range(2 * _ATTEMPTS):
+                if attempt >= _ATTEMPTS and left <= len(untold):
+                    break
                 rows = _draw(question.tables, question.constants, rng)
+                if attempt >= _ATTEMPTS:  # what asks for large groups under a rare condition found none
+                    rows = rows._replace(parents=[(row[0], *rows.parents[row[0] % _ALIKE][1:]) for row in rows.parents])
                 _fill(database, question.tables, rows)
                 missed = len(untold) + 1
                 due, unconditional = _answers(question, database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -140,11 +141,13 @@ def solutions_of(equation: str) -> tuple[float, ...]:
     try:
         if a == 0:
             return (float(-c / b),)
-        root = float(under) ** 0.5
-        found = sorted({(-float(b) - root) / (2 * float(a)), (-float(b) + root) / (2 * float(a))})
-    except OverflowError:  # hundreds of digits, such as those of 9999^70
+        if under == 0:
+            return (float(-b / (2 * a)),)
+        half = -(float(b) + math.copysign(float(under) ** 0.5, b)) / 2  # of the two sums that in which nothing cancels
+        found = sorted({half / float(a), float(c) / half})
+    except (OverflowError, ZeroDivisionError):  # hundreds of digits, such as those of 9999^70
         return ()
-    are_apart = len(found) == 1 or not agree(np.array(found[:1]), np.array(found[1:])).any()
+    are_apart = len(found) == 2 and not agree(np.array(found[:1]), np.array(found[1:])).any()
     return tuple(found) if are_apart else ()
 
 

@@ -225,6 +225,7 @@ WRONG_PROMPTS = [
     (STEPS, {}, "2-3=", "prompt='2-3=' is not allowed; allowed: an expression with '+', then '='."),
     (STEPS, {}, "1 2+3=", "prompt='1 2+3=' is not allowed; allowed: an expression with '+', then '='."),
     (STEPS, {"operators": "-*"}, "2+3=", "prompt='2+3=' is not allowed; allowed: an expression with '-*', then '='."),
+    (STEPS, {"level": 0}, "2+3+4=", "prompt='2+3+4=' has 2 operators; allowed: at most 1."),
     (
         STEPS,
         {},
@@ -291,6 +292,7 @@ def test_any_prompt_is_read_or_refused(id: str, arguments: dict[str, Any], text:
         return
     assert task.parse_prompt(prompt.text) == prompt
     task.encode_prompt(prompt)
+    task.in_split([prompt])
     reference = task.reference_completion(prompt, np.random.default_rng(0))
     if reference is not None:
         outcome = task.evaluate([prompt], [reference])[0]
