@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rlfl_envs.arguments import check_value
+from rlfl_envs.arguments import check_value, is_integer
 from rlfl_envs.credit import make_credit
 from rlfl_envs.errors import TokenizationError
 from rlfl_envs.task import Task
@@ -87,11 +87,11 @@ class TextRewards:
         An illegal token is never right, and earns what the environment pays for one.
         """
         if not isinstance(completion, str):
-            ids, vocab_size = np.asarray(completion), self._task.tokenizer.vocab_size
-            are_known = not ids.size or (ids.dtype.kind in "iu" and 0 <= ids.min() <= ids.max() < vocab_size)
-            allowed = f"texts, or lists of token ids 0..{vocab_size - 1}"
-            check_value("completions", completion, ids.ndim == 1 and are_known, allowed)
-            return [*ids.astype(np.int64).tolist()]
+            ids = completion.tolist() if hasattr(completion, "tolist") else completion  # of an array or a tensor
+            vocab_size = self._task.tokenizer.vocab_size
+            are_known = isinstance(ids, Sequence) and all(is_integer(each) and 0 <= each < vocab_size for each in ids)
+            check_value("completions", completion, are_known, f"texts, or lists of token ids 0..{vocab_size - 1}")
+            return [*ids]
         try:
             return self._task.tokenizer.encode(completion)
         except TokenizationError:

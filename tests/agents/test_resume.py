@@ -212,9 +212,7 @@ def test_the_best_policy_has_met_no_more_than_the_keys_say(tmp_path: Path, monke
     met: list[int] = []
     real = ppo.export
 
-    def killed_after(
-        policy: Policy, envs: TokenVectorEnv, config: Any, folder: Path, *args: Any, **kwargs: Any
-    ) -> None:
+    def noted(policy: Policy, envs: TokenVectorEnv, config: Any, folder: Path, *args: Any, **kwargs: Any) -> None:
         real(policy, envs, config, folder, *args, **kwargs)
         met.append(len(np.load(folder.parent / "seen_keys.npy")))
 

@@ -99,7 +99,7 @@ def test_what_is_refused() -> None:
         rewards(["abba"], ["abba", "abba"])
     with pytest.raises(ConfigError, match=r"^task='rlfl/Copy-v0' is not allowed; allowed: a Task"):
         TextRewards("rlfl/Copy-v0")
-    wrong: list[Any] = [[3.9], [99], [-1], None, ["a"], [2**70]]
+    wrong: list[Any] = [[3.9], [99], [-1], None, 3, ["a"], [2**70], [[1], [2, 3]]]
     for completion in wrong:
         with pytest.raises(ConfigError, match=r"^completions="):
             rewards(["abba"], [completion])

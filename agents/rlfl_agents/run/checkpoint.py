@@ -57,7 +57,8 @@ def check_run(run: Path, config: PPOConfig, resume: bool) -> None:
         resume: Whether to go on with a run.
 
     Raises:
-        ConfigError: It holds a run already and `resume` is False, or a run with other settings, or checkpoints alone.
+        ConfigError: It holds a run already and `resume` is False; or a run with other settings, or without its
+            checkpoints; or checkpoints alone.
     """
     path = run / "config.json"
     if not path.exists():
