@@ -193,7 +193,11 @@ class Sql(AnswerTask):
     def constant_completions(self) -> list[str]:
         """Queries that name a table and a column, or none."""
         tables = ("people", "teams", "books")
-        return ["SELECT 1", *(f"SELECT {what} FROM {table}" for table in tables for what in ("*", "name", "age"))]
+        return [
+            "SELECT 1",
+            "SELECT 1 WHERE 0",
+            *(f"SELECT {what} FROM {table}" for table in tables for what in ("*", "name", "age")),
+        ]
 
 
 class QueryGrammar(Grammar):
