@@ -6,7 +6,7 @@ three columns so. A contender's settings are the same on all ids of a table (sb3
 by hand in a few tries, not searched; only SB3's network goes by the id. Success is greedy, on 1,000 held-out prompts.
 
 Budget: for rewards at the end 263 runs on one core each, of up to 25 minutes; 11 core-hours in all. For rewards by
-token 90 runs of 2 minutes to 2 hours, of which 70 have been run, some stopped early. Each run leaves one line of
+token 90 runs of 2 minutes to 2 hours, of which 72 have been run, some stopped early. Each run leaves one line of
 results/algorithms.jsonl, and what has one is not run again: stop it and go on at will. Draws
 docs/_static/algorithms.png and algorithms-tokens.png; `make docs-pages` puts the tables into docs/benchmark.md.
 
