@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["gae", "group_norm", "rloo", "tried_gae", "tried_group_norm", "tried_rloo", "whiten"]
+__all__ = ["are_equal", "gae", "group_norm", "rloo", "tried_gae", "tried_group_norm", "tried_rloo", "whiten"]
 
 
 def gae(rewards: Tensor, values: Tensor, active: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
@@ -77,11 +77,17 @@ def group_norm(returns: Tensor, group_size: int, eps: float = 1e-4) -> Tensor:
         Float [B].
     """
     groups = returns.view(-1, group_size)
-    mean = groups.mean(dim=1, keepdim=True)
-    centred = groups - mean
-    # Returns that differ by the rounding of their sums are equal: whitening would make something of it.
-    centred = centred * (centred.abs().amax(dim=1, keepdim=True) > 1e-6 * (1 + mean.abs()))
+    centred = groups - groups.mean(dim=1, keepdim=True)
+    centred = centred * ~are_equal(returns, group_size)[:, None]  # whitening would make something of rounding
     return (centred / (groups.std(dim=1, keepdim=True) + eps)).flatten()
+
+
+def are_equal(returns: Tensor, group_size: int) -> Tensor:
+    """Which groups' returns, float [B], differ by the rounding of their sums at most: bool [B/k]."""
+    groups = returns.view(-1, group_size)
+    first = groups[:, :1]
+    equal: Tensor = ((groups - first).abs() <= 1e-6 * (1 + first.abs())).all(dim=1)
+    return equal
 
 
 def tried_gae(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rlfl_agents.learn.advantages import are_equal
 from rlfl_agents.model.masks import Masks
 
 __all__ = ["PER_ROW", "PER_TOKEN", "Rollout", "Tried", "rows_of"]
@@ -96,9 +97,7 @@ class Rollout:
     @property
     def is_flat(self) -> Tensor:
         """Bool [B/k], the groups whose completions all have the same return; none where k is 1."""
-        groups = self.episode_rewards.view(len(self.prompts), -1)
-        rounding = 1e-6 * (1 + groups[:, :1].abs())  # of sums of what tokens earn
-        return ((groups - groups[:, :1]).abs() <= rounding).all(dim=1) & (self.group_size > 1)
+        return are_equal(self.episode_rewards, self.group_size) & (self.group_size > 1)
 
     @property
     def masks(self) -> Masks:
